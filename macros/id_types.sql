@@ -1,0 +1,21 @@
+{#-
+    Ids are whole numbers in one retailer's export and text in another's. The contracts say
+    user_id_type, order_id_type and product_id_type; here those names are given to the types that
+    landed. (An engine without type aliases needs its own types in the contracts.)
+-#}
+{% macro declare_id_types() %}
+    {%- if execute -%}
+        {%- set types = ['bigint', 'bigint', 'bigint'] -%}
+        {%- if env_var('RESTOCK_SOURCE', 'complete_journey') != 'instacart' -%}
+            {%- set landed -%}
+                select typeof(user_id), typeof(order_id), typeof(product_id)
+                from {{ source('order_log', 'order_lines') }} limit 1
+            {%- endset -%}
+            {%- set types = run_query(landed).rows[0].values() -%}
+        {%- endif -%}
+        {%- for id in ['user_id', 'order_id', 'product_id'] %}
+            drop type if exists {{ id }}_type;
+            create type {{ id }}_type as {{ types[loop.index0] }};
+        {%- endfor -%}
+    {%- endif -%}
+{% endmacro %}

@@ -1,0 +1,40 @@
+{#- The tables that the Python package fills, empty until it does: a build needs no trained model. -#}
+{% macro create_ml_tables() %}
+    create schema if not exists ml;
+    create table if not exists ml.predictions (
+        user_id user_id_type,
+        product_id product_id_type,
+        reorder_probability float,
+        rank_in_user integer,
+        in_basket boolean,
+        batch_id varchar
+    );
+    create table if not exists ml.batches (
+        batch_id varchar,
+        model_name varchar,
+        model_version varchar,
+        feature_version varchar,
+        cutoff integer,
+        rows bigint,
+        started_at timestamp,
+        finished_at timestamp
+    );
+    create table if not exists ml.metrics (
+        run_id varchar,
+        model_name varchar,
+        split varchar,
+        protocol varchar,
+        segment varchar,
+        metric varchar,
+        value double
+    );
+    create table if not exists ml.calibration_bins (
+        run_id varchar,
+        model_name varchar,
+        split varchar,
+        bin integer,
+        n bigint,
+        mean_predicted double,
+        mean_observed double
+    );
+{% endmacro %}

@@ -1,0 +1,136 @@
+"""Which products go into a shopper's basket: ranks, top-k, and the highest expected F1.
+
+Arrays are flat, one entry per user-product pair, and the pairs of a shopper are contiguous:
+shopper ``u`` owns the rows ``offsets[u]:offsets[u + 1]``. The same layout holds in ``metrics``
+and ``calibration``. Where two rows of a shopper tie, the earlier row wins.
+"""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
+
+# Two sizes whose expected F1 differ by less than this are a tie, and the smaller basket wins. It
+# lies above the rounding error of `_best_size` (1e-11 for 1,000 products).
+_TIE = 1e-10
+
+
+def user_of_pair(offsets: Ints) -> Ints:
+    """Return the shopper's code, 0 to n_users - 1, of every pair."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def rank_in_user(score: Floats, offsets: Ints) -> Ints:
+    """Rank every pair among the pairs of its shopper, 1 for the highest score, without ties.
+
+    Raises:
+        ValueError: if ``offsets`` does not describe ``score``.
+    """
+    if offsets[0] != 0 or offsets[-1] != len(score):
+        raise ValueError(
+            f"offsets run from {offsets[0]} to {offsets[-1]}, but there are {len(score)} pairs: "
+            "they must start at 0 and end at the number of pairs"
+        )
+    user = user_of_pair(offsets)
+    rank = np.empty(len(score), dtype=np.int64)
+    rank[np.lexsort((-score, user))] = np.arange(len(score)) - offsets[user] + 1
+    return rank
+
+
+def top_k_basket(score: Floats, offsets: Ints, k: int) -> Bools:
+    """Mark the ``k`` pairs of each shopper with the highest score (all, where there are fewer)."""
+    return rank_in_user(score, offsets) <= k
+
+
+def expected_f1_basket(probability: Floats, offsets: Ints) -> tuple[Bools, Floats]:
+    """Choose for each shopper the set of products with the highest expected F1.
+
+    Products are taken as independent events with the given probabilities. The best set is one of
+    the top-k sets of the probabilities (Ye, Chai, Lee, Chieu 2012, "Optimizing F-measure: a tale
+    of two approaches", section 3), so only n + 1 sizes are compared. An empty basket scores 1
+    against an empty order and 0 otherwise; its expected F1 is the probability of no reorder.
+
+    Args:
+        probability: calibrated, 0 to 1, shape (n_pairs,).
+        offsets: shape (n_users + 1,).
+
+    Returns:
+        ``in_basket``, shape (n_pairs,), and the basket's expected F1, shape (n_users,).
+
+    Raises:
+        ValueError: if a probability is missing or outside 0 to 1.
+    """
+    if not np.all((probability >= 0) & (probability <= 1)):
+        row = np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0]
+        raise ValueError(f"probability[{row}] is {probability[row]}: it must be from 0 to 1")
+    rank = rank_in_user(probability, offsets)
+    start, count = offsets[:-1], np.diff(offsets)
+    descending = np.empty(len(probability) + 1)  # one zero more, for padding to point at
+    descending[np.repeat(start, count) + rank - 1] = probability
+    descending[-1] = 0
+
+    # Shoppers of about one size are computed together: a product of probability 0 changes
+    # nothing. The width depends on the shopper alone, so a shopper's result never depends on
+    # who else is in the call.
+    width = _padded(count)
+    size = np.zeros(len(count), dtype=np.int64)
+    expected = np.empty(len(count))
+    for w in np.unique(width):
+        users = np.flatnonzero(width == w)
+        rows = max(1, 2**16 // len(_nodes(w)[0]))  # half a megabyte: stays in cache
+        for block in np.split(users, range(rows, len(users), rows)):
+            column = np.arange(w)
+            filled = column < count[block, None]
+            p = descending[np.where(filled, start[block, None] + column, -1)]
+            size[block], expected[block] = _best_size(p)
+    return rank <= np.repeat(size, count), expected
+
+
+def _best_size(p: Floats) -> tuple[Ints, Floats]:
+    """Return the best basket size and its expected F1 for each row of descending probabilities.
+
+    With S the number of reorders among the other products, E[F1] of the first k products is
+    2 * sum over i <= k of p_i * E[1 / (k + 1 + S)]. Since 1 / a is the integral of t^(a - 1)
+    over [0, 1] and E[t^S] is a product of factors 1 - p_j + p_j t, it is the integral of one
+    polynomial, which Gauss-Legendre quadrature sums up exactly, all terms positive. That takes
+    the place of the dynamic programme of Ye et al. (algorithm 1) with O(n) memory per shopper.
+    """
+    t, weight = _nodes(p.shape[1])
+    integrand = np.repeat(weight[None, :], len(p), axis=0)
+    for p_k in p.T[:, :, None]:
+        integrand *= 1 - p_k * (1 - t)
+    share = np.zeros_like(integrand)
+    size = np.zeros(len(p), dtype=np.int64)
+    best = np.prod(1 - p, axis=1)
+    for k, p_k in enumerate(p.T[:, :, None], start=1):
+        share += p_k / (1 - p_k * (1 - t))
+        integrand *= t
+        f1 = 2 * np.vecdot(share, integrand)
+        better = f1 > best + _TIE
+        size[better], best[better] = k, f1[better]
+    return size, best
+
+
+@cache
+def _nodes(n: int) -> tuple[Floats, Floats]:
+    """Return the nodes in (0, 1) and weights that integrate the polynomials of n products.
+
+    n nodes are exact for their degree d = 2n - 1. Their coefficients are not negative, so the
+    Chebyshev coefficients fall off like those of t^d, a binomial tail: by Hoeffding's inequality
+    m nodes err by at most 8 n exp(-4 m^2 / d), below 1e-14 for the m used here.
+    """
+    nodes = min(n, int(np.ceil(np.sqrt(45 * (2 * n - 1)) / 2)))
+    x, weight = np.polynomial.legendre.leggauss(nodes)
+    return (x + 1) / 2, weight / 2
+
+
+def _padded(count: Ints) -> Ints:
+    """Round sizes up to the next step of a ladder whose steps grow by a tenth, from 1."""
+    ladder = [1]
+    while ladder[-1] < count.max(initial=1):
+        ladder.append(ladder[-1] + max(1, ladder[-1] // 10))
+    return np.asarray(ladder)[np.searchsorted(ladder, count)]

@@ -1,0 +1,143 @@
+"""Turn a model's scores into probabilities that mean what they say, without changing ranks.
+
+Arrays are laid out as in ``basket``. Whether to correct a model at all, and how, is decided by
+log-loss on shoppers that the correction was not fitted on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from ml.basket import Bools, Floats, Ints, user_of_pair
+
+_LOWEST = 1e-7  # probabilities stay this far from 0 and 1, so that log-loss is finite
+
+
+def _logit(p: Floats) -> Floats:
+    p = np.clip(np.asarray(p, dtype=float), _LOWEST, 1 - _LOWEST)
+    return np.log(p / (1 - p))
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A strictly increasing correction of the log-odds z = logit(p).
+
+    The corrected log-odds are ``slope * z + intercept + shift(z)``, where ``shift`` runs
+    straight between the points (``knots``, ``shifts``) and stays level beyond them.
+
+    Attributes:
+        method: ``none``, ``platt`` or ``isotonic``.
+        log_loss: held-out log-loss of every method that was compared, per pair.
+    """
+
+    method: str = "none"
+    slope: float = 1.0
+    intercept: float = 0.0
+    knots: Floats = field(default_factory=lambda: np.zeros(1))
+    shifts: Floats = field(default_factory=lambda: np.zeros(1))
+    log_loss: dict[str, float] = field(default_factory=dict)
+
+    def transform(self, probability: Floats) -> Floats:
+        """Return calibrated probabilities, strictly between 0 and 1, in the same order."""
+        z = _logit(probability)
+        z = self.slope * z + self.intercept + np.interp(z, self.knots, self.shifts)
+        return np.clip(1 / (1 + np.exp(-z)), _LOWEST, 1 - _LOWEST)
+
+
+def fit_none(probability: Floats, label: Ints) -> Calibrator:
+    """Leave probabilities as they are."""
+    return Calibrator()
+
+
+def fit_platt(probability: Floats, label: Ints) -> Calibrator:
+    """Fit slope and intercept (Platt 1999; on log-odds it is the recalibration of Cox 1958).
+
+    Where the scores run against the labels, no increasing line is better than the base rate.
+    """
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky")
+    fitted = model.fit(_logit(probability)[:, None], label)
+    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if slope <= 0:
+        slope, intercept = 1e-6, float(_logit(label.mean()))
+    return Calibrator("platt", slope, intercept)
+
+
+def fit_isotonic(probability: Floats, label: Ints) -> Calibrator:
+    """Fit an increasing curve through the blocks of an isotonic regression.
+
+    The regression's steps would tie all pairs of a block and so throw ranks away. Each block is
+    therefore one point, mean predicted against mean observed, with straight lines between them
+    (centred isotonic regression, Oron, Flournoy 2017), here in log-odds; beyond the outermost
+    blocks their shift is kept. Half a reorder and half a miss at either end keep the outermost
+    blocks off 0 and 1.
+    """
+    ends = [probability.min(), probability.max()]
+    p = np.concatenate([probability, np.repeat(ends, 2)])
+    y = np.concatenate([label, [0, 1, 0, 1]])
+    weight = np.concatenate([np.ones(len(label)), np.full(4, 0.5)])
+    steps = IsotonicRegression().fit_transform(p, y, sample_weight=weight)
+    observed, block = np.unique(steps, return_inverse=True)
+    predicted = np.bincount(block, weight * p) / np.bincount(block, weight)
+    knots = _logit(predicted)
+    return Calibrator("isotonic", knots=knots, shifts=_logit(observed) - knots)
+
+
+METHODS: dict[str, Callable[[Floats, Ints], Calibrator]] = {
+    "none": fit_none,
+    "platt": fit_platt,
+    "isotonic": fit_isotonic,
+}  # from the simplest on
+
+
+def fit(
+    probability: Floats, label: Ints, offsets: Ints, *, folds: int = 5, seed: int = 0
+) -> Calibrator:
+    """Choose a method by cross-validation over these shoppers and fit it on all of them.
+
+    A method replaces a simpler one only if it lowers the held-out log-loss by more than one
+    standard error of the difference, taken over shoppers (after Breiman et al. 1984, "CART").
+
+    Args:
+        probability: of shoppers that the model was not trained on, shape (n_pairs,).
+        label: 0 or 1, shape (n_pairs,).
+        offsets: shape (n_users + 1,).
+        folds: of shoppers.
+        seed: of the assignment of shoppers to folds.
+
+    Returns:
+        A fitted calibrator; ``none`` where the labels are too few to compare.
+    """
+    user, shoppers = user_of_pair(offsets), len(offsets) - 1
+    fold = (np.random.default_rng(seed).permutation(shoppers) % folds)[user]
+    held_out = [fold == f for f in range(folds)]
+    if any(len(np.unique(label[~rows])) < 2 for rows in held_out):
+        return Calibrator()
+    losses = {
+        name: np.bincount(user, _losses(method, probability, label, held_out), minlength=shoppers)
+        for name, method in METHODS.items()
+    }
+    best = "none"
+    for name in losses:
+        gain = losses[best] - losses[name]
+        if gain.sum() > np.sqrt(shoppers) * gain.std(ddof=1) > 0:
+            best = name
+    chosen = METHODS[best](probability, label)
+    figures = {name: float(loss.sum() / len(label)) for name, loss in losses.items()}
+    return replace(chosen, log_loss=figures)
+
+
+def _losses(
+    method: Callable[[Floats, Ints], Calibrator],
+    probability: Floats,
+    label: Ints,
+    held_out: list[Bools],
+) -> Floats:
+    """Return every pair's log-loss under a calibrator fitted on the other folds."""
+    loss = np.empty(len(label))
+    for rows in held_out:
+        p = method(probability[~rows], label[~rows]).transform(probability[rows])
+        loss[rows] = -np.log(np.where(label[rows] == 1, p, 1 - p))
+    return loss

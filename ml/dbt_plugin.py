@@ -1,0 +1,22 @@
+"""Lets a plain `dbt build` start from the raw files, as `restock build` does."""
+
+from typing import Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+
+from ml import sources
+from ml.settings import Settings
+
+
+class Plugin(BasePlugin):
+    """Fetches and lands the raw files before dbt opens the warehouse, unless they are the same."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:
+        """Land the files that ``RESTOCK_SOURCE`` and ``RESTOCK_RAW_DIR`` name.
+
+        Raises:
+            SourceError: if they are missing or malformed.
+        """
+        settings = Settings.load()
+        sources.fetch(settings.source, settings.raw_dir)
+        sources.land(settings.source, settings.raw_dir, settings.landing)

@@ -1,0 +1,31 @@
+"""What can go wrong for a user, each kind with the exit code that a scheduler sees."""
+
+
+class RestockError(Exception):
+    """A job cannot go on. The message says what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class SettingsError(RestockError):
+    """A flag, a variable or restock.toml asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class SourceError(RestockError):
+    """The raw files are missing or malformed."""
+
+    exit_code = 3
+
+
+class BusyError(RestockError):
+    """Another process holds the warehouse. Nothing is wrong: try again later."""
+
+    exit_code = 4
+
+
+class StorageError(RestockError):
+    """The disk is full, or a folder cannot be written."""
+
+    exit_code = 5

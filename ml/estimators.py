@@ -1,0 +1,85 @@
+"""The models, by name: scikit-learn compatible pipelines over the features of ``examples``."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import QuantileTransformer
+
+from ml.errors import SettingsError
+
+
+def make(name: str, *, seed: int, threads: int, parameters: dict[str, Any]) -> ClassifierMixin:
+    """Return the unfitted pipeline called ``name``.
+
+    Input is float32 of shape (n_pairs, n_features) with NaN where a value is missing; every
+    pipeline takes it as it is. ``threads`` 0 means every core. ``parameters`` override the defaults
+    of the last step.
+
+    Raises:
+        SettingsError: if there is no such model, or it has no such parameter.
+    """
+    if name not in ESTIMATORS:
+        raise SettingsError(f"unknown model '{name}': choose one of {', '.join(ESTIMATORS)}")
+    pipeline = ESTIMATORS[name](seed, threads or -1)
+    last = pipeline.steps[-1][1]
+    if unknown := parameters.keys() - last.get_params().keys():
+        raise SettingsError(f"{name} has no parameter {', '.join(sorted(unknown))}")
+    last.set_params(**parameters)
+    return pipeline
+
+
+def _logistic_regression(seed: int, threads: int) -> Any:
+    return make_pipeline(
+        # Gaps and recencies are heavy-tailed; their ranks are what a linear model can use.
+        QuantileTransformer(n_quantiles=200, subsample=100_000, random_state=seed),
+        SimpleImputer(strategy="constant", fill_value=-0.5, add_indicator=True),
+        LogisticRegression(C=0.1, max_iter=200),
+    )
+
+
+def _random_forest(seed: int, threads: int) -> Any:
+    return make_pipeline(
+        RandomForestClassifier(
+            n_estimators=200,
+            min_samples_leaf=20,
+            max_features=0.2,
+            max_samples=0.3,
+            n_jobs=threads,
+            random_state=seed,
+        )
+    )
+
+
+def _gradient_boosting(seed: int, threads: int) -> Any:
+    from lightgbm import LGBMClassifier
+
+    return make_pipeline(
+        LGBMClassifier(
+            n_estimators=400,
+            learning_rate=0.03,
+            num_leaves=31,
+            min_child_samples=100,
+            subsample=0.7,
+            subsample_freq=1,
+            colsample_bytree=0.3,
+            reg_lambda=10.0,
+            n_jobs=threads,
+            random_state=seed,
+            # The same model on every run, whatever the thread that finishes first.
+            deterministic=True,
+            force_row_wise=True,
+            verbose=-1,
+        )
+    )
+
+
+ESTIMATORS: dict[str, Callable[[int, int], Any]] = {
+    "gradient_boosting": _gradient_boosting,
+    "logistic_regression": _logistic_regression,
+    "random_forest": _random_forest,
+}

@@ -1,0 +1,272 @@
+"""How good a ranking, a probability and a basket are, each with an interval over shoppers.
+
+Arrays are laid out as in ``basket``: one entry per user-product pair, those of a shopper
+contiguous, ``offsets`` of shape (n_users + 1,). Only candidates count, the products that the
+shopper bought before, so every figure is about reorders.
+
+Every metric is written as a ratio of two sums over shoppers. The bootstrap then is a matter of
+drawing shoppers and adding up, whatever the metric.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.basket import Bools, Floats, Ints, rank_in_user, user_of_pair
+
+CUTS = (5, 10, 20)
+BINS = 20
+Ratio = tuple[Floats, Floats]  # numerator and denominator per shopper, each (n_users,)
+
+
+class Estimate(NamedTuple):
+    """A figure and its 95% bootstrap interval over shoppers; NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Predicted against observed reorder share in bins of about equally many pairs.
+
+    Attributes:
+        bin: number of each pair's bin, from 0, shape (n_pairs,); higher bins are likelier.
+        n: pairs per bin, shape (n_bins,), as the two below.
+        mean_predicted: mean probability.
+        mean_observed: share of pairs that were reordered.
+    """
+
+    bin: Ints
+    n: Ints
+    mean_predicted: Floats
+    mean_observed: Floats
+
+
+def reliability_bins(probability: Floats, label: Ints, bins: int = BINS) -> ReliabilityBins:
+    """Group pairs into at most ``bins`` bins of equal count; equal probabilities stay together.
+
+    Bins of equal count, not of equal width: most reorder probabilities are small, so that one
+    of ten equal widths would hold nearly all pairs and hide every error in it. They also give
+    the expected calibration error its smallest bias (Roelofs, Cain, Shlens, Mozer 2022,
+    "Mitigating bias in calibration error estimation").
+    """
+    edges = np.quantile(probability, np.arange(1, bins) / bins)
+    _, code, n = np.unique(
+        np.searchsorted(edges, probability, side="right"), return_inverse=True, return_counts=True
+    )
+    return ReliabilityBins(
+        bin=code,
+        n=n,
+        mean_predicted=np.bincount(code, probability) / n,
+        mean_observed=np.bincount(code, label) / n,
+    )
+
+
+def evaluate(
+    score: Floats,
+    label: Ints,
+    offsets: Ints,
+    *,
+    is_probability: bool = True,
+    in_basket: Bools | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Compute every metric that the input allows, with intervals.
+
+    Always: ``auc`` and ``average_precision`` over all pairs, and at k = 5, 10 and 20, with a
+    shopper's k highest scores as the list (ties: the earlier row first):
+
+    - ``precision_at_k``: hits / k, also where there are fewer than k candidates; 0 for a shopper
+      who reordered nothing. Mean over all shoppers.
+    - ``hit_rate_at_k``: 1 where there is a hit, else 0. Mean over all shoppers.
+    - ``recall_at_k``: hits / reorders. Mean over shoppers with a reorder; undefined for others.
+    - ``ndcg_at_k``: gain 1, discount log2(rank + 1), relative to the best ranking of the
+      candidates (Järvelin, Kekäläinen 2002). Mean over shoppers with a reorder.
+
+    For probabilities: ``log_loss``, ``brier`` and ``expected_calibration_error``, which is the
+    mean over pairs of the distance between predicted and observed share of their bin (Naeini,
+    Cooper, Hauskrecht 2015, with the bins of `reliability_bins`).
+
+    With ``in_basket``: ``mean_f1`` as in the Instacart competition, the mean over shoppers of
+    the F1 of basket and reorders, where two empty sets score 1.
+
+    The interval is the percentile bootstrap over shoppers, moved so that the replicates' mean
+    lies on the estimate. That matters for the calibration error alone, which noise can only
+    raise. AUC and average precision enter by their linear part, see `_pairwise`.
+
+    Raises:
+        ValueError: if the arrays differ in length or a score is missing.
+    """
+    if not len(score) == len(label) == offsets[-1]:
+        raise ValueError(
+            f"{len(score)} scores, {len(label)} labels and {offsets[-1]} pairs in offsets: "
+            "all three must be the same number"
+        )
+    if np.isnan(score).any():
+        raise ValueError(f"score[{np.isnan(score).argmax()}] is missing: score every pair")
+    score, label = score.astype(float), label.astype(np.int64)
+    user, shoppers = user_of_pair(offsets), len(offsets) - 1
+
+    def by_shopper(values: Floats | Ints | Bools) -> Floats:
+        return np.bincount(user, weights=values, minlength=shoppers).astype(float)
+
+    pairs, everyone = np.diff(offsets).astype(float), np.ones(shoppers)
+    ratios: dict[str, Ratio] = {
+        name: (value + shoppers * by_shopper(influence), everyone)
+        for name, (value, influence) in _pairwise(score, label).items()
+    }
+    ratios |= _at_k(score, label, offsets)
+    if in_basket is not None:
+        chosen, reorders = by_shopper(in_basket), by_shopper(label)
+        hits, sizes = by_shopper(in_basket * label), chosen + reorders
+        ratios["mean_f1"] = (np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), 1.0), everyone)
+    errors: Floats = np.empty((shoppers, 0))
+    if is_probability:
+        p = np.clip(score, np.finfo(float).eps, 1 - np.finfo(float).eps)
+        ratios["log_loss"] = (by_shopper(-np.log(np.where(label == 1, p, 1 - p))), pairs)
+        ratios["brier"] = (by_shopper((score - label) ** 2), pairs)
+        bins = reliability_bins(score, label)
+        cell = user * len(bins.n) + bins.bin
+        cells = np.bincount(cell, score - label, shoppers * len(bins.n))
+        errors = cells.astype(float).reshape(shoppers, -1)
+
+    columns = np.column_stack([*(c for ratio in ratios.values() for c in ratio), errors, pairs])
+    sums = _resampled_sums(columns, replicates, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        n = 2 * len(ratios)
+        draws = dict(zip(ratios, (sums[:, :n:2] / sums[:, 1:n:2]).T, strict=True))
+        if is_probability:
+            total = np.abs(sums[:, n:-1]).sum(axis=1)
+            draws["expected_calibration_error"] = total / sums[:, -1]
+    return {name: _estimate(draw) for name, draw in draws.items()}
+
+
+def ceiling(
+    label: Ints, offsets: Ints, *, replicates: int = 1000, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return what a perfect ranking of these candidates and a perfect basket would score."""
+    return evaluate(
+        label.astype(float),
+        label,
+        offsets,
+        is_probability=False,
+        in_basket=label == 1,
+        replicates=replicates,
+        seed=seed,
+    )
+
+
+def evaluate_segments(
+    segment: npt.NDArray[np.generic],
+    score: Floats,
+    label: Ints,
+    offsets: Ints,
+    *,
+    is_probability: bool = True,
+    in_basket: Bools | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[Any, dict[str, Estimate]]:
+    """Evaluate the pairs of each value of ``segment``, shape (n_pairs,), as `evaluate` does.
+
+    A segment may cut through a shopper (a department does): its k highest scores and its basket
+    then are those within the segment, and shoppers without a pair in it are left out.
+    """
+    results = {}
+    for value in np.unique(segment):
+        rows = segment == value
+        results[value.item()] = evaluate(
+            score[rows],
+            label[rows],
+            select(rows, offsets),
+            is_probability=is_probability,
+            in_basket=None if in_basket is None else in_basket[rows],
+            replicates=replicates,
+            seed=seed,
+        )
+    return results
+
+
+def select(rows: Bools, offsets: Ints) -> Ints:
+    """Return the offsets of the pairs in ``rows``; shoppers who have none are left out."""
+    kept = np.bincount(user_of_pair(offsets)[rows], minlength=len(offsets) - 1)
+    return np.concatenate([[0], np.cumsum(kept[kept > 0])])
+
+
+def _pairwise(score: Floats, label: Ints) -> dict[str, tuple[float, Floats]]:
+    """Return AUC and average precision, each with every pair's influence on it.
+
+    The influence of a pair is the derivative of the metric by the pair's weight. The value plus
+    n times a shopper's influence is the shopper's pseudo-value in the infinitesimal jackknife
+    (Efron, Tibshirani 1993, chapter 21): their mean is the metric, and resampling them is the
+    bootstrap but for terms of order 1 / n_shoppers, without sorting the pairs once a replicate.
+    """
+    values, tie = np.unique(-score, return_inverse=True)  # groups of equal scores, best first
+    positive = np.bincount(tie, weights=label, minlength=len(values))
+    negative = np.bincount(tie, minlength=len(values)) - positive
+    hits, misses = np.cumsum(positive), np.cumsum(negative)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # A positive wins against the negatives below it, a negative loses to the positives above.
+        wins = 1 - (misses - negative / 2) / misses[-1]
+        losses = (hits - positive / 2) / hits[-1]
+        auc = float(np.sum(positive * wins) / hits[-1])
+        auc_influence = np.where(
+            label == 1, (wins[tie] - auc) / hits[-1], (losses[tie] - auc) / misses[-1]
+        )
+        precision = hits / (hits + misses)
+        average = float(np.sum(positive * precision) / hits[-1])
+        # One more positive (negative) raises (lowers) the precision at every positive from it on.
+        slope = positive / (hits + misses) ** 2 / hits[-1]
+        gain = np.cumsum((slope * misses)[::-1])[::-1] + (precision - average) / hits[-1]
+        harm = np.cumsum((slope * hits)[::-1])[::-1]
+        average_influence = np.where(label == 1, gain[tie], -harm[tie])
+    return {
+        "auc": (auc, auc_influence),
+        "average_precision": (average, average_influence),
+    }
+
+
+def _at_k(score: Floats, label: Ints, offsets: Ints) -> dict[str, Ratio]:
+    """Return the metrics of each shopper's first k pairs."""
+    user, shoppers = user_of_pair(offsets), len(offsets) - 1
+    hit = label == 1
+    user, rank = user[hit], rank_in_user(score, offsets)[hit]
+    reorders = np.bincount(user, minlength=shoppers)
+    some = (reorders > 0).astype(float)
+    discount = 1 / np.log2(np.arange(max(CUTS)) + 2)
+    ideal = np.concatenate([[0], np.cumsum(discount)])
+    ratios: dict[str, Ratio] = {}
+    for k in CUTS:
+        first = rank <= k
+        hits = np.bincount(user[first], minlength=shoppers)
+        gain = np.bincount(user[first], discount[rank[first] - 1], minlength=shoppers)
+        ratios[f"precision_at_{k}"] = (hits / k, np.ones(shoppers))
+        ratios[f"recall_at_{k}"] = (hits / np.maximum(reorders, 1), some)
+        ratios[f"ndcg_at_{k}"] = (gain / np.maximum(ideal[np.minimum(reorders, k)], 1), some)
+        ratios[f"hit_rate_at_{k}"] = ((hits > 0).astype(float), np.ones(shoppers))
+    return ratios
+
+
+def _resampled_sums(columns: Floats, replicates: int, seed: int) -> Floats:
+    """Sum rows (shoppers) over the sample, then over each sample drawn from it with replacement."""
+    rng, n = np.random.default_rng(seed), len(columns)
+    sums = [columns.sum(axis=0)]
+    for done in range(0, replicates, 100):
+        draws = rng.integers(n, size=(min(100, replicates - done), n))
+        sums.extend(np.stack([np.bincount(draw, minlength=n) for draw in draws]) @ columns)
+    return np.stack(sums)
+
+
+def _estimate(draws: Floats) -> Estimate:
+    """Turn the value on the sample, followed by those on the replicates, into an estimate."""
+    value, replicates = draws[0], draws[1:]
+    replicates = replicates[~np.isnan(replicates)]
+    if np.isnan(value) or not len(replicates):
+        return Estimate(float(value), np.nan, np.nan)
+    low, high = np.quantile(replicates, [0.025, 0.975]) + value - replicates.mean()
+    return Estimate(float(value), max(0.0, float(low)), float(high))

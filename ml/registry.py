@@ -1,0 +1,139 @@
+"""Trained models as versioned folders: ``model.joblib``, ``model.json`` beside it, and an alias.
+
+``models/<version>/`` is written once and never changed, but for the metrics in its json; the
+symbolic link ``models/production`` names the version that scores.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+
+from ml.errors import RestockError
+from ml.transform import Feature
+
+ALIAS = "production"
+LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
+
+
+@dataclass
+class Model:
+    """A fitted pipeline and the calibrator that turns its output into probabilities."""
+
+    pipeline: Any
+    calibrator: Any
+
+    def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return the calibrated probability of each row of ``X``, shape (n_pairs,)."""
+        return self.calibrator.transform(self.pipeline.predict_proba(X)[:, 1])
+
+
+def feature_version(features: Sequence[Feature]) -> str:
+    """Return a digest of the ordered features and their types."""
+    listed = json.dumps([(feature.name, feature.dtype) for feature in features])
+    return hashlib.sha256(listed.encode()).hexdigest()[:12]
+
+
+def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str, Any]) -> Path:
+    """Write a model as a new version, make it the production one, and return its folder.
+
+    ``card`` is what the json says beside features, libraries and digest.
+    """
+    work = folder / ".saving"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    joblib.dump(model, work / "model.joblib", compress=3)
+    digest = _sha256(work / "model.joblib")
+    version = f"{card['model_name']}-{digest[:12]}"
+    card = {
+        **card,
+        "model_version": version,
+        "feature_version": feature_version(features),
+        "sha256": digest,
+        "features": [asdict(feature) for feature in features],
+        "libraries": {"python": platform.python_version()}
+        | {name: library_version(name) for name in LIBRARIES},
+        "metrics": {},
+    }
+    _write_json(work / "model.json", card)
+    shutil.rmtree(folder / version, ignore_errors=True)
+    work.rename(folder / version)
+    promote(folder, version)
+    return folder / version
+
+
+def promote(folder: Path, version: str) -> None:
+    """Make a version the one in production, at one stroke."""
+    link = folder / f".{ALIAS}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(version, target_is_directory=True)
+    link.replace(folder / ALIAS)
+
+
+def card(folder: Path) -> dict[str, Any]:
+    """Return what is written beside the production model.
+
+    Raises:
+        RestockError: if there is none, or its json is damaged.
+    """
+    path = folder / ALIAS / "model.json"
+    if not path.exists():
+        raise RestockError(f"no trained model in {folder}. Run `restock train` first.")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RestockError(f"{path} is damaged ({error}). Run `restock train` again.") from None
+
+
+def load(folder: Path, features: Sequence[Feature]) -> tuple[Model, dict[str, Any]]:
+    """Return the production model and its card.
+
+    Raises:
+        RestockError: if there is none, if its digest is another than the json says, or if it was
+            trained on other features or types than ``examples`` has now.
+    """
+    written = card(folder)
+    path = folder / ALIAS / "model.joblib"
+    if not path.exists() or _sha256(path) != written["sha256"]:
+        raise RestockError(
+            f"{path} is not the file that was saved: its sha256 differs from model.json. "
+            "Run `restock train` again."
+        )
+    trained = {feature["name"]: feature["dtype"] for feature in written["features"]}
+    now = {feature.name: feature.dtype for feature in features}
+    if list(trained.items()) != list(now.items()):
+        differing = sorted(
+            name for name in trained.keys() | now.keys() if trained.get(name) != now.get(name)
+        )
+        raise RestockError(
+            f"model {written['model_version']} was trained on other features than models/features "
+            f"builds now: {', '.join(differing[:5]) or 'their order differs'}. "
+            "Run `restock train` again."
+        )
+    # Unpickled only now: the digest says that it is our own file.
+    return joblib.load(path), written
+
+
+def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write the figures of an evaluation into the json of the production model."""
+    _write_json(folder / ALIAS / "model.json", card(folder) | {"metrics": metrics})
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2) + "\n")
+    part.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

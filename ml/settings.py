@@ -1,0 +1,132 @@
+"""Where things are and how a model is made.
+
+Paths and the source come from ``RESTOCK_*`` variables, which dbt reads too; parameters come from
+``restock.toml``. A flag of the command line wins over a variable, a variable over the file.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from ml.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("complete_journey", "instacart", "order_log")
+IN_TOML = ("model", "parameters", "seed", "threads", "batch_rows")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a job needs to know; paths are absolute."""
+
+    source: str
+    raw_dir: Path
+    warehouse: Path
+    landing: Path
+    dashboards: Path
+    models: Path
+    as_of: str = ""
+    model: str = "gradient_boosting"
+    seed: int = 7
+    threads: int = 0
+    """Threads for DuckDB and the model; 0 takes every core."""
+    batch_rows: int = 250_000
+    """Pairs that are scored at a time: what bounds the memory of scoring."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Parameters of the model that differ from its defaults in ``ml/estimators.py``."""
+
+    @classmethod
+    def load(cls, **flags: str | Path | None) -> Self:
+        """Collect the settings from flags, ``RESTOCK_*`` variables and ``restock.toml``.
+
+        Raises:
+            SettingsError: if a value is unknown or of the wrong type.
+        """
+        kinds = {field.name: str(field.type) for field in fields(cls)}
+        values: dict[str, Any] = _read_toml(ROOT / "restock.toml")
+        for name in kinds:
+            if (variable := os.environ.get(f"RESTOCK_{name.upper()}", "")) != "":
+                values[name] = variable
+        values |= {name: value for name, value in flags.items() if value is not None}
+
+        source = str(values.get("source", SOURCES[0]))
+        if source not in SOURCES:
+            raise SettingsError(f"unknown source '{source}': choose one of {', '.join(SOURCES)}")
+        warehouse = Path(values.get("warehouse", ROOT / "warehouse" / "restock.duckdb"))
+        defaults: dict[str, Any] = {
+            "source": source,
+            "raw_dir": ROOT / "data" / "raw" / source,
+            "warehouse": warehouse,
+            "landing": f"{warehouse}.landing",
+            "dashboards": ROOT / "dashboards" / "build",
+            "models": warehouse.parent / "models",
+        }
+        values = defaults | values
+        return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
+
+    def moved_to(self, folder: Path) -> Self:
+        """The same settings with every output under ``folder``, for work that is not published."""
+        return replace(
+            self,
+            warehouse=folder / self.warehouse.name,
+            dashboards=folder / "dashboards",
+            models=folder / "models",
+        )
+
+    @property
+    def target(self) -> Path:
+        """Where dbt leaves its manifest and run results; dbt's own variable moves it."""
+        return ROOT / os.environ.get("DBT_TARGET_PATH", "target")
+
+    @contextmanager
+    def exported(self) -> Iterator[None]:
+        """Set the variables that the dbt project reads, for as long as the context lasts."""
+        variables = {
+            "RESTOCK_SOURCE": self.source,
+            "RESTOCK_RAW_DIR": str(self.raw_dir),
+            "RESTOCK_WAREHOUSE": str(self.warehouse),
+            "RESTOCK_LANDING": str(self.landing),
+            "RESTOCK_AS_OF": self.as_of,
+        }
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    for name in values:
+        if name not in IN_TOML:
+            raise SettingsError(f"{path}: unknown setting '{name}'; known are {', '.join(IN_TOML)}")
+    return values
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    if "Path" in kind:
+        return Path(value).expanduser().absolute()
+    if "int" in kind:
+        try:
+            return int(value)
+        except ValueError:
+            raise SettingsError(f"{name} is '{value}': it must be a whole number") from None
+    if "dict" in kind:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{name} is '{value}': it must be a table in restock.toml")
+        return value
+    return str(value)

@@ -1,0 +1,109 @@
+"""Runs dbt in this process, and reads what it knows: the one way from Python to the SQL side."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml.errors import BusyError, RestockError, StorageError
+from ml.settings import ROOT, Settings
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A column of ``examples`` that a model may read."""
+
+    name: str
+    dtype: str
+    group: str
+
+
+def run(settings: Settings, *arguments: str, progress: Progress) -> int:
+    """Run a dbt command and return how many models and tests it went through.
+
+    Raises:
+        BusyError: if another process holds the warehouse.
+        StorageError: if the disk is full.
+        RestockError: if a model or a test fails, with the first messages.
+    """
+    # dbt takes a second to import, and nothing but this function needs it.
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    def follow(event: Any) -> None:
+        if event.info.name == "LogStartLine":
+            progress(event.data.description, event.data.index - 1, event.data.total)
+
+    settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with settings.exported():
+            outcome = dbtRunner(callbacks=[follow]).invoke(
+                [
+                    *arguments,
+                    *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT)),
+                    *("--log-level", "none", "--no-print"),
+                ]
+            )
+    finally:
+        # dbt would keep the warehouse open, and nobody else could write it.
+        if (environment := DuckDBConnectionManager._ENV) is not None:
+            environment.close()
+            DuckDBConnectionManager.close_all_connections()
+    if outcome.exception is not None:
+        raise _translated(str(outcome.exception), settings)
+    results: Any = outcome.result
+    failed = [
+        f"{result.node.name}: {result.message}"
+        for result in results
+        if result.status in ("error", "fail", "runtime error")
+    ]
+    if failed:
+        raise _translated("\n".join(failed[:5]), settings)
+    return len(results)
+
+
+def features(settings: Settings) -> list[Feature]:
+    """Read the ordered list of features from the contract of ``examples`` in dbt's manifest.
+
+    Raises:
+        RestockError: if dbt has not built the project yet.
+    """
+    path = settings.target / "manifest.json"
+    if not path.exists():
+        raise RestockError(f"{path} does not exist. Run `restock build` first.")
+    columns = json.loads(path.read_text())["nodes"]["model.restock.examples"]["columns"]
+    return [
+        Feature(name, column["data_type"], column["config"]["meta"]["feature"])
+        for name, column in columns.items()
+        if "feature" in column["config"].get("meta", {})
+    ]
+
+
+def _translated(message: str, settings: Settings) -> RestockError:
+    if "Could not set lock" in message or "Conflicting lock" in message:
+        return busy(settings.warehouse)
+    if "No space left" in message or "File too large" in message:
+        return disk_full(settings.warehouse.parent)
+    return RestockError(f"dbt stopped: {message}\nThe whole log: {ROOT}/logs/dbt.log")
+
+
+def busy(warehouse: Path) -> BusyError:
+    """Another process has the warehouse open."""
+    return BusyError(
+        f"{warehouse} is open in another process, and DuckDB lets only one write. "
+        "Close it there (a DuckDB shell, a notebook, another run) and try again."
+    )
+
+
+def disk_full(folder: Path) -> StorageError:
+    """No room is left to write in."""
+    free = shutil.disk_usage(folder).free / 2**20 if folder.exists() else 0
+    return StorageError(
+        f"no room left to write in {folder} ({free:,.0f} MiB free). Make room, or set "
+        "RESTOCK_WAREHOUSE to a path on a larger disk. What was published before is untouched."
+    )

@@ -1,0 +1,175 @@
+"""The edge to DuckDB: opens the file, reads examples as arrays, publishes in one transaction."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ml.errors import RestockError
+from ml.transform import Feature, busy, disk_full
+
+
+@dataclass(frozen=True)
+class Examples:
+    """User-product pairs of one cutoff, each shopper's in one run of rows, sorted by their ids.
+
+    ``X`` is float32 of shape (n_pairs, n_features), missing values NaN; ``label`` is 0 or 1, 0
+    throughout at cutoff 0; shopper u owns the rows ``offsets[u]:offsets[u + 1]``.
+    """
+
+    user_id: pa.Array
+    product_id: pa.ChunkedArray
+    offsets: npt.NDArray[np.int64]
+    X: npt.NDArray[np.float32]
+    label: npt.NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@contextmanager
+def connect(path: Path, *, read_only: bool = False, threads: int = 0) -> Iterator[Any]:
+    """Open the warehouse for as long as the context lasts.
+
+    Raises:
+        RestockError: if it does not exist yet.
+        BusyError: if another process is writing it.
+        StorageError: if the disk is full.
+    """
+    if not path.exists():
+        raise RestockError(f"{path} does not exist. Run `restock build` first.")
+    try:
+        config: dict[str, Any] = {"threads": threads} if threads else {}
+        with duckdb.connect(str(path), read_only=read_only, config=config) as con:
+            yield con
+    except duckdb.IOException as error:
+        if "lock" in str(error):
+            raise busy(path) from None
+        if "No space left" in str(error) or "File too large" in str(error):
+            raise disk_full(path.parent) from None
+        raise RestockError(f"{path} cannot be read: {error}") from None
+
+
+def stream(
+    con: duckdb.DuckDBPyConnection,
+    features: Sequence[Feature],
+    *,
+    cutoff: int,
+    splits: Sequence[str] = ("train", "validation", "test"),
+    rows: int = 250_000,
+) -> Iterator[Examples]:
+    """Read the examples of a cutoff in batches of whole shoppers, about ``rows`` pairs each.
+
+    One batch is in memory at a time. Shoppers come in the order of their ids, and so do the
+    products of each: two reads give the same rows in the same order.
+    """
+    chosen = "', '".join(splits)
+    shoppers = con.execute(
+        f"""
+        select pairs.user_id, count(*) as n
+        from feat_user_products as pairs
+        inner join targets on pairs.cutoff = targets.cutoff and pairs.user_id = targets.user_id
+        where pairs.cutoff = {cutoff} and targets.split in ('{chosen}')
+        group by pairs.user_id
+        order by pairs.user_id
+        """
+    ).fetchall()
+    users = [user for user, _ in shoppers]
+    counts = np.array([n for _, n in shoppers], dtype=np.int64)
+    names = ", ".join(feature.name for feature in features)
+    batch = np.cumsum(counts) // rows
+    edges = [0, *(np.flatnonzero(np.diff(batch)) + 1), len(users)] if users else []
+    for first, end in pairwise(edges):
+        table = con.sql(
+            f"""
+            select product_id, cast(coalesce(label, false) as tinyint) as label, {names}
+            from examples
+            where cutoff = {cutoff} and split in ('{chosen}') and user_id between ? and ?
+            order by user_id, product_id
+            """,
+            params=[users[first], users[end - 1]],
+        ).to_arrow_table()
+        X = np.empty((len(table), len(features)), dtype=np.float32)
+        for j, feature in enumerate(features):
+            X[:, j] = table.column(feature.name).to_numpy()
+        yield Examples(
+            user_id=pa.array(users[first:end]),
+            product_id=table.column("product_id"),
+            offsets=np.concatenate([[0], np.cumsum(counts[first:end])]),
+            X=X,
+            label=table.column("label").to_numpy(),
+        )
+
+
+def read(
+    con: duckdb.DuckDBPyConnection,
+    features: Sequence[Feature],
+    *,
+    cutoffs: Sequence[int],
+    splits: Sequence[str],
+) -> Examples:
+    """Read the examples of some cutoffs and splits at once, cutoff after cutoff.
+
+    Raises:
+        RestockError: if there are none.
+    """
+    batches = [
+        batch for cutoff in cutoffs for batch in stream(con, features, cutoff=cutoff, splits=splits)
+    ]
+    if not batches:
+        raise RestockError(
+            f"no labelled order is left for the shoppers of the split {' and '.join(splits)}. "
+            "A label needs min_past_orders (dbt_project.yml) orders before it: "
+            "bring more history, or lower that number."
+        )
+    sizes = np.concatenate([np.diff(batch.offsets) for batch in batches])
+    return Examples(
+        user_id=pa.concat_arrays([batch.user_id for batch in batches]),
+        product_id=pa.chunked_array([c for batch in batches for c in batch.product_id.chunks]),
+        offsets=np.concatenate([[0], np.cumsum(sizes)]),
+        X=np.concatenate([batch.X for batch in batches]),
+        label=np.concatenate([batch.label for batch in batches]),
+    )
+
+
+@contextmanager
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All of it is published when the context ends well, and nothing otherwise."""
+    con.execute("begin")
+    try:
+        yield
+    except BaseException:
+        con.execute("rollback")
+        raise
+    con.execute("commit")
+
+
+def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Add rows to a table, column by name."""
+    con.register("rows_to_append", rows)
+    con.execute(f"insert into {table} by name select * from rows_to_append")
+    con.unregister("rows_to_append")
+
+
+def copy_history(old: Path, new: Path) -> None:
+    """Carry the batches and figures of earlier runs over into a new warehouse."""
+    with connect(new) as con:
+        con.execute(f"attach '{old}' as old (read_only)")
+        known = {
+            name
+            for (name,) in con.execute(
+                "select table_name from duckdb_tables() "
+                "where database_name = 'old' and schema_name = 'ml'"
+            ).fetchall()
+        }
+        for table in ("batches", "metrics", "calibration_bins"):
+            if table in known:
+                con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
+        con.execute("detach old")

@@ -1,0 +1,65 @@
+-- Sorted by shopper, so that whoever asks for some shoppers reads only their part of the table.
+-- What a line says of the purchase before it looks only backwards: true at every later cutoff.
+with
+
+items as (
+    select * from {{ staged('order_items') }}
+),
+
+orders as (
+    select * from {{ ref('fct_orders') }}
+),
+
+products as (
+    select * from {{ ref('dim_products') }}
+),
+
+sizes as (
+    select
+        order_id,
+        count(*) as order_item_count
+    from items
+    group by order_id
+),
+
+lines as (
+    select
+        orders.user_id,
+        items.order_id,
+        items.product_id,
+        products.aisle_id,
+        orders.order_number,
+        orders.order_day,
+        orders.order_dow,
+        orders.order_hour,
+        orders.days_since_prior_order,
+        items.cart_position,
+        sizes.order_item_count
+    from items
+    inner join orders on items.order_id = orders.order_id
+    inner join sizes on items.order_id = sizes.order_id
+    inner join products on items.product_id = products.product_id
+),
+
+final as (
+    select
+        user_id,
+        order_id,
+        product_id,
+        aisle_id,
+        order_number,
+        order_day,
+        order_dow,
+        order_hour,
+        days_since_prior_order,
+        cast(cart_position as integer) as cart_position,
+        cast(order_item_count as integer) as order_item_count,
+        cast(row_number() over history as integer) as purchase_number,
+        cast(order_number - lag(order_number) over history as integer) as gap_orders,
+        cast(order_day - lag(order_day) over history as integer) as gap_days
+    from lines
+    window history as (partition by user_id, product_id order by order_number)
+)
+
+select * from final
+order by user_id, order_number, product_id

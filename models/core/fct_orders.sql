@@ -1,0 +1,27 @@
+with
+
+orders as (
+    select * from {{ staged('orders') }}
+),
+
+final as (
+    select
+        order_id,
+        user_id,
+        cast(order_number as integer) as order_number,
+        -- The shopper's own calendar: whole days since their first order.
+        cast(sum(coalesce(days_since_prior_order, 0)) over (
+            partition by user_id
+            order by order_number
+            rows between unbounded preceding and current row
+        ) as integer) as order_day,
+        cast(order_dow as integer) as order_dow,
+        cast(order_hour as integer) as order_hour,
+        cast(days_since_prior_order as integer) as days_since_prior_order,
+        is_open,
+        ordered_at
+    from orders
+)
+
+select * from final
+order by user_id, order_number

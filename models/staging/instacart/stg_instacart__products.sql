@@ -1,0 +1,27 @@
+-- The catalogue comes in three files that say nothing alone; joined here, both sources offer one shape.
+with
+
+products as (
+    select * from {{ source('instacart', 'products') }}
+),
+
+aisles as (
+    select * from {{ source('instacart', 'aisles') }}
+),
+
+departments as (
+    select * from {{ source('instacart', 'departments') }}
+),
+
+final as (
+    select
+        products.product_id,
+        products.product_name,
+        aisles.aisle,
+        departments.department
+    from products
+    left join aisles on products.aisle_id = aisles.aisle_id
+    left join departments on products.department_id = departments.department_id
+)
+
+select * from final
