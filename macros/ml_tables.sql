@@ -37,4 +37,12 @@
         mean_predicted double,
         mean_observed double
     );
+    create table if not exists ml.audit (
+        run_id varchar,
+        check_name varchar,
+        subject varchar,
+        value double,
+        threshold double,
+        status varchar
+    );
 {% endmacro %}

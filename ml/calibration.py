@@ -13,12 +13,13 @@ from sklearn.linear_model import LogisticRegression
 
 from ml.basket import Bools, Floats, Ints, user_of_pair
 
-_LOWEST = 1e-7  # probabilities stay this far from 0 and 1, so that log-loss is finite
+_LIMIT = 16.0  # of log-odds, 1e-7 from 0 and 1: log-loss stays finite, also as float32
 
 
 def _logit(p: Floats) -> Floats:
-    p = np.clip(np.asarray(p, dtype=float), _LOWEST, 1 - _LOWEST)
-    return np.log(p / (1 - p))
+    p = np.asarray(p, dtype=float)
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log(p) - np.log1p(-p), -_LIMIT, _LIMIT)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Calibrator:
         """Return calibrated probabilities, strictly between 0 and 1, in the same order."""
         z = _logit(probability)
         z = self.slope * z + self.intercept + np.interp(z, self.knots, self.shifts)
-        return np.clip(1 / (1 + np.exp(-z)), _LOWEST, 1 - _LOWEST)
+        return 1 / (1 + np.exp(-np.clip(z, -_LIMIT, _LIMIT)))
 
 
 def fit_none(probability: Floats, label: Ints) -> Calibrator:

@@ -160,6 +160,7 @@ for _name, _help in {
     "build": "Build and test every dbt model, from raw files to examples and pages' tables.",
     "evaluate": "Measure the model on test shoppers, beside the baselines.",
     "score": "Score every user-product pair into the warehouse.",
+    "audit": "Look for leaks, for features that differ at serving, and for pairs without a score.",
     "report": "Write the pages.",
 }.items():
     app.command(_name, help=_help)(_step_command(_name))
@@ -187,7 +188,7 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Do everything: fetch, build, train, evaluate, score, report; publish at the end."""
+    """Do everything: fetch, build, train, evaluate, score, audit, report; publish at the end."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
         jobs.run(settings, session.step)

@@ -17,6 +17,4 @@ class Plugin(BasePlugin):
         Raises:
             SourceError: if they are missing or malformed.
         """
-        settings = Settings.load()
-        sources.fetch(settings.source, settings.raw_dir)
-        sources.land(settings.source, settings.raw_dir, settings.landing)
+        sources.intake(Settings.load())

@@ -60,14 +60,14 @@ def _gradient_boosting(seed: int, threads: int) -> Any:
 
     return make_pipeline(
         LGBMClassifier(
-            n_estimators=400,
-            learning_rate=0.03,
-            num_leaves=31,
+            n_estimators=350,
+            learning_rate=0.05,
+            num_leaves=15,
             min_child_samples=100,
             subsample=0.7,
             subsample_freq=1,
-            colsample_bytree=0.3,
-            reg_lambda=10.0,
+            colsample_bytree=0.4,
+            reg_lambda=20.0,
             n_jobs=threads,
             random_state=seed,
             # The same model on every run, whatever the thread that finishes first.

@@ -23,7 +23,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
     model, card = registry.load(settings.models, columns)
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     progress("reading examples", 0, 3)
-    with warehouse.connect(settings.warehouse, threads=settings.threads) as con:
+    with warehouse.connect(settings) as con:
         test = warehouse.read(con, columns, cutoffs=[1], splits=["test"])
         progress(f"scoring {len(test):,} pairs of test shoppers", 1, 3)
         probability = model.predict(test.X)

@@ -109,7 +109,6 @@ def evaluate(
         )
     if np.isnan(score).any():
         raise ValueError(f"score[{np.isnan(score).argmax()}] is missing: score every pair")
-    score, label = score.astype(float), label.astype(np.int64)
     user, shoppers = user_of_pair(offsets), len(offsets) - 1
 
     def by_shopper(values: Floats | Ints | Bools) -> Floats:

@@ -1,21 +1,58 @@
-"""stub while renderer is written"""
+"""The reporting job: pages drawn from ``rpt_`` models, in a folder that appears at one stroke."""
 
+import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
-from ml.settings import Settings
+from ml import warehouse
+from ml.errors import RestockError
+from ml.settings import ROOT, Settings
 from ml.transform import Progress
 
 
 def report(settings: Settings, progress: Progress) -> dict[str, Any]:
-    settings.dashboards.mkdir(parents=True, exist_ok=True)
-    (settings.dashboards / "index.html").write_text("x")
-    return {"rows": 1}
+    """Write the pages of ``dashboards/pages`` to ``settings.dashboards``.
+
+    Raises:
+        RestockError: if nothing was scored yet, or a page is wrong: with its file and line.
+    """
+    # Plotly takes a second to import, and only this job draws.
+    from dashboards.site import Site, SiteError
+
+    with warehouse.connect(settings, read_only=True) as con:
+        if warehouse.scalar(con, "select count(*) from rpt_score_summary") == 0:
+            raise RestockError("nothing was scored yet. Run `restock score` first.")
+    pages, queries = ROOT / "dashboards" / "pages", ROOT / "dashboards" / "queries"
+    progress("drawing pages", 0, len(list(pages.glob("*.md"))))
+    folder = new_folder(settings.dashboards)
+    try:
+        written = Site(pages, queries, settings.warehouse, folder, standalone=True).build()
+    except SiteError as error:
+        raise RestockError(str(error)) from None
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    publish(folder, settings.dashboards)
+    progress("drawn", len(written), len(written))
+    return {"rows": len(written), "path": str(settings.dashboards / "index.html")}
 
 
-def stage(a: Path, b: Path) -> Path:
-    return a
+def new_folder(dashboards: Path) -> Path:
+    """Make an empty folder beside ``dashboards`` to write pages into."""
+    folder = dashboards.with_name(f".{dashboards.name}-{secrets.token_hex(4)}")
+    folder.mkdir(parents=True)
+    return folder
 
 
-def publish(a: Path, b: Path) -> None:
-    pass
+def publish(folder: Path, dashboards: Path) -> None:
+    """Let ``dashboards`` lead to ``folder``, its sibling, and remove what it led to before."""
+    link = dashboards.with_name(f".{dashboards.name}.link")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name, target_is_directory=True)
+    if dashboards.is_dir() and not dashboards.is_symlink():
+        shutil.rmtree(dashboards)
+    link.replace(dashboards)
+    for sibling in dashboards.parent.glob(f".{dashboards.name}-*"):
+        if sibling != folder:
+            shutil.rmtree(sibling, ignore_errors=True)

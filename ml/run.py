@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ml import registry, report, sources, transform, warehouse
+from ml.audit import audit
 from ml.errors import BusyError
 from ml.evaluate import evaluate
 from ml.score import score
@@ -27,8 +28,7 @@ Step = Callable[[Settings, Progress], Result]
 def fetch(settings: Settings, progress: Progress) -> Result:
     """Read the raw files, check them, and land them for dbt; nothing to do if they are the same."""
     progress(f"reading {settings.raw_dir}", 0, 1)
-    sources.fetch(settings.source, settings.raw_dir)
-    intake = sources.land(settings.source, settings.raw_dir, settings.landing)
+    intake = sources.intake(settings)
     progress("landed", 1, 1)
     return {
         "rows": sum(file.rows for file in intake.files),
@@ -40,8 +40,8 @@ def fetch(settings: Settings, progress: Progress) -> Result:
 def build(settings: Settings, progress: Progress) -> Result:
     """Build and test every dbt model."""
     steps = transform.run(settings, "build", progress=progress)
-    with warehouse.connect(settings.warehouse, read_only=True) as con:
-        (rows,) = con.execute("select count(*) from examples").fetchone()
+    with warehouse.connect(settings, read_only=True) as con:
+        rows = warehouse.scalar(con, "select count(*) from examples")
     return {"rows": rows, "models_and_tests": steps, "path": str(settings.warehouse)}
 
 
@@ -58,6 +58,7 @@ STEPS: dict[str, Step] = {
     "train": train,
     "evaluate": evaluate,
     "score": score_and_report_tables,
+    "audit": audit,
     "report": report.report,
 }
 
@@ -74,12 +75,12 @@ def run(settings: Settings, step: Callable[[str, Settings, Step], Result]) -> di
     try:
         if settings.warehouse.exists():
             # Finds out now, not after the work, whether another process is writing it.
-            with warehouse.connect(settings.warehouse, read_only=True):
+            with warehouse.connect(settings, read_only=True):
                 pass
         for name, function in STEPS.items():
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
-                warehouse.copy_history(settings.warehouse, work.warehouse)
+                warehouse.copy_history(settings, work)
         _publish(work, settings)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -91,7 +92,8 @@ def _publish(work: Settings, settings: Settings) -> None:
     settings.models.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(settings.models / version, ignore_errors=True)
     shutil.move(work.models / version, settings.models / version)
-    pages = report.stage(work.dashboards, settings.dashboards)
+    pages = report.new_folder(settings.dashboards)
+    shutil.copytree(work.dashboards, pages, dirs_exist_ok=True)
     # A log that a crashed writer left belongs to the file that is replaced.
     Path(f"{settings.warehouse}.wal").unlink(missing_ok=True)
     work.warehouse.replace(settings.warehouse)

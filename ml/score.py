@@ -27,10 +27,8 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
     started = datetime.now(UTC).replace(tzinfo=None)
     batch_id = f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     done = 0
-    with warehouse.connect(settings.warehouse, threads=settings.threads) as con:
-        (total,) = con.execute(
-            "select count(*) from feat_user_products where cutoff = 0"
-        ).fetchone()
+    with warehouse.connect(settings) as con:
+        total = warehouse.scalar(con, "select count(*) from feat_user_products where cutoff = 0")
         with warehouse.transaction(con):
             con.execute("delete from ml.predictions")
             for batch in warehouse.stream(con, columns, cutoff=0, rows=settings.batch_rows):

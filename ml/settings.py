@@ -30,6 +30,8 @@ class Settings:
     dashboards: Path
     models: Path
     as_of: str = ""
+    memory_limit: str = "2GB"
+    """Memory that DuckDB may take before it spills to disk."""
     model: str = "gradient_boosting"
     seed: int = 7
     threads: int = 0
@@ -69,7 +71,7 @@ class Settings:
         return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
     def moved_to(self, folder: Path) -> Self:
-        """The same settings with every output under ``folder``, for work that is not published."""
+        """Return the settings with every output under ``folder``: work that is not published."""
         return replace(
             self,
             warehouse=folder / self.warehouse.name,
@@ -91,6 +93,7 @@ class Settings:
             "RESTOCK_WAREHOUSE": str(self.warehouse),
             "RESTOCK_LANDING": str(self.landing),
             "RESTOCK_AS_OF": self.as_of,
+            "RESTOCK_MEMORY_LIMIT": self.memory_limit,
         }
         before = {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)

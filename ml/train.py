@@ -22,8 +22,8 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
         settings.model, seed=settings.seed, threads=settings.threads, parameters=settings.parameters
     )
     progress("reading examples", 0, 3)
-    with warehouse.connect(settings.warehouse, read_only=True, threads=settings.threads) as con:
-        (last,) = con.execute("select max(cutoff) from targets").fetchone()
+    with warehouse.connect(settings, read_only=True) as con:
+        last = warehouse.scalar(con, "select max(cutoff) from targets")
         cutoffs = range(1, last + 1)
         learned = warehouse.read(con, columns, cutoffs=cutoffs, splits=["train"])
         held = warehouse.read(con, columns, cutoffs=[1], splits=["validation"])

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ml.errors import RestockError
+from ml.settings import Settings
 from ml.transform import Feature, busy, disk_full
 
 
@@ -35,7 +35,7 @@ class Examples:
 
 
 @contextmanager
-def connect(path: Path, *, read_only: bool = False, threads: int = 0) -> Iterator[Any]:
+def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the warehouse for as long as the context lasts.
 
     Raises:
@@ -43,10 +43,13 @@ def connect(path: Path, *, read_only: bool = False, threads: int = 0) -> Iterato
         BusyError: if another process is writing it.
         StorageError: if the disk is full.
     """
+    path = settings.warehouse
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
+    config: dict[str, Any] = {"memory_limit": settings.memory_limit}
+    if settings.threads:
+        config["threads"] = settings.threads
     try:
-        config: dict[str, Any] = {"threads": threads} if threads else {}
         with duckdb.connect(str(path), read_only=read_only, config=config) as con:
             yield con
     except duckdb.IOException as error:
@@ -55,6 +58,12 @@ def connect(path: Path, *, read_only: bool = False, threads: int = 0) -> Iterato
         if "No space left" in str(error) or "File too large" in str(error):
             raise disk_full(path.parent) from None
         raise RestockError(f"{path} cannot be read: {error}") from None
+
+
+def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """Return the one value of a query that has one row and one column."""
+    ((value,),) = con.execute(sql).fetchall()
+    return value
 
 
 def stream(
@@ -120,22 +129,42 @@ def read(
     Raises:
         RestockError: if there are none.
     """
-    batches = [
-        batch for cutoff in cutoffs for batch in stream(con, features, cutoff=cutoff, splits=splits)
-    ]
-    if not batches:
+    chosen = "', '".join(splits)
+    n = scalar(
+        con,
+        f"""
+        select count(*)
+        from feat_user_products as pairs
+        inner join targets on pairs.cutoff = targets.cutoff and pairs.user_id = targets.user_id
+        where
+            pairs.cutoff in ({", ".join(map(str, cutoffs)) or "null"})
+            and targets.split in ('{chosen}')
+        """,
+    )
+    if n == 0:
         raise RestockError(
             f"no labelled order is left for the shoppers of the split {' and '.join(splits)}. "
             "A label needs min_past_orders (dbt_project.yml) orders before it: "
             "bring more history, or lower that number."
         )
-    sizes = np.concatenate([np.diff(batch.offsets) for batch in batches])
+    # Filled batch by batch: joining finished batches would need the room twice.
+    X = np.empty((n, len(features)), dtype=np.float32)
+    users, products, sizes, labels = [], [], [], []
+    filled = 0
+    for cutoff in cutoffs:
+        for batch in stream(con, features, cutoff=cutoff, splits=splits):
+            X[filled : filled + len(batch)] = batch.X
+            filled += len(batch)
+            users.append(batch.user_id)
+            products.extend(batch.product_id.chunks)
+            sizes.append(np.diff(batch.offsets))
+            labels.append(batch.label)
     return Examples(
-        user_id=pa.concat_arrays([batch.user_id for batch in batches]),
-        product_id=pa.chunked_array([c for batch in batches for c in batch.product_id.chunks]),
-        offsets=np.concatenate([[0], np.cumsum(sizes)]),
-        X=np.concatenate([batch.X for batch in batches]),
-        label=np.concatenate([batch.label for batch in batches]),
+        user_id=pa.concat_arrays(users),
+        product_id=pa.chunked_array(products),
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate(sizes))]),
+        X=X,
+        label=np.concatenate(labels),
     )
 
 
@@ -158,10 +187,10 @@ def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     con.unregister("rows_to_append")
 
 
-def copy_history(old: Path, new: Path) -> None:
+def copy_history(old: Settings, new: Settings) -> None:
     """Carry the batches and figures of earlier runs over into a new warehouse."""
     with connect(new) as con:
-        con.execute(f"attach '{old}' as old (read_only)")
+        con.execute(f"attach '{old.warehouse}' as old (read_only)")
         known = {
             name
             for (name,) in con.execute(
@@ -169,7 +198,7 @@ def copy_history(old: Path, new: Path) -> None:
                 "where database_name = 'old' and schema_name = 'ml'"
             ).fetchall()
         }
-        for table in ("batches", "metrics", "calibration_bins"):
+        for table in ("batches", "metrics", "calibration_bins", "audit"):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
         con.execute("detach old")

@@ -1,0 +1,125 @@
+"""What each tag takes and holds, and how its attributes become values."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+from .formats import FORMATS
+from .parse import Node, suggest
+from .queries import Result
+
+PROSE = "prose"
+CHART = "data:query! title subtitle xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
+XY = f"{CHART} x:column! y:columns! series:column xFmt:format yFmt:format"
+XY += " yMin:float yMax:float yLog:flag"
+INTERVAL = f"{XY} interval:columns"
+# For each tag its attributes, as name:kind (text if none is given), with ! for those it needs;
+# and what it holds: nothing, tags of its own, or prose (markdown and other components).
+TAGS = {
+    "Value": ("data:query! column:column! row:int fmt:format", ""),
+    "BigValue": (
+        "data:query! value:column! title fmt:format comparison:column comparisonTitle"
+        " comparisonFmt:format comparisonDelta:flag downIsGood:flag",
+        PROSE,
+    ),
+    "BarChart": (f"{INTERVAL} swapXY:flag type:grouped|stacked", "ReferenceLine"),
+    "LineChart": (f"{INTERVAL} markers:flag", "ReferenceLine"),
+    "AreaChart": (XY, "ReferenceLine"),
+    "ScatterPlot": (f"{INTERVAL} tooltipTitle:column xLog:flag", "ReferenceLine"),
+    "Histogram": (f"{CHART} x:column! xFmt:format bins:int", "ReferenceLine"),
+    "Heatmap": (f"{CHART} x:column! y:column! value:column! valueFmt:format", ""),
+    "ReferenceLine": ("data:query x:place y:place x2:place y2:place label", ""),
+    "DataTable": ("data:query! title rows:int search:flag emptyMessage", "Column"),
+    "Column": ("id:column! title fmt:format align:left|right contentType:text|bar|badge", ""),
+    "Dropdown": ("name! title data:query value:column label:column defaultValue", "DropdownOption"),
+    "DropdownOption": ("value! valueLabel", ""),
+    "Grid": ("cols:int", PROSE),
+    "Tabs": ("", "Tab"),
+    "Tab": ("label!", PROSE),
+    "Details": ("title! open:flag", PROSE),
+    "Alert": ("status:info|positive|warning|negative", PROSE),
+}
+PARTS = {part: tag for tag, (_, part) in TAGS.items() if part and part != PROSE}
+TONES = {"low": "negative", "medium": "caution", "high": "positive"}
+TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
+
+
+class Component(SimpleNamespace):
+    """A tag with its attributes as values, and what is inside it; what is not given is None."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return None
+
+
+def bind(node: Node, data: Result | None) -> Component:
+    """Make a component of a tag; `data` is its query's result, or that of the tag around it.
+
+    Raises:
+        SiteError: an attribute is unknown or missing, or has a value that it cannot have.
+    """
+    takes = re.findall(r"(\w+):?([\w|]*)(!?)", TAGS[node.tag][0])
+    kinds = {name: kind for name, kind, _ in takes}
+    with node.located():
+        for name in node.attributes.keys() - kinds:
+            raise ValueError(f"no attribute {name!r}; {suggest(name, kinds)}")
+        for name, _, needed in takes:
+            if needed and name not in node.attributes:
+                raise ValueError(f"no {name}=; add it")
+        values = {n: _value(kinds[n], text, data) for n, text in node.attributes.items()}
+        if "row" in values and values["row"] not in range(len(values["column"].values)):
+            raise ValueError(f"no row {values['row']}; rows count from 0")
+    return Component(tag=node.tag, **values)
+
+
+def columns(c: Component) -> list[Component]:
+    """Return the columns of a table: those named in it, else all of its query.
+
+    Raises:
+        ValueError: a format or a bar does not suit a column.
+    """
+    found = c.parts or [Component(id=field) for field in c.data.fields.values()]
+    for column in found:
+        column.shown = column.id.formatted(column.fmt)
+        if column.contentType == "bar" and column.id.kind != "number":
+            raise ValueError(f"no bar for {column.id.name!r}, which holds {column.id.kind}")
+    return found
+
+
+def options(c: Component) -> list[tuple[Any, str]]:
+    """Return the value and the text of each option of a Dropdown.
+
+    Raises:
+        ValueError: there is none, or the default is not one of them.
+    """
+    found = [(part.value, part.valueLabel or part.value) for part in c.parts]
+    if c.value:
+        found += zip(c.value.values, (c.label or c.value).texts, strict=True)
+    values, default = [str(value) for value, _ in found], c.defaultValue or ""
+    if not values or default not in ("", *values):
+        raise ValueError(f"no option {default!r}; {suggest(default, values)}")
+    return found
+
+
+def _value(kind: str, text: str, data: Result | None) -> Any:
+    fields = data.fields if data else {}
+    if kind == "query":
+        return data
+    if kind == "place":
+        number = re.fullmatch(r"-?\d*\.?\d+", text)
+        return fields[text].values[0] if text in fields else float(text) if number else text
+    if kind in ("column", "columns"):
+        names = re.findall(r"\w+", text) if kind == "columns" else [text]
+        for name in names:
+            if name not in fields:
+                raise ValueError(f"no column {name!r}; {suggest(name, fields)}")
+        return [fields[name] for name in names] if kind == "columns" else fields[text]
+    if kind in ("int", "float"):
+        return float(text) if kind == "float" else int(text)
+    allowed = {"format": FORMATS, "flag": ("true", "false")}.get(kind, kind.split("|"))
+    if kind and text not in allowed:
+        raise ValueError(f"{text!r} is not possible; {suggest(text, allowed)}")
+    return text == "true" if kind == "flag" else text

@@ -1,0 +1,79 @@
+"""How values look. A format's text means the same to Python's format() and to d3 in the browser."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+FORMATS = {f"num{n}": f",.{n}f" for n in range(5)} | {f"pct{n}": f".{n}%" for n in range(4)}
+FORMATS |= {"id": ".0f", "date": "%-d %b %Y", "datetime": "%-d %b %Y %H:%M"}
+SUFFIXES = FORMATS | {"share": ".1%", "count": ",.0f", "days": ",.1f", "at": FORMATS["datetime"]}
+DASH, MINUS = "\u2013", "\u2212"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of a result: its values, and the format that shows them ("" for the usual one)."""
+
+    name: str
+    values: list[Any]
+    format: str = ""
+
+    def formatted(self, name: str | None) -> Field:
+        """Return the column in another format, or as it is if none is named.
+
+        Raises:
+            ValueError: the format is for dates and the column is not, or the other way round.
+        """
+        if name and not self._suits(FORMATS[name]):
+            raise ValueError(f"fmt {name!r} is not for {self.name!r}, which holds {self.kind}")
+        return replace(self, format=FORMATS[name]) if name else self
+
+    @cached_property
+    def present(self) -> list[Any]:
+        """The values that are not NULL."""
+        return [value for value in self.values if value is not None]
+
+    @cached_property
+    def kind(self) -> str:
+        """What the values are that are present: number, time or text."""
+        if self.present and all(type(value) in (int, float) for value in self.present):
+            return "number"
+        is_time = self.present and all(isinstance(value, dt.date) for value in self.present)
+        return "time" if is_time else "text"
+
+    @cached_property
+    def spec(self) -> str:
+        """The format in force: as asked for, else by the name's suffix, else by the values."""
+        suffix = SUFFIXES.get(self.name.rpartition("_")[2], "")
+        if self.format or self._suits(suffix):
+            return self.format or suffix
+        if self.kind == "time":
+            return FORMATS["datetime" if isinstance(self.present[0], dt.datetime) else "date"]
+        if self.kind == "text":
+            return ""
+        top = max(map(abs, self.present))
+        whole = top >= 1000 or all(value == int(value) for value in self.present)
+        return FORMATS["num0" if whole else "num1" if top >= 10 else "num3"]
+
+    @property
+    def title(self) -> str:
+        """The name in words, without a suffix that only names a format."""
+        words = self.name.split("_")
+        return " ".join(words[:-1] if words[1:] and words[-1] in FORMATS else words).capitalize()
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The values as text; NULL is a dash."""
+        return [self._text(value) for value in self.values]
+
+    def _text(self, value: Any) -> str:
+        if value is None or isinstance(value, bool):
+            return {None: DASH, True: "yes", False: "no"}[value]
+        text = format(value, self.spec) if self.spec else str(value)
+        return text.replace("-", MINUS) if self.kind == "number" else text
+
+    def _suits(self, spec: str) -> bool:
+        return bool(spec) and self.kind == ("time" if spec[0] == "%" else "number")

@@ -1,0 +1,134 @@
+"""Reads a page: front matter, SQL blocks and a tree of tags, each with the line it is on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+
+class SiteError(Exception):
+    """Why the site cannot be built; as text ``file:line: what is wrong; what to do``."""
+
+    def __init__(self, place: str | Path, what: str, advice: str) -> None:
+        super().__init__(f"{place}: {what}; {advice}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return advice for a name that is not known: the nearest one that is, or all of them."""
+    near = difflib.get_close_matches(name, names := sorted(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+class Query(NamedTuple):
+    """A SELECT with a name, and the line of the file that it starts on."""
+
+    name: str
+    sql: str
+    path: Path
+    line: int
+
+    def place(self, line: int = 0) -> str:
+        """Say where one of its lines is, counted from 0."""
+        return f"{self.path}:{self.line + line}"
+
+
+@dataclass
+class Node:
+    """A tag as written, with the tags and the markdown inside it."""
+
+    tag: str
+    place: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    children: list[Node | str] = field(default_factory=list)
+
+    def walk(self) -> Iterator[Node]:
+        """Yield this tag and all inside it, in the order of the page."""
+        yield self
+        for child in self.children:
+            if isinstance(child, Node):
+                yield from child.walk()
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Add this tag's place to a ValueError that says ``what is wrong; what to do``."""
+        try:
+            yield
+        except ValueError as error:
+            what, _, advice = str(error).partition("; ")
+            raise SiteError(self.place, f"<{self.tag}>: {what}", advice or "correct it") from error
+
+
+class Page(NamedTuple):
+    """A page as written; `meta` is its front matter, `root` its body."""
+
+    path: Path
+    meta: dict[str, str]
+    root: Node
+    queries: dict[str, Query]
+
+
+ATTRIBUTE = r"""(\w+)(?:=(?:"([^"]*)"|'([^']*)'|\{([^{}]*)\}|([^\s"'{}<>/]+)))?"""
+TOKEN = re.compile(
+    r"^ *(?P<fence>```+|~~~+) *(?P<info>[^\n`]*)\n(?P<code>.*?)^ *(?P=fence) *$"
+    r"|(?P<code_span>(?P<tick>`+)(?:(?!\n\n)[^`])+(?P=tick))"
+    r"|(?P<comment><!--.*?-->)"
+    r"|</(?P<closing>\w+)\s*>"
+    rf"|<(?P<tag>[A-Za-z]\w*)(?P<attributes>(?:\s+{ATTRIBUTE})*)\s*(?P<void>/?)>"
+    r"|(?P<malformed>```[^\n]*|</?[A-Z]\w*)",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def parse_page(path: Path) -> Page:
+    """Parse one page.
+
+    Raises:
+        SiteError: front matter, a fence or a tag is malformed, unclosed or closed out of order.
+    """
+    text = path.read_text(encoding="utf-8")
+    page = Page(path, {"description": "", "order": "1000"}, Node("page", f"{path}:1"), {})
+    head = re.match(r"---\n(.*?)^---$", text, re.MULTILINE | re.DOTALL)
+    for number, line in enumerate(head[1].splitlines() if head else (), start=2):
+        key, _, value = line.partition(":")
+        if key not in (known := ("title", "description", "order")):
+            raise SiteError(f"{path}:{number}", f"unknown key {key!r}", suggest(key, known))
+        page.meta[key] = value.strip().strip("\"'")
+    if not head or "title" not in page.meta or not page.meta["order"].isdigit():
+        example = "begin the page with the lines ---, title: ..., order: 1, ---"
+        raise SiteError(f"{path}:1", "no title, or an order that is no number", example)
+
+    opened, end = [page.root], head.end()
+    for token in TOKEN.finditer(text, end):
+        inside, line = opened[-1], text.count("\n", 0, token.start()) + 1
+        place = f"{path}:{line}"
+        inside.children.append(text[end : token.start()])
+        end = token.end()
+        if token["malformed"]:
+            raise SiteError(place, f"{token[0].strip()} has no end", "close it")
+        if token["fence"] and token["info"].split()[:1] == ["sql"]:
+            name = token["info"].removeprefix("sql").strip()
+            if not name.isidentifier() or name in page.queries:
+                raise SiteError(place, "an SQL block needs its own name", "write ```sql a_name")
+            page.queries[name] = Query(name, token["code"], path, line + 1)
+        elif token["closing"]:
+            if token["closing"] != inside.tag:
+                raise SiteError(place, f"{token[0]} closes nothing", f"<{inside.tag}> is open")
+            opened.pop()
+        elif token["tag"]:
+            found = re.findall(ATTRIBUTE, token["attributes"])
+            values = {name: "".join(value) or "true" for name, *value in found}
+            inside.children.append(node := Node(token["tag"], place, values))
+            if not token["void"]:
+                opened.append(node)
+        elif not token["comment"]:
+            inside.children.append(token[0])
+    if len(opened) > 1:
+        last = opened[-1]
+        raise SiteError(last.place, f"<{last.tag}> has no end", f"write <{last.tag} .../>")
+    page.root.children.append(text[end:])
+    return page

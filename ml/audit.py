@@ -1,0 +1,155 @@
+"""The audit: whether the past knows the future, and whether serving sees what training saw."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
+
+from ml import warehouse
+from ml.errors import RestockError
+from ml.settings import Settings
+from ml.transform import Progress, features
+
+Column = npt.NDArray[np.float32]
+
+# No feature made of past orders separates so well; one that holds the label does.
+IMPLAUSIBLE_AUC = 0.95
+# The usual line between a population that is stable and one that is not (Siddiqi, see below).
+SHIFTED_PSI = 0.25
+SHIFTED_MISSING_SHARE = 0.05
+
+COUNTS = {
+    "past lines at or after their target": """
+        select count(*) from past_items
+        inner join targets using (cutoff, user_id)
+        where past_items.order_number >= targets.order_number
+    """,
+    "shoppers in two splits": """
+        select count(*) from (
+            select user_id from targets group by user_id having count(distinct split) > 1
+        )
+    """,
+    "pairs without a prediction": """
+        select count(*) from (select user_id, product_id from examples where cutoff = 0) as pairs
+        anti join fct_predictions using (user_id, product_id)
+    """,
+    "predictions without a pair": """
+        select count(*) from fct_predictions
+        anti join (select user_id, product_id from examples where cutoff = 0) as pairs
+            using (user_id, product_id)
+    """,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure of the audit; ``status`` is ``pass``, ``warn`` or ``fail``."""
+
+    check: str
+    subject: str
+    value: float
+    threshold: float
+    status: str
+
+
+def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Check the warehouse, write every finding to ``ml.audit``, and insist that none fails.
+
+    Leaks and pairs that were not scored fail. A feature whose distribution at cutoff 0 differs from
+    the one at cutoff 1 is a warning: at serving the context is often a guess, and says so.
+
+    Raises:
+        RestockError: if a check fails, with what it found.
+    """
+    columns = features(settings)
+    with warehouse.connect(settings) as con:
+        progress("counting", 0, 3)
+        findings = []
+        for check, sql in COUNTS.items():
+            count = warehouse.scalar(con, sql)
+            findings.append(Finding(check, "", count, 0, "fail" if count else "pass"))
+        progress("comparing features", 1, 3)
+        # One batch of test shoppers is plenty for a distribution, and bounds the memory.
+        past, now = (
+            next(warehouse.stream(con, columns, cutoff=cutoff, splits=["test"]))
+            for cutoff in (1, 0)
+        )
+        for j, column in enumerate(columns):
+            findings += _feature_findings(column.name, past.X[:, j], now.X[:, j], past.label)
+        progress("writing ml.audit", 2, 3)
+        run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        with warehouse.transaction(con):
+            con.executemany(
+                "insert into ml.audit values (?, ?, ?, ?, ?, ?)",
+                [(run_id, f.check, f.subject, f.value, f.threshold, f.status) for f in findings],
+            )
+    progress("audited", 3, 3)
+    failed = [finding for finding in findings if finding.status == "fail"]
+    if failed:
+        listed = "\n".join(f"  {f.check} {f.subject}: {f.value:g}" for f in failed)
+        raise RestockError(f"the audit failed:\n{listed}\nEvery finding is in ml.audit.")
+    return {
+        "rows": len(findings),
+        "warnings": {
+            f"{f.check} {f.subject}": round(f.value, 4) for f in findings if f.status == "warn"
+        },
+    }
+
+
+def _feature_findings(
+    name: str, past: Column, now: Column, label: npt.NDArray[np.int8]
+) -> Iterator[Finding]:
+    auc = separation(past, label)
+    yield Finding(
+        "single-column AUC", name, auc, IMPLAUSIBLE_AUC, "fail" if auc > IMPLAUSIBLE_AUC else "pass"
+    )
+    psi = stability(past, now)
+    yield Finding(
+        "population stability index",
+        name,
+        psi,
+        SHIFTED_PSI,
+        "warn" if psi > SHIFTED_PSI else "pass",
+    )
+    for cutoff, column in ((1, past), (0, now)):
+        share = float(np.isnan(column).mean())
+        differs = abs(share - float(np.isnan(past).mean())) > SHIFTED_MISSING_SHARE
+        yield Finding(
+            f"missing share at cutoff {cutoff}",
+            name,
+            share,
+            SHIFTED_MISSING_SHARE,
+            "warn" if differs else "pass",
+        )
+
+
+def separation(column: Column, label: npt.NDArray[np.int8]) -> float:
+    """Return the AUC of a column alone, in its better direction; a missing value ranks last."""
+    low = np.where(np.isnan(column), np.finfo(np.float32).min, column)
+    auc = float(roc_auc_score(label, low))
+    return max(auc, 1 - auc)
+
+
+def stability(before: Column, after: Column, bins: int = 10) -> float:
+    """Return the population stability index of a column between two samples.
+
+    The sum over bins of (a - b) ln(a / b) of their shares, in bins of equal count of ``before`` and
+    one for missing values (Siddiqi 2006, "Credit Risk Scorecards", chapter 8).
+    """
+    known = before[~np.isnan(before)]
+    edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if len(known) else np.empty(0)
+
+    def shares(column: Column) -> npt.NDArray[np.floating]:
+        code = np.where(
+            np.isnan(column), len(edges) + 1, np.searchsorted(edges, column, side="right")
+        )
+        # Half a row more in every bin keeps the logarithm finite.
+        count = np.bincount(code, minlength=len(edges) + 2) + 0.5
+        return count / count.sum()
+
+    b, a = shares(before), shares(after)
+    return float(np.sum((a - b) * np.log(a / b)))

@@ -1,0 +1,198 @@
+"""The six files of Instacart's public orders, under the names that Kaggle gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from ml.sources.landing import (
+    Check,
+    Column,
+    Rule,
+    Table,
+    check_together,
+    decimal,
+    land,
+    text,
+    unique,
+    whole,
+)
+from ml.sources.raw import RawFile
+
+_NAMES = (
+    "orders",
+    "order_products__prior",
+    "order_products__train",
+    "products",
+    "aisles",
+    "departments",
+)
+FILES = {name: (f"{name}.csv",) for name in _NAMES}
+OPTIONAL = frozenset[str]()
+_LINES_IN_SLICE = 4_000_000
+
+
+def _id(name: str) -> Column:
+    return whole(name, "a whole number")
+
+
+def _count(name: str, means: str, valid: str) -> Column:
+    return whole(name, means, f"{name} {valid}", type="smallint")
+
+
+_COLUMNS = {
+    "orders": (
+        _id("order_id"),
+        _id("user_id"),
+        text("eval_set", "prior, train or test", "eval_set in ('prior', 'train', 'test')"),
+        _count("order_number", "a whole number from 1", ">= 1"),
+        _count("order_dow", "a day of the week, 0 to 6", "between 0 and 6"),
+        _count("order_hour_of_day", "an hour of the day, 0 to 23", "between 0 and 23"),
+        decimal(
+            "days_since_prior_order",
+            "a number of days, 0 to 3650",
+            "days_since_prior_order between 0 and 3650",
+        ),
+    ),
+    "order_products": (
+        _id("order_id"),
+        _id("product_id"),
+        _count("add_to_cart_order", "a whole number from 1", ">= 1"),
+        _count("reordered", "0 or 1", "in (0, 1)"),
+    ),
+    "products": (
+        _id("product_id"),
+        text("product_name"),
+        _id("aisle_id"),
+        _id("department_id"),
+    ),
+    "aisles": (_id("aisle_id"), text("aisle")),
+    "departments": (_id("department_id"), text("department")),
+}
+
+_FIRST_ORDER_ALONE_HAS_NO_DAYS = Rule(
+    "days_since_prior_order",
+    "(order_number = 1) <> (days_since_prior_order is null)",
+    "{value} does not fit order_number: order 1 of a shopper has no days, and every later one has",
+)
+
+_CHECKS = (
+    unique("products", "product_id", problem="product_id {} is there twice"),
+    unique("aisles", "aisle_id", problem="aisle_id {} is there twice"),
+    unique("departments", "department_id", problem="department_id {} is there twice"),
+    unique("orders", "order_id", problem="order_id {} is there twice"),
+    unique("orders", "user_id", "order_number", problem="shopper {} has two orders with number {}"),
+    Check(
+        "orders",
+        "order_number",
+        """
+        select max_by(at_row, order_number) as at_row, user_id, max(order_number), count(*)
+        from orders
+        group by user_id
+        having max(order_number) <> count(*)
+        """,
+        "shopper {} has an order number {} but only {} orders: they count 1, 2, 3 without a hole",
+        "Restore the orders that are missing",
+    ),
+    Check(
+        "orders",
+        "eval_set",
+        """
+        select at_row, eval_set, user_id
+        from orders
+        inner join (select user_id, count(*) as order_number from orders group by user_id) as newest
+            using (user_id)
+        where eval_set <> 'prior' and orders.order_number < newest.order_number
+        """,
+        "a {} order is a shopper's newest, and shopper {} has a later one",
+    ),
+    Check(
+        "order_products",
+        "order_id",
+        "select at_row, order_id from baskets anti join orders using (order_id)",
+        "order_id {} is not in orders.csv",
+        "Take both files from one export: the one with the orders may have been cut",
+    ),
+    Check(
+        "order_products",
+        "order_id",
+        """
+        select baskets.at_row, order_id, orders.eval_set, baskets.eval_set
+        from baskets
+        inner join orders using (order_id)
+        where baskets.eval_set <> orders.eval_set
+        """,
+        "order {} is of eval_set {}, and this file is for {} orders (test orders have no lines)",
+        "Move the lines to the right file, or correct eval_set",
+    ),
+    Check(
+        "orders",
+        "order_id",
+        """
+        select at_row, eval_set, order_id
+        from orders
+        anti join baskets using (order_id)
+        where eval_set <> 'test'
+        """,
+        "{} order {} has no lines in order_products",
+        "Take both files from one export: the one with the lines may have been cut",
+    ),
+)
+
+
+def _slices(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return ranges of order_id, with some four million order lines in each.
+
+    Kaggle's files are sorted by order, so that a range is read in one go.
+    """
+    lines, low, high = con.execute(
+        "select count(*), min(order_id), max(order_id) from order_products"
+    ).fetchall()[0]
+    width = (high - low) // (lines // _LINES_IN_SLICE + 1) + 1
+    starts = range(low, high + 1, width)
+    return [f"order_id between {start} and {start + width - 1}" for start in starts]
+
+
+def land_files(
+    con: duckdb.DuckDBPyConnection, files: Mapping[str, RawFile], folder: Path, scratch: Path
+) -> list[Table]:
+    """Land orders, order_products (the lines of prior orders, then of train) and the catalogue.
+
+    A product that is not in the catalogue, and an aisle or department without a name, are fine.
+
+    Raises:
+        SourceError: a file is malformed, or the files do not fit one another.
+    """
+    rules = {"orders": (_FIRST_ORDER_ALONE_HAS_NO_DAYS,)}
+    tables = {}
+    for name, columns in _COLUMNS.items():
+        names = [column.name for column in columns]
+        raws = [file for stem, file in files.items() if stem.split("__")[0] == name]
+        for file in raws:
+            file.require(names)
+        parts = [(file, file.as_text(names)) for file in raws]
+        path = folder / f"{name}.parquet"
+        tables[name] = land(con, path, parts, columns, rules.get(name, ()))
+    (_, prior_lines), _ = tables["order_products"].parts
+    con.execute(
+        f"""
+        create or replace temp table baskets as
+        select
+            order_id,
+            case when at_row < {prior_lines} then 'prior' else 'train' end as eval_set,
+            min(at_row) as at_row
+        from order_products
+        group by all
+        """
+    )
+    doubles = unique(
+        "order_products",
+        "order_id",
+        "product_id",
+        problem="order {} has product {} twice",
+        slices=_slices(con),
+    )
+    check_together(con, tables, (*_CHECKS, doubles))
+    return list(tables.values())

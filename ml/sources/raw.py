@@ -1,0 +1,336 @@
+"""Raw files as a user keeps them: find them, unpack them, read them as text, locate a row."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import glob
+import gzip
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+from pathlib import Path, PurePosixPath
+
+import duckdb
+
+from ml import errors
+
+EXPORT_AGAIN = "Correct the file, or export it again"
+_BLOCK = 1 << 20
+
+# What DuckDB says about a csv that it cannot read: (pattern, what is wrong, what to do).
+_CSV_FAULTS = (
+    (
+        r"Expected Number of Columns: (\d+) Found: (\d+)",
+        "the header has {0} columns and this line has {1}",
+        "If the file was cut or a value holds a comma outside quotes, export it again",
+    ),
+    (
+        r"unterminated quote",
+        "a quoted value does not end where it should",
+        'Close the quote; a quote inside a value is written ""',
+    ),
+    (r"Invalid unicode", "the text is not UTF-8", "Save the file as UTF-8"),
+    (
+        r"state machine reached an invalid state",
+        "this line does not end like the first line of the file",
+        "Use one kind of line end throughout: LF or CRLF",
+    ),
+    (
+        r"Maximum line size",
+        "the line is longer than 2 MB",
+        "Look for a quote that is not closed on this line",
+    ),
+)
+
+
+class SourceError(errors.SourceError):
+    """Raw files cannot be taken in. The message is for people: where, what is wrong, what to do.
+
+    Attributes:
+        file: the raw file as its user knows it, such as `orders.csv` or `kaggle.zip/orders.csv`.
+        line: line of a csv (the header is 1) or row of a Parquet file (the first is 1).
+        column: the column at fault.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        advice: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        unit = "row" if file and file.endswith(".parquet") else "line"
+        where = (file, line and f"{unit} {line}", column and f"column {column}")
+        place = ", ".join(part for part in where if part)
+        super().__init__(f"{place + ': ' if place else ''}{problem}. {advice}.")
+        self.file, self.line, self.column = file, line, column
+
+
+def quoted(path: Path, *, pattern: bool = False) -> str:
+    """Return a path as an SQL string; `pattern` where DuckDB would expand `*`, `?` and `[`."""
+    text = glob.escape(str(path)) if pattern else str(path)
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One raw file, unpacked: `name` is what its user calls it, `path` where its bytes lie."""
+
+    name: str
+    path: Path
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether the file is Parquet; else it is csv."""
+        return self.path.suffix == ".parquet"
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """DuckDB type of each column of a Parquet file.
+
+        Raises:
+            SourceError: the file is not Parquet.
+        """
+        return {name: type_ for name, type_, *_ in self._query(f"describe from {self._scan()}")}
+
+    @cached_property
+    def header(self) -> tuple[str, ...]:
+        """Names of the columns.
+
+        Raises:
+            SourceError: the file has no readable header.
+        """
+        if self.is_parquet:
+            return tuple(self.types)
+        _, header = next(self._csv_rows(), (1, []))
+        if not header:
+            raise SourceError("there is no header", EXPORT_AGAIN, file=self.name)
+        if re.search("[\0\ufffd]", "".join(header)):
+            raise SourceError("the text is not UTF-8", "Save the file as UTF-8", file=self.name)
+        return tuple(header)
+
+    def require(self, columns: Collection[str], optional: Collection[str] = ()) -> None:
+        """Raise a SourceError unless the file has each of these columns once.
+
+        An optional column may be missing, but not misspelt.
+        """
+        for column in (*columns, *optional):
+            times = self.header.count(column)
+            if times == 1 or (times == 0 and column in optional and not self._like(column, 0.9)):
+                continue
+            problem = "the column is missing; found " + ", ".join(map(repr, self.header))[:300]
+            advice = f"Add a column {column!r}"
+            if times:
+                problem, advice = "the column is there twice", "Rename or remove one of them"
+            elif len(self.header) == 1 and re.search(r"[;\t|]", self.header[0]):
+                advice = "Separate the values with commas"
+            elif near := set(self._like(column, 0.6)) - {*columns, *optional}:
+                advice = f"Rename {min(near)!r} to {column!r}"
+            elif not set(columns) & set(self.header):
+                advice = f"Put a header into the first line: {', '.join(columns)}"
+            raise SourceError(problem, advice, file=self.name, column=column)
+
+    def _like(self, column: str, cutoff: float) -> list[str]:
+        folded = {name.strip().casefold().replace(" ", "_"): name for name in self.header}
+        return [folded[near] for near in difflib.get_close_matches(column, folded, 1, cutoff)]
+
+    def _csv_rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the line that each row of a csv starts in, header first, and its values."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            reader = csv.reader(lines, strict=True)
+            try:
+                for row in reader:
+                    yield reader.line_num - sum(value.count("\n") for value in row), row
+            except csv.Error as error:
+                problem, line = f"not well-formed csv ({error})", reader.line_num
+                raise SourceError(problem, EXPORT_AGAIN, file=self.name, line=line) from error
+
+    def _scan(self) -> str:
+        path = quoted(self.path, pattern=True)
+        if self.is_parquet:
+            return f"read_parquet({path})"
+        # Places, not names: a header may hold any text, and the same name twice.
+        columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(self.header)))
+        return (
+            f"read_csv({path}, auto_detect = false, header = true, delim = ',', quote = '\"', "
+            f"escape = '\"', strict_mode = true, columns = {{{columns}}})"
+        )
+
+    def as_text(self, columns: Sequence[str]) -> str:
+        """Return SQL that selects these columns as text, in file order; NULL where one is empty."""
+        names = [n if self.is_parquet else f"c{self.header.index(n)}" for n in columns]
+        texts = (
+            f"{name}::varchar as {column}" for name, column in zip(names, columns, strict=True)
+        )
+        return f"select {', '.join(texts)} from {self._scan()}"
+
+    def probe(self, sql: str) -> None:
+        """Run a query over this file once more, and raise a SourceError if it cannot be read."""
+        self._query(f"select max(columns(*)) from ({sql})")
+
+    def _query(self, sql: str) -> list[tuple]:
+        """Run a query over this file alone, with DuckDB's errors told as this file's."""
+        try:
+            with duckdb.connect() as con:
+                return con.execute(sql).fetchall()
+        except duckdb.Error as error:
+            raise self._explained(str(error)) from error
+
+    def _explained(self, message: str) -> SourceError:
+        if self.is_parquet:
+            problem = f"not a whole Parquet file ({message.splitlines()[0]})"
+            return SourceError(problem, EXPORT_AGAIN, file=self.name)
+        found = re.search(r"Line: (\d+)", message)
+        line = int(found[1]) if found else None
+        for pattern, problem, advice in _CSV_FAULTS:
+            if match := re.search(pattern, message):
+                line = line or self._odd_line_end()
+                problem = problem.format(*match.groups())
+                return SourceError(problem, advice, file=self.name, line=line)
+        problem = f"cannot be read ({message.splitlines()[0]})"
+        return SourceError(problem, EXPORT_AGAIN, file=self.name, line=line)
+
+    def _odd_line_end(self) -> int | None:
+        with self.path.open("rb") as lines:
+            first = next(lines).count(b"\r")
+            return next((n for n, line in enumerate(lines, 2) if line.count(b"\r") != first), None)
+
+    def count_lines(self) -> int:
+        """Rows, if each line after the header holds one: nearly free, to compare with DuckDB's."""
+        if self.is_parquet:
+            return self.count_rows()
+        last, lines = b"", 0
+        with self.path.open("rb") as blocks:
+            while block := blocks.read(_BLOCK):
+                last, lines = block, lines + block.count(b"\n")
+        return lines - last.endswith(b"\n")
+
+    def count_rows(self) -> int:
+        """Rows, counted without DuckDB's csv reader: blank lines hold none, quotes may hold lines.
+
+        Raises:
+            SourceError: the file is not well-formed csv.
+        """
+        if self.is_parquet:
+            path = quoted(self.path, pattern=True)
+            return self._query(f"select sum(num_rows) from parquet_file_metadata({path})")[0][0]
+        return sum(1 for _, row in self._csv_rows() if row) - 1
+
+    def locate(self, row: int) -> tuple[int, dict[str, str]]:
+        """Where a row is (0 is the first), and the text of its columns.
+
+        Returns:
+            Line in a csv, the header being 1, or row in a Parquet file, the first being 1;
+            column name -> text as the file has it, "" where there is none.
+        """
+        if self.is_parquet:
+            sql = f"select columns(*)::varchar from {self._scan()} where file_row_number = {row}"
+            texts = [value or "" for value in self._query(sql)[0]]
+            return row + 1, dict(zip(self.header, texts, strict=True))
+        filled = ((line, texts) for line, texts in self._csv_rows() if texts)
+        line, texts = next(islice(filled, row + 1, None))
+        return line, dict(zip(self.header, texts, strict=False))
+
+
+def candidates(folder: Path, files: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Files of a folder that may hold raw files: those with these names, and every zip archive.
+
+    Args:
+        folder: where to look; not in folders below it.
+        files: the names that each raw file may have.
+
+    Raises:
+        SourceError: the folder is missing, or holds none of them, or not as a file.
+    """
+    expected = ", ".join(" or ".join(names) for names in files.values())
+    advice = f"Put there {expected} (plain, .gz or .zip)"
+    if not folder.is_dir():
+        raise SourceError("there is no such folder", advice, file=str(folder))
+    wanted = {name + packing for name in chain(*files.values()) for packing in ("", ".gz")}
+    found = sorted(p for p in folder.iterdir() if p.name in wanted or p.suffix == ".zip")
+    if not found:
+        raise SourceError("the folder has no raw files", advice, file=str(folder))
+    for path in found:
+        if not path.is_file():
+            raise SourceError("this is no file", "Put one file in its place", file=path.name)
+    return found
+
+
+def gather(
+    paths: Sequence[Path],
+    files: Mapping[str, Sequence[str]],
+    optional: Collection[str],
+    scratch: Path,
+) -> dict[str, RawFile]:
+    """Return the raw files among these paths, those in .gz and .zip unpacked below `scratch`.
+
+    gzip and zip carry checksums, which Python verifies and DuckDB does not: what was cut or
+    damaged in an archive ends here.
+
+    Raises:
+        SourceError: an archive is damaged, cut or encrypted; a file is missing or there twice.
+    """
+    names = frozenset(chain(*files.values()))
+    found: dict[str, RawFile] = {}
+    for path in paths:
+        for file in _unpack(RawFile(path.name, path), names, scratch):
+            stem = file.path.stem
+            if stem in found:
+                problem = f"{found[stem].name} and {file.name} are both {stem}"
+                raise SourceError(problem, "Keep one of them", file=file.name)
+            found[stem] = file
+    for stem, alternatives in files.items():
+        if stem not in found and stem not in optional:
+            expected = " or ".join(alternatives)
+            advice = f"Put {expected} (plain, .gz or .zip) into {paths[0].parent}"
+            raise SourceError("the file is missing", advice, file=expected)
+    return {stem: found[stem] for stem in files if stem in found}
+
+
+def _unpack(packed: RawFile, names: frozenset[str], scratch: Path) -> Iterator[RawFile]:
+    if packed.path.suffix not in (".gz", ".zip"):
+        yield packed
+        return
+    inside = names.union(*({f"{n}.gz", f"{n}.zip", f"{Path(n).stem}.zip"} for n in names))
+    target = Path(tempfile.mkdtemp(dir=scratch))
+    try:
+        if packed.path.suffix == ".gz":
+            plain = target / packed.path.stem
+            with gzip.open(packed.path) as source, plain.open("wb") as sink:
+                shutil.copyfileobj(source, sink, _BLOCK)
+            yield RawFile(packed.name, plain)
+            return
+        with zipfile.ZipFile(packed.path) as archive:
+            members = archive.infolist()
+            if min((member.header_offset for member in members), default=0) > 0:
+                # The end of a cut archive can look like the end of an archive that was in it.
+                raise zipfile.BadZipFile("it does not start where it should")
+            for number, member in enumerate(members):
+                base = PurePosixPath(member.filename).name
+                if base not in inside:
+                    continue
+                plain = target / str(number) / base
+                plain.parent.mkdir()
+                with archive.open(member) as source, plain.open("wb") as sink:
+                    shutil.copyfileobj(source, sink, _BLOCK)
+                name = f"{packed.name}/{member.filename}"
+                yield from _unpack(RawFile(name, plain), names, scratch)
+    except (
+        zipfile.BadZipFile,
+        gzip.BadGzipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,  # a zip that is compressed in a way Python does not know
+        RuntimeError,  # a zip that is encrypted
+    ) as error:
+        advice = "Download or pack it again"
+        raise SourceError(f"cannot be unpacked ({error})", advice, file=packed.name) from error

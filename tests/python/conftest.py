@@ -1,0 +1,116 @@
+"""What several tests share: data, a place to work, and the real command line."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ml.simulate import simulate
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED_INSTACART = ROOT.parent / "shared" / "data" / "instacart"
+
+needs_shared_data = pytest.mark.skipif(
+    not SHARED_INSTACART.exists(), reason=f"{SHARED_INSTACART} is not there: it is not ours to ship"
+)
+
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with a warehouse, its models and its pages, and the command line to work on them."""
+
+    folder: Path
+
+    @property
+    def warehouse(self) -> Path:
+        return self.folder / "restock.duckdb"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("RESTOCK_", "DBT_"))}
+        return clean | {
+            "RESTOCK_WAREHOUSE": str(self.warehouse),
+            "RESTOCK_DASHBOARDS": str(self.folder / "pages"),
+            "DBT_TARGET_PATH": str(self.folder / "target"),
+            "DBT_LOG_PATH": str(self.folder / "logs"),
+            "OMP_WAIT_POLICY": "PASSIVE",
+            # As wide as a message may be: no line of it is broken.
+            "COLUMNS": "1000",
+        }
+
+    def call(
+        self, program: str, *arguments: str | Path, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name(program)), *map(str, arguments)],
+            cwd=ROOT,
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def restock(self, *arguments: str | Path, **variables: str) -> dict[str, Any]:
+        """Run `restock ... --json`, insist that it went well, and return its summary."""
+        done = self.call("restock", *arguments, "--json", **variables)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.warehouse), read_only=True) as con:
+            return con.execute(sql).fetchall()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make a folder once for all worker processes of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def make_once(name: str, make: Callable[[Path], None]) -> Path:
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (base / name).exists():
+                part = base / f"{name}.part"
+                part.mkdir()
+                make(part)
+                part.rename(base / name)
+        return base / name
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def instacart_files(once: Once) -> Path:
+    """Made-up orders of 300 shoppers in Instacart's files: staples, rhythms, open orders."""
+
+    def make(folder: Path) -> None:
+        simulate(folder / "raw", shoppers=300, seed=1)
+
+    return once("data", make) / "raw"
+
+
+@pytest.fixture(scope="session")
+def published(once: Callable[[str, Callable[[Path], None]], Path], instacart_files: Path) -> Place:
+    """The place of a `restock run` on the made-up orders. Tests read it and must not change it."""
+
+    def run(folder: Path) -> None:
+        Place(folder).restock("run", "--source", "instacart", "--raw-dir", instacart_files)
+
+    return Place(once("published", run))

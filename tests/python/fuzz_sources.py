@@ -1,0 +1,553 @@
+"""Damage raw files in many ways, and see that the intake refuses them or takes in every row.
+
+`python tests/python/fuzz_sources.py --cases 300 --seed 7` prints a table, and exits with 1 if a
+damaged folder was taken in wrongly or ended in anything but a `SourceError`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import io
+import random
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ml.sources import SourceError, land
+
+Rows = list[list[str]]
+Damage = Callable[[random.Random, Path], None]
+
+
+# --- undamaged folders ----------------------------------------------------------------------------
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def read_csv(path: Path) -> Rows:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def write_instacart(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
+    """Write the six files; of three shoppers two have an open order and one has a train order."""
+    rng = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    products = [
+        f"{word} {size}" for word in ("Milk", 'Rye "dark"', "Café, ground") for size in "SML"
+    ]
+    header = "order_id,user_id,eval_set,order_number,order_dow,order_hour_of_day"
+    orders = [[*header.split(","), "days_since_prior_order"]]
+    lines: dict[str, Rows] = {"prior": [], "train": []}
+    ids = iter(rng.sample(range(1, 10_000), 1_000))
+    for user in range(1, shoppers + 1):
+        n = rng.randint(4, 8)
+        for number in range(1, n + 1):
+            order = str(next(ids))
+            eval_set = "prior" if number < n else ("train" if user % 3 == 0 else "test")
+            context = [str(rng.randrange(7)), str(rng.randrange(24))]
+            days = "" if number == 1 else f"{rng.randint(0, 30)}.0"
+            orders.append([order, str(user), eval_set, str(number), *context, days])
+            if eval_set != "test":
+                basket = rng.sample(range(1, len(products) + 2), rng.randint(1, 5))
+                lines[eval_set] += [
+                    [order, str(product), str(position), str(rng.randrange(2))]
+                    for position, product in enumerate(basket, 1)
+                ]
+    line_header = ["order_id", "product_id", "add_to_cart_order", "reordered"]
+    write_csv(folder / "orders.csv", orders)
+    write_csv(folder / "order_products__prior.csv", [line_header, *lines["prior"]])
+    write_csv(folder / "order_products__train.csv", [line_header, *lines["train"]])
+    catalogue = [[str(i), name, "1", "1"] for i, name in enumerate(products, 1)]
+    product_header = ["product_id", "product_name", "aisle_id", "department_id"]
+    write_csv(folder / "products.csv", [product_header, *catalogue])
+    write_csv(folder / "aisles.csv", [["aisle_id", "aisle"], ["1", "dairy"]])
+    write_csv(folder / "departments.csv", [["department_id", "department"], ["1", "fresh"]])
+    return folder
+
+
+def order_log_rows(shoppers: int = 20, seed: int = 0) -> tuple[Rows, Rows]:
+    """The rows of order_lines.csv and products.csv, headers first."""
+    rng = random.Random(seed)
+    lines = [["user_id", "order_id", "ordered_at", "product_id", "cart_position"]]
+    order = 0
+    for user in range(1, shoppers + 1):
+        at = datetime(2024, 1, 1, 8) + timedelta(minutes=rng.randrange(500_000))
+        for _ in range(rng.randint(1, 6)):
+            order, at = order + 1, at + timedelta(minutes=rng.randrange(1, 30_000))
+            for position, product in enumerate(rng.sample(range(1, 11), 3), 1):
+                where = str(position) if rng.random() < 0.9 else ""
+                lines.append([f"u{user}", str(order), at.isoformat(" "), str(product), where])
+    products = [["product_id", "product_name", "aisle", "department"]]
+    products += [[str(i), f"Thing, no. {i}", "things", ""] for i in range(1, 10)]
+    return lines, products
+
+
+def write_order_log(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines, products = order_log_rows(shoppers, seed)
+    write_csv(folder / "order_lines.csv", lines)
+    write_csv(folder / "products.csv", products)
+    return folder
+
+
+def write_order_log_parquet(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (header, *lines), _ = order_log_rows(shoppers, seed)
+    user, order, at, product, _ = zip(*lines, strict=True)
+    times = [datetime.fromisoformat(text) for text in at]
+    columns = [list(user), [int(o) for o in order], times, [int(p) for p in product]]
+    table = pa.table(dict(zip(header[:4], columns, strict=True)))
+    _write_parquet(folder / "order_lines.parquet", table)
+    return folder
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    # Without Arrow's own copy of the schema, which would only refuse what it cannot read.
+    pq.write_table(table, path, store_schema=False)
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+def _bytes(change: Callable[[random.Random, bytearray], bytes | bytearray]) -> Damage:
+    def damage(rng: random.Random, path: Path) -> None:
+        path.write_bytes(change(rng, bytearray(path.read_bytes())))
+
+    return damage
+
+
+def _rows(change: Callable[[random.Random, Rows], Rows]) -> Damage:
+    def damage(rng: random.Random, path: Path) -> None:
+        write_csv(path, change(rng, read_csv(path)))
+
+    return damage
+
+
+def _value(*values: str) -> Damage:
+    """Put one of these values into one place below the header."""
+
+    def change(rng: random.Random, rows: Rows) -> Rows:
+        row = rng.choice(rows[1:])
+        row[rng.randrange(len(row))] = rng.choice(values)
+        return rows
+
+    return _rows(change)
+
+
+def _flip(times: int) -> Damage:
+    def change(rng: random.Random, data: bytearray) -> bytearray:
+        for _ in range(times):
+            data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        return data
+
+    return _bytes(change)
+
+
+def _insert(*pieces: bytes) -> Damage:
+    def change(rng: random.Random, data: bytearray) -> bytearray:
+        at = rng.randrange(len(data))
+        return data[:at] + rng.choice(pieces) + data[at:]
+
+    return _bytes(change)
+
+
+def _columns(change: Callable[[random.Random, list[int]], list[int]]) -> Damage:
+    """Rearrange, drop or repeat columns, header and all."""
+
+    def rearranged(rng: random.Random, rows: Rows) -> Rows:
+        order = change(rng, list(range(len(rows[0]))))
+        return [[row[i] for i in order] for row in rows]
+
+    return _rows(rearranged)
+
+
+def _header(change: Callable[[random.Random, list[str]], list[str]]) -> Damage:
+    return _rows(lambda rng, rows: [change(rng, rows[0]), *rows[1:]])
+
+
+def _without(rng: random.Random, data: bytearray, length: int) -> bytearray:
+    at = rng.randrange(len(data))
+    return data[:at] + data[at + length :]
+
+
+def _but_one(rng: random.Random, things: list[Any]) -> list[Any]:
+    at = rng.randrange(len(things))
+    return things[:at] + things[at + 1 :]
+
+
+def _some_line_ends(rng: random.Random, data: bytearray) -> bytes:
+    lines = data.split(b"\n")
+    return b"".join(line + rng.choice([b"\n", b"\n", b"\r\n", b"\r"]) for line in lines[:-1])
+
+
+def _doubled(rng: random.Random, rows: Rows) -> Rows:
+    at = rng.randrange(1, len(rows))
+    return rows[: at + 1] + rows[at:]
+
+
+def _cut_row(rng: random.Random, rows: Rows) -> Rows:
+    row = rng.choice(rows[1:])
+    del row[rng.randrange(len(row))]
+    return rows
+
+
+def _shuffled(rng: random.Random, rows: Rows) -> Rows:
+    return [rows[0], *rng.sample(rows[1:], len(rows) - 1)]
+
+
+def _packed(cut: bool, archive: bool) -> Damage:
+    """Pack the file, and lose a part of the archive if `cut`."""
+
+    def damage(rng: random.Random, path: Path) -> None:
+        target = path.with_name(path.name + (".zip" if archive else ".gz"))
+        if archive:
+            with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+                packed.write(path, f"folder/{path.name}")
+        else:
+            target.write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+        if cut:
+            data = target.read_bytes()
+            target.write_bytes(data[: rng.randrange(len(data))])
+
+    return damage
+
+
+def _packed_flipped(rng: random.Random, path: Path) -> None:
+    archive = rng.random() < 0.5
+    _packed(cut=False, archive=archive)(rng, path)
+    _flip(1)(rng, path.with_name(path.name + (".zip" if archive else ".gz")))
+
+
+def _all_quoted(rng: random.Random, path: Path) -> None:
+    rows = read_csv(path)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+
+
+def _folder_instead(rng: random.Random, path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _twice(rng: random.Random, path: Path) -> None:
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+
+
+def _recoded(encoding: str) -> Damage:
+    def damage(rng: random.Random, path: Path) -> None:
+        text = path.read_text(encoding="utf-8") + ("" if "utf" in encoding else "é")
+        path.write_bytes(text.encode(encoding))
+
+    return damage
+
+
+CSV_DAMAGES: dict[str, Damage] = {
+    "one byte flipped": _flip(1),
+    "five bytes flipped": _flip(5),
+    "a byte lost": _bytes(lambda rng, data: _without(rng, data, 1)),
+    "a byte too many": _insert(*(bytes([b]) for b in b"\0\t \"',;\\0-.e\xff")),
+    "cut in a line": _bytes(lambda rng, data: data[: rng.randrange(len(data))]),
+    "cut between lines": _rows(lambda rng, rows: rows[: rng.randrange(1, len(rows))]),
+    "start lost": _bytes(lambda rng, data: data[rng.randrange(1, len(data)) :]),
+    "a block lost": _bytes(lambda rng, data: _without(rng, data, rng.randrange(1, 200))),
+    "a row lost": _rows(lambda rng, rows: [rows[0], *_but_one(rng, rows[1:])]),
+    "a row doubled": _rows(_doubled),
+    "rows shuffled": _rows(_shuffled),
+    "header lost": _rows(lambda rng, rows: rows[1:]),
+    "header doubled": _rows(lambda rng, rows: [rows[0], *rows]),
+    "a value lost from a row": _rows(_cut_row),
+    "columns moved": _columns(lambda rng, order: rng.sample(order, len(order))),
+    "a column lost": _columns(lambda rng, order: _but_one(rng, order)),
+    "a column doubled": _columns(lambda rng, order: [*order, rng.choice(order)]),
+    "a column more": _rows(lambda rng, rows: [[*row, str(i)] for i, row in enumerate(rows)]),
+    "a name changed": _header(lambda rng, names: [*names[:-1], rng.choice(["", "Order_ID", "x"])]),
+    "names exchanged": _header(lambda rng, names: rng.sample(names, len(names))),
+    "Latin-1": _recoded("latin-1"),
+    "UTF-16": _recoded("utf-16"),
+    "UTF-8 with a mark": _recoded("utf-8-sig"),
+    "a quote too many": _insert(b'"', b',"', b'"\n', b'""'),
+    "all quoted": _all_quoted,
+    "CRLF": _bytes(lambda rng, data: data.replace(b"\n", b"\r\n")),
+    "CR": _bytes(lambda rng, data: data.replace(b"\n", b"\r")),
+    "line ends mixed": _bytes(_some_line_ends),
+    "a blank line": _insert(b"\n", b"\n\n", b"\r\n"),
+    "no last line end": _bytes(lambda rng, data: data[:-1]),
+    "blank lines at the end": _bytes(lambda rng, data: data + b"\n\n"),
+    "null": _value("", "NULL", "NaN", "\\N", "None", " ", "nan"),
+    "a huge number": _value("9" * 19, "9" * 40, "1e308", "1e999", "inf", "32768", "2147483648"),
+    "a negative number": _value("-1", "-0", "-9223372036854775808", "-9223372036854775809"),
+    "an odd number": _value(
+        "1.5", "1.0", "1e3", "+1", "007", " 7", "7 ", "1_0", "0x10", "1,5", "٣"
+    ),
+    "an odd date": _value(
+        "0001-01-01", "9999-12-31", "2024-02-30", "01/02/2024", "infinity", "epoch"
+    ),
+    "semicolons": _bytes(lambda rng, data: data.replace(b",", b";")),
+    "tabs": _bytes(lambda rng, data: data.replace(b",", b"\t")),
+    "empty": _bytes(lambda rng, data: b""),
+    "header alone": _rows(lambda rng, rows: rows[:1]),
+    "zeros": _bytes(lambda rng, data: bytes(len(data))),
+    "noise": _bytes(lambda rng, data: rng.randbytes(len(data))),
+    "missing": lambda rng, path: path.unlink(),
+    "a folder in its place": _folder_instead,
+    "gzip": _packed(cut=False, archive=False),
+    "zip": _packed(cut=False, archive=True),
+    "gzip cut": _packed(cut=True, archive=False),
+    "zip cut": _packed(cut=True, archive=True),
+    "gzip or zip flipped": _packed_flipped,
+    "plain and gzip": _twice,
+}
+
+
+def _table(change: Callable[[random.Random, pa.Table], pa.Table]) -> Damage:
+    def damage(rng: random.Random, path: Path) -> None:
+        _write_parquet(path, change(rng, pq.read_table(path)))
+
+    return damage
+
+
+def _cast(column: str, *types: pa.DataType) -> Damage:
+    def change(rng: random.Random, table: pa.Table) -> pa.Table:
+        at = table.column_names.index(column)
+        return table.set_column(at, column, table[column].cast(rng.choice(types)))
+
+    return _table(change)
+
+
+def _null_in(rng: random.Random, table: pa.Table) -> pa.Table:
+    at, row = rng.randrange(table.num_columns), rng.randrange(table.num_rows)
+    values = table.column(at).to_pylist()
+    values[row] = None
+    field = table.schema.field(at)
+    return table.set_column(at, field, pa.array(values, field.type))
+
+
+PARQUET_DAMAGES: dict[str, Damage] = {
+    "parquet: one byte flipped": _flip(1),
+    "parquet: five bytes flipped": _flip(5),
+    "parquet: cut": CSV_DAMAGES["cut in a line"],
+    "parquet: a block lost": CSV_DAMAGES["a block lost"],
+    "parquet: empty": CSV_DAMAGES["empty"],
+    "parquet: noise": CSV_DAMAGES["noise"],
+    "parquet: no rows": _table(lambda rng, table: table.slice(0, 0)),
+    "parquet: a column lost": _table(
+        lambda rng, table: table.select(_but_one(rng, table.column_names))
+    ),
+    "parquet: columns moved": _table(
+        lambda rng, table: table.select(rng.sample(table.column_names, table.num_columns))
+    ),
+    "parquet: a row doubled": _table(lambda rng, table: pa.concat_tables([table, table[-1:]])),
+    "parquet: null": _table(_null_in),
+    "parquet: ids of another type": _cast("order_id", pa.float64(), pa.string(), pa.int16()),
+    "parquet: times of another type": _cast(
+        "ordered_at",
+        pa.int64(),
+        pa.date32(),
+        pa.string(),
+        pa.timestamp("ns"),
+        pa.timestamp("s", "UTC"),
+    ),
+}
+
+
+def _damage(rng: random.Random, damage: Damage, name: str, folder: Path) -> None:
+    damage(rng, folder / name)
+
+
+def variants(raw_dir: Path, seed: int) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Yield without end a kind of damage and what does it to a copy of `raw_dir`.
+
+    All kinds come in turn, each to a file chosen at random; the same seed gives the same.
+    """
+    names = sorted(path.name for path in raw_dir.iterdir())
+    for round_ in range(sys.maxsize):
+        for suffix, damages in ((".csv", CSV_DAMAGES), (".parquet", PARQUET_DAMAGES)):
+            fitting = [name for name in names if name.endswith(suffix)]
+            for kind, damage in damages.items() if fitting else ():
+                # Seeded by text: a case stays the same when others are added.
+                rng = random.Random(f"{seed} {round_} {kind} {raw_dir.name}")
+                yield kind, partial(_damage, rng, damage, rng.choice(fitting))
+
+
+# --- what a right result is -----------------------------------------------------------------------
+
+
+def _raw_rows(folder: Path, name: str) -> list[dict[str, str | None]]:
+    """Rows of a raw csv, read without the intake: plain, in .gz or in .zip; "" as None."""
+    plain, packed, archive = (folder / (name + suffix) for suffix in ("", ".gz", ".zip"))
+    if plain.exists():
+        data = plain.read_bytes()
+    elif packed.exists():
+        data = gzip.decompress(packed.read_bytes())
+    else:
+        with zipfile.ZipFile(archive) as members:
+            data = members.read(members.namelist()[0])
+    text = data.decode("utf-8-sig", errors="replace")  # A column that is not landed may hold any.
+    header, *rows = filter(None, csv.reader(io.StringIO(text, newline="")))
+    return [{n: v or None for n, v in zip(header, row, strict=False)} for row in rows]
+
+
+def _raw_parquet_rows(path: Path) -> list[dict[str, str | None]]:
+    texts = [
+        {name: None if value is None else str(value) for name, value in row.items()}
+        for row in pq.read_table(path).to_pylist()
+    ]
+    return texts
+
+
+def _unquoted(text: str | None) -> str | None:
+    """DuckDB sees the quotes of a value that has a blank before them, and Python does not."""
+    if not text or not text.startswith(' "'):
+        return text
+    return next(csv.reader([text], skipinitialspace=True))[0]
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
+
+
+def lost_rows(source: str, raw_dir: Path, landing_dir: Path) -> int:
+    """Raw rows that are not among the landed ones with every value as it was, and in its place."""
+    lost = 0
+    if source == "instacart":
+        files = {
+            "orders": ["orders"],
+            "order_products": ["order_products__prior", "order_products__train"],
+            "products": ["products"],
+            "aisles": ["aisles"],
+            "departments": ["departments"],
+        }
+    else:
+        files = {"order_lines": ["order_lines"], "products": ["products"]}
+    for table, stems in files.items():
+        raw: list[dict[str, str | None]] = []
+        for stem in stems:
+            if (raw_dir / f"{stem}.parquet").exists():
+                raw += _raw_parquet_rows(raw_dir / f"{stem}.parquet")
+            elif any(raw_dir.glob(f"{stem}.csv*")):
+                raw += _raw_rows(raw_dir, f"{stem}.csv")
+        rows = pq.read_table(landing_dir / f"{table}.parquet").to_pylist()
+        lost += abs(len(raw) - len(rows))
+        lost += sum(not _same(before, after) for before, after in zip(raw, rows, strict=False))
+    return lost
+
+
+def _same(raw: dict[str, str | None], landed: dict[str, Any]) -> bool:
+    for name, value in landed.items():
+        text = raw.get(name)
+        if name == "is_timed":
+            continue
+        if isinstance(value, datetime):
+            same = _instant(text) == value
+        elif isinstance(value, float):
+            same = float(text or "nan") == value
+        else:
+            same = (None if value is None else str(value)) in (text, _unquoted(text))
+        if not same:
+            return False
+    return True
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Tally:
+    """What became of the cases of one kind of damage."""
+
+    tried: int = 0
+    accepted: int = 0
+    refused: int = 0
+    lost: int = 0
+    failed: int = 0
+
+
+def try_one(source: str, raw_dir: Path, landing_dir: Path, tally: Tally) -> str:
+    """Land one damaged folder, note what came of it, and return the refusal or the failure."""
+    tally.tried += 1
+    try:
+        land(source, raw_dir, landing_dir, threads=1)
+    except SourceError as error:
+        tally.refused += 1
+        if not error.file or landing_dir.exists():
+            tally.failed += 1
+            return f"FAILED: names no file or leaves files: {error}"
+        return str(error)
+    except Exception as error:  # Anything else is what we look for.
+        tally.failed += 1
+        return f"FAILED: {type(error).__name__}: {error}"
+    tally.accepted += 1
+    lost = lost_rows(source, raw_dir, landing_dir)
+    tally.lost += lost
+    return f"FAILED: {lost} rows lost" if lost else ""
+
+
+def run(cases: int, seed: int, *, verbose: bool = False) -> dict[str, Tally]:
+    """Try this many damaged folders, one base after the other in turn."""
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    with tempfile.TemporaryDirectory() as scratch:
+        bases = [
+            ("instacart", write_instacart(Path(scratch) / "instacart")),
+            ("order_log", write_order_log(Path(scratch) / "order_log")),
+            ("order_log", write_order_log_parquet(Path(scratch) / "order_log_parquet")),
+        ]
+        endless = [(source, base, variants(base, seed)) for source, base in bases]
+        turns = (turn for _ in range(cases) for turn in endless)
+        for number, (source, base, kinds) in enumerate(islice(turns, cases)):
+            kind, damage = next(kinds)
+            raw_dir, landing_dir = (Path(scratch) / f"{what}{number}" for what in ("raw", "landed"))
+            shutil.copytree(base, raw_dir)
+            damage(raw_dir)
+            outcome = try_one(source, raw_dir, landing_dir, tallies[kind])
+            if verbose or outcome.startswith("FAILED"):
+                print(f"{base.name} | {kind} | {outcome or 'taken in'}", file=sys.stderr)
+            shutil.rmtree(raw_dir)
+            shutil.rmtree(landing_dir, ignore_errors=True)
+    return tallies
+
+
+def main() -> int:
+    """Run, print the table, and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--verbose", action="store_true", help="print every case")
+    arguments = parser.parse_args()
+    tallies = run(arguments.cases, arguments.seed, verbose=arguments.verbose)
+    total = Tally(*(sum(column) for column in zip(*map(_counts, tallies.values()), strict=True)))
+    print("| damage | tried | accepted | refused | rows lost | failed |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for kind, tally in [*sorted(tallies.items()), ("**all**", total)]:
+        print("| " + " | ".join(map(str, (kind, *_counts(tally)))) + " |")
+    return int(bool(total.lost or total.failed))
+
+
+def _counts(tally: Tally) -> tuple[int, int, int, int, int]:
+    return tally.tried, tally.accepted, tally.refused, tally.lost, tally.failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

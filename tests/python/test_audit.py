@@ -1,0 +1,89 @@
+"""The audit passes a good run, and finds each kind of damage."""
+
+import shutil
+
+import duckdb
+import numpy as np
+import pytest
+from conftest import Place
+
+from ml.audit import separation, stability
+
+
+def test_a_good_run_passes(published: Place) -> None:
+    statuses = dict(published.query("select status, count(*) from ml.audit group by status"))
+    assert "fail" not in statuses
+    assert statuses["pass"] > 100
+
+
+def replace_in_view(con: duckdb.DuckDBPyConnection, view: str, old: str, new: str) -> None:
+    ((sql,),) = con.execute(f"select sql from duckdb_views() where view_name = '{view}'").fetchall()
+    assert old in sql
+    con.execute(sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW").replace(old, new))
+
+
+def plant_the_label(con: duckdb.DuckDBPyConnection) -> None:
+    replace_in_view(con, "examples", "users.user_order_count", "label::int AS user_order_count")
+
+
+def let_the_past_reach_the_target(con: duckdb.DuckDBPyConnection) -> None:
+    replace_in_view(
+        con,
+        "past_items",
+        "order_items.order_number < targets.order_number",
+        "order_items.order_number <= targets.order_number",
+    )
+
+
+def split_by_row(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("update targets set split = 'train' where cutoff = 1 and split = 'validation'")
+
+
+def lose_a_score(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("delete from ml.predictions where rank_in_user = 2")
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (plant_the_label, "single-column AUC user_order_count: 1"),
+        (let_the_past_reach_the_target, "past lines at or after their target"),
+        (split_by_row, "shoppers in two splits"),
+        (lose_a_score, "pairs without a prediction"),
+    ],
+)
+def test_damage_is_found(published: Place, place: Place, damage, finding) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    with duckdb.connect(str(place.warehouse)) as con:
+        damage(con)
+    done = place.call("restock", "audit", "--source", "instacart")
+    assert done.returncode == 1
+    assert finding in done.stderr
+    ((newest,),) = place.query("select max(run_id) from ml.audit")
+    assert place.query(
+        f"select count(*) > 0 from ml.audit where run_id = '{newest}' and status = 'fail'"
+    ) == [(True,)]
+
+
+def test_separation_takes_either_direction_and_missing_values() -> None:
+    label = np.array([0, 0, 1, 1], dtype=np.int8)
+    assert separation(np.array([1, 2, 3, 4], dtype=np.float32), label) == 1
+    assert separation(np.array([4, 3, 2, 1], dtype=np.float32), label) == 1
+    assert separation(np.array([np.nan, np.nan, 2, 1], dtype=np.float32), label) == 1
+    assert separation(np.array([1, 2, 1, 2], dtype=np.float32), label) == 0.5
+
+
+def test_stability_is_zero_for_the_same_and_large_for_another_population() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.normal(size=20_000).astype(np.float32)
+    assert stability(before, rng.normal(size=20_000).astype(np.float32)) < 0.01
+    assert stability(before, rng.normal(2, size=20_000).astype(np.float32)) > 1
+    # Worked by hand: two halves become one and three quarters.
+    halves = np.repeat([0, 1], 5_000).astype(np.float32)
+    quarters = np.repeat([0, 1], [2_500, 7_500]).astype(np.float32)
+    assert stability(halves, quarters) == pytest.approx(0.25 * np.log(3), abs=1e-3)
+
+
+def test_stability_counts_missing_values() -> None:
+    full = np.arange(1_000, dtype=np.float32)
+    assert stability(full, np.where(full < 500, np.nan, full)) > 1

@@ -1,0 +1,282 @@
+"""Everything that can be wrong ends with one clear message, and what was published stays."""
+
+import hashlib
+import json
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Place
+
+
+def digests(place: Place) -> dict[str, str]:
+    """What a user relies on: the warehouse, the production model, the page."""
+    files = [place.warehouse, place.folder / "pages" / "index.html"]
+    files += sorted((place.folder / "models" / "production").iterdir())
+    return {
+        str(path.relative_to(place.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+@pytest.fixture
+def good(published: Place, place: Place) -> Place:
+    """A place with a good run in it, to be left untouched."""
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    return place
+
+
+def refused(place: Place, *arguments: str | Path, code: int, **variables: str) -> str:
+    """Run a command that must fail cleanly and change nothing; return its message."""
+    before = digests(place)
+    done = place.call("restock", *arguments, **variables)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    (message,) = re.findall(r"^error: (.*)", done.stderr, re.MULTILINE | re.DOTALL)
+    assert digests(place) == before
+    assert not list(place.folder.glob("*.run")), "work was left behind"
+    return message
+
+
+Damage = Callable[[Path], object]
+
+
+def edit(name: str, change: Callable[[list[str]], list[str]]) -> Damage:
+    """Change the lines of a file; line 1 is the header."""
+
+    def damage(raw: Path) -> None:
+        path = raw / name
+        path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+    return damage
+
+
+def set_field(name: str, line: int, column: int, value: str) -> Damage:
+    def change(lines: list[str]) -> list[str]:
+        fields = lines[line - 1].split(",")
+        fields[column] = value
+        return [*lines[: line - 1], ",".join(fields), *lines[line:]]
+
+    return edit(name, change)
+
+
+def remove(pattern: str) -> Damage:
+    def damage(raw: Path) -> None:
+        for path in raw.glob(pattern):
+            path.unlink()
+
+    return damage
+
+
+def cut_in_the_middle(raw: Path) -> None:
+    path = raw / "order_products__prior.csv"
+    text = path.read_bytes()[: path.stat().st_size // 2]
+    # In the middle of a line, as a broken download ends.
+    path.write_bytes(text[: text.rfind(b"\n") + 3])
+
+
+PRIOR = "order_products__prior.csv"
+CASES: dict[str, tuple[Damage, list[str]]] = {
+    "folder missing": (shutil.rmtree, ["raw", "orders.csv"]),
+    "folder empty": (remove("*"), ["raw", "orders.csv"]),
+    "file missing": (remove("aisles.csv"), ["aisles.csv"]),
+    "file cut": (cut_in_the_middle, [PRIOR, "line"]),
+    "column misnamed": (
+        edit("orders.csv", lambda lines: [lines[0].replace("user_id", "usr_id"), *lines[1:]]),
+        ["orders.csv", "user_id", "usr_id"],
+    ),
+    "wrong type": (set_field("orders.csv", 7, 3, "seven"), ["orders.csv", "line 7", "seven"]),
+    "duplicate order": (
+        edit("orders.csv", lambda lines: [*lines, lines[1]]),
+        ["orders.csv", "order_id", "twice"],
+    ),
+    "line without order": (set_field(PRIOR, 9, 0, "987654321"), [PRIOR, "line 9", "987654321"]),
+    "two orders with one number": (
+        set_field("orders.csv", 3, 3, "1"),
+        ["orders.csv", "order_number"],
+    ),
+    "negative days": (
+        set_field("orders.csv", 3, 6, "-2.0"),
+        ["orders.csv", "line 3", "days_since_prior_order"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_raw_files(good: Place, instacart_files: Path, tmp_path: Path, case: str) -> None:
+    damage, names = CASES[case]
+    raw = tmp_path / "raw"
+    shutil.copytree(instacart_files, raw)
+    damage(raw)
+    message = refused(good, "run", "--source", "instacart", "--raw-dir", raw, code=3)
+    for name in names:
+        assert name in message
+
+
+def test_product_without_a_catalogue_row_is_kept_as_unknown(
+    place: Place, instacart_files: Path, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(instacart_files, raw)
+    bought = (raw / PRIOR).read_text().splitlines()[1].split(",")[1]
+    edit(
+        "products.csv",
+        lambda lines: [line for line in lines if not line.startswith(f"{bought},")],
+    )(raw)
+    place.restock("build", "--source", "instacart", "--raw-dir", raw)
+    assert place.query(
+        f"select product_name, aisle, is_in_catalogue from dim_products where product_id = {bought}"
+    ) == [(f"Unknown product {bought}", "unknown", False)]
+    assert place.query(f"select count(*) > 0 from examples where product_id = {bought}") == [
+        (True,)
+    ]
+
+
+def write_log(raw: Path, orders: list[tuple[int, int, list[int]]]) -> Path:
+    """Write an order log of (shopper, day in January 2024, products)."""
+    raw.mkdir()
+    rows = [
+        f"{user},{user * 100 + day},2024-01-{day:02},{product}"
+        for user, day, products in orders
+        for product in products
+    ]
+    (raw / "order_lines.csv").write_text(
+        "\n".join(["user_id,order_id,ordered_at,product_id", *rows]) + "\n"
+    )
+    return raw
+
+
+def test_shopper_with_one_order_is_history_and_never_a_label(place: Place, tmp_path: Path) -> None:
+    raw = write_log(
+        tmp_path / "raw", [(1, day, [5, 6]) for day in range(1, 9)] + [(2, 3, [5]), (2, 3, [7])]
+    )
+    place.restock("build", "--source", "order_log", "--raw-dir", raw)
+    assert place.query("select cutoff from targets where user_id = 2") == [(0,)]
+    assert place.query("select product_id from examples where user_id = 2 order by 1") == [
+        (5,),
+        (7,),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("orders", "says"),
+    [
+        ([(1, day, [5, 6]) for day in range(1, 9)], "no labelled order"),
+        ([(user, 1, [5, 6]) for user in range(1, 200)], "no labelled order"),
+        (
+            [(user, day, [5, 6]) for user in range(1, 100) for day in range(1, 9)],
+            "have the label",
+        ),
+    ],
+    ids=["one shopper", "no label left", "one class"],
+)
+def test_too_little_to_learn_from(
+    good: Place, tmp_path: Path, orders: list[tuple[int, int, list[int]]], says: str
+) -> None:
+    raw = write_log(tmp_path / "raw", orders)
+    assert says in refused(good, "run", "--source", "order_log", "--raw-dir", raw, code=1)
+
+
+def test_unknown_source(good: Place) -> None:
+    assert "instacart" in refused(good, "run", "--source", "instcart", code=2)
+    assert "instacart" in refused(good, "build", code=2, RESTOCK_SOURCE="instcart")
+
+
+def test_unknown_model(good: Place, instacart_files: Path) -> None:
+    message = refused(good, "train", "--source", "instacart", "--model", "gradient_bosting", code=2)
+    assert "gradient_boosting" in message
+
+
+def test_model_of_other_features(good: Place, instacart_files: Path) -> None:
+    """As after a column of `examples` was renamed: the model knows one that is not there."""
+    path = good.folder / "models" / "production" / "model.json"
+    card = json.loads(path.read_text())
+    card["features"][0]["name"] = "user_colour"
+    path.write_text(json.dumps(card))
+    assert "user_colour" in refused(good, "score", "--source", "instacart", code=1)
+
+
+def test_model_of_another_type_or_digest(good: Place) -> None:
+    path = good.folder / "models" / "production" / "model.json"
+    original = path.read_text()
+    card = json.loads(original)
+    card["features"][0]["dtype"] = "varchar"
+    path.write_text(json.dumps(card))
+    assert "user_order_count" in refused(good, "score", "--source", "instacart", code=1)
+    path.write_text(original)
+    with path.with_name("model.joblib").open("ab") as file:
+        file.write(b"x")
+    assert "sha256" in refused(good, "score", "--source", "instacart", code=1)
+
+
+@contextmanager
+def other_process(code: str) -> Iterator[None]:
+    """Run code in another process, and keep that alive for as long as the context lasts."""
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print('ready', flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        yield
+        other.communicate("\n")
+
+
+def test_warehouse_open_elsewhere(good: Place, instacart_files: Path) -> None:
+    with other_process(f"import duckdb; con = duckdb.connect({str(good.warehouse)!r})"):
+        for command in ("run", "score"):
+            arguments = ("--source", "instacart", "--raw-dir", instacart_files)
+            message = refused(good, command, *arguments, code=4)
+            assert "open in another process" in message
+
+
+def test_two_runs_at_once(good: Place, instacart_files: Path) -> None:
+    lock = f"{good.warehouse}.lock"
+    with other_process(f"import fcntl; file = open({lock!r}, 'a'); fcntl.flock(file, 2)"):
+        message = refused(good, "run", "--source", "instacart", code=4)
+        assert "another restock job" in message
+
+
+def test_read_only_directory(instacart_files: Path, tmp_path: Path) -> None:
+    """Nothing can be made in /proc, not even by root."""
+    done = Place(tmp_path).call(
+        "restock",
+        *("run", "--source", "instacart", "--raw-dir", str(instacart_files)),
+        RESTOCK_WAREHOUSE="/proc/restock/restock.duckdb",
+    )
+    assert done.returncode == 5, done.stderr
+    assert "/proc/restock" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("megabytes", [1, 3, 8])
+def test_disk_that_fills_up(good: Place, instacart_files: Path, megabytes: int) -> None:
+    """No file may grow beyond so much: what a full disk looks like, at different steps."""
+    before = digests(good)
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("restock")),
+            *("run", "--source", "instacart", "--raw-dir", str(instacart_files)),
+        ],
+        cwd=ROOT,
+        env=good.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (megabytes * 2**20, megabytes * 2**20)
+        ),
+    )
+    assert done.returncode == 5, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "room" in done.stderr
+    assert digests(good) == before
+    assert not list(good.folder.glob("*.run"))

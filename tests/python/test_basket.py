@@ -1,0 +1,118 @@
+"""The basket with the highest expected F1, against brute force and against Ye et al. (2012)."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from ml.basket import Floats, expected_f1_basket, rank_in_user, top_k_basket
+
+
+def f1(chosen: set[int], bought: set[int]) -> float:
+    """F1 of two sets; two empty sets score 1."""
+    return 2 * len(chosen & bought) / (len(chosen) + len(bought)) if chosen or bought else 1.0
+
+
+def expected_f1(chosen: set[int], p: Floats) -> float:
+    """Expected F1 by going through every possible order."""
+    total = 0.0
+    for outcome in product((0, 1), repeat=len(p)):
+        chance = np.prod([q if y else 1 - q for q, y in zip(p, outcome, strict=True)])
+        total += float(chance) * f1(chosen, {i for i, y in enumerate(outcome) if y})
+    return total
+
+
+def expected_f1_by_size(p: Floats) -> Floats:
+    """Expected F1 of the first 0..n of descending probabilities (Ye et al. 2012, algorithm 1)."""
+    n = len(p)
+    hits = np.zeros((n + 1, n + 1))  # hits[k, i]: the chance of i reorders among the first k
+    hits[0, 0] = 1
+    for k in range(1, n + 1):
+        hits[k] = hits[k - 1] * (1 - p[k - 1])
+        hits[k, 1:] += hits[k - 1, :-1] * p[k - 1]
+    result = np.empty(n + 1)
+    inverse = np.r_[0, 1 / np.arange(1, 2 * n + 2)]  # inverse[a]: E[1 / (a + reorders after k)]
+    for k in range(n, 0, -1):
+        i = np.arange(1, k + 1)
+        result[k] = np.sum(2 * i * hits[k, i] * inverse[k + i])
+        inverse[:-1] = p[k - 1] * inverse[1:] + (1 - p[k - 1]) * inverse[:-1]
+    result[0] = np.prod(1 - p)
+    return result
+
+
+def random_shoppers(seed: int, sizes: list[int]) -> tuple[Floats, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.beta(0.5, rng.uniform(0.5, 4), sum(sizes)), np.r_[0, np.cumsum(sizes)]
+
+
+def test_no_subset_is_better_than_the_basket() -> None:
+    probability, offsets = random_shoppers(seed=1, sizes=[1, 2, 3, 4, 5, 6, 6, 7, 7, 7])
+    in_basket, expected = expected_f1_basket(probability, offsets)
+    for u in range(len(offsets) - 1):
+        p = probability[offsets[u] : offsets[u + 1]]
+        chosen = set(np.flatnonzero(in_basket[offsets[u] : offsets[u + 1]]).tolist())
+        every = [set(s) for k in range(len(p) + 1) for s in combinations(range(len(p)), k)]
+        assert expected[u] == pytest.approx(max(expected_f1(s, p) for s in every), abs=1e-12)
+        assert expected[u] == pytest.approx(expected_f1(chosen, p), abs=1e-12)
+
+
+def test_equals_the_dynamic_programme_on_long_histories() -> None:
+    probability, offsets = random_shoppers(seed=2, sizes=[15, 63, 64, 200, 750, 1, 40])
+    in_basket, expected = expected_f1_basket(probability, offsets)
+    for u in range(len(offsets) - 1):
+        p = np.sort(probability[offsets[u] : offsets[u + 1]])[::-1]
+        by_size = expected_f1_by_size(p)
+        assert expected[u] == pytest.approx(by_size.max(), abs=1e-10)
+        assert in_basket[offsets[u] : offsets[u + 1]].sum() == by_size.argmax()
+
+
+@pytest.mark.parametrize(
+    ("probability", "basket", "expected"),
+    [
+        ([0.0], [False], 1.0),
+        ([1.0], [True], 1.0),
+        ([0.4], [False], 0.6),
+        ([0.6], [True], 0.6),
+        ([0.5], [False], 0.5),  # a tie: the smaller basket
+        ([], [], 1.0),
+        ([0.0, 1.0, 0.0], [False, True, False], 1.0),
+        ([1.0] * 900, [True] * 900, 1.0),
+        ([1.0, 0.5], [True, False], 5 / 6),  # a tie again: 1/2 * 1 + 1/2 * 2/3 either way
+        ([1e-300, 1e-300], [False, False], 1.0),
+        ([0.3, 0.3, 0.3], [True, True, True], 0.3 * 3 * (0.49 / 2 + 0.42 * 2 / 5 + 0.09 / 3)),
+    ],
+)
+def test_edges(probability: list[float], basket: list[bool], expected: float) -> None:
+    in_basket, f1s = expected_f1_basket(np.array(probability), np.array([0, len(probability)]))
+    assert in_basket.tolist() == basket
+    assert f1s.tolist() == pytest.approx([expected], abs=1e-10)
+
+
+def test_a_shopper_does_not_depend_on_the_others() -> None:
+    probability, offsets = random_shoppers(seed=3, sizes=[30, 31, 0, 500, 29, 30] * 20)
+    in_basket, expected = expected_f1_basket(probability, offsets)
+    for u in range(len(offsets) - 1):
+        rows = slice(offsets[u], offsets[u + 1])
+        p = probability[rows]
+        alone, f1_alone = expected_f1_basket(p, np.array([0, len(p)]))
+        assert in_basket[rows].tolist() == alone.tolist()
+        assert expected[u] == f1_alone[0]
+
+
+def test_ranks_count_from_one_within_each_shopper_and_the_earlier_row_wins_a_tie() -> None:
+    score, offsets = np.array([0.1, 0.9, 0.1, 0.5, 0.5, 0.7]), np.array([0, 3, 3, 6])
+    assert rank_in_user(score, offsets).tolist() == [2, 1, 3, 2, 3, 1]
+    assert top_k_basket(score, offsets, 2).tolist() == [True, True, False, True, False, True]
+    assert top_k_basket(score, offsets, 9).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, -0.1, 1.1])
+def test_a_bad_probability_is_named(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"probability\[1\] is"):
+        expected_f1_basket(np.array([0.5, bad]), np.array([0, 2]))
+
+
+@pytest.mark.parametrize("offsets", [[0, 1], [1, 2], [0, 3]])
+def test_offsets_that_do_not_fit_are_refused(offsets: list[int]) -> None:
+    with pytest.raises(ValueError, match="there are 2 pairs"):
+        rank_in_user(np.array([0.5, 0.1]), np.array(offsets))

@@ -1,0 +1,129 @@
+"""Rules about the dbt project, read off its manifest: who may read what, and what must be said."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from dbt.cli.main import dbtRunner
+
+from dashboards.site import tables_read
+from dashboards.site.parse import parse_page
+from ml.settings import SOURCES
+
+Manifest = dict[str, Any]
+
+# A layer reads only what stands here, beside itself.
+LAYERS = {
+    "staging": {"sources"},
+    "core": {"staging"},
+    "cutoffs": {"core"},
+    "features": {"cutoffs"},
+    "predictions": {"ml", "core", "cutoffs", "features"},
+    "reporting": {"ml", "core", "cutoffs", "features", "predictions"},
+}
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def manifest(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Manifest]:
+    target = tmp_path_factory.mktemp("target")
+    before = os.environ.get("RESTOCK_SOURCE")
+    os.environ["RESTOCK_SOURCE"] = request.param
+    try:
+        done = dbtRunner().invoke(
+            [
+                *("parse", "--project-dir", str(ROOT), "--profiles-dir", str(ROOT), "--quiet"),
+                *("--target-path", str(target), "--log-path", str(target)),
+            ]
+        )
+    finally:
+        if before is None:
+            del os.environ["RESTOCK_SOURCE"]
+        else:
+            os.environ["RESTOCK_SOURCE"] = before
+    assert done.success, done.exception
+    yield json.loads((target / "manifest.json").read_text())
+
+
+def models(manifest: Manifest, layer: str = "") -> dict[str, Any]:
+    return {
+        node["name"]: node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["fqn"][1].startswith(layer)
+    }
+
+
+def parents(node: dict[str, Any]) -> set[str]:
+    """What a model reads: names of models, and `source.table` for sources."""
+    return {".".join(parent.split(".")[2:]) for parent in node["depends_on"]["nodes"]}
+
+
+def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None:
+    allowed = {"past_items", "targets"} | models(manifest, "features").keys()
+    for name, node in models(manifest, "features").items():
+        # The label is a join with the target's own lines, and it is made in examples alone.
+        extra = {"fct_order_items"} if name == "examples" else set()
+        assert parents(node) <= allowed | extra, name
+
+
+def test_the_past_is_decided_once(manifest: Manifest) -> None:
+    readers = {
+        name
+        for name, node in models(manifest).items()
+        if parents(node) & {"fct_orders", "fct_order_items"} and node["fqn"][1] != "core"
+    }
+    assert readers >= {"targets", "past_items", "examples"}
+    assert not readers & (models(manifest, "features").keys() - {"examples"})
+    assert parents(models(manifest)["past_items"]) == {"fct_order_items", "targets"}
+
+
+def test_layers_look_one_way(manifest: Manifest) -> None:
+    layer = {name: node["fqn"][1] for name, node in models(manifest).items()}
+    for name, node in models(manifest).items():
+        for parent in parents(node) - ({"fct_order_items"} if name == "examples" else set()):
+            where = layer.get(parent) or ("ml" if parent.startswith("ml.") else "sources")
+            allowed = LAYERS[layer[name]] | {layer[name]}
+            assert where in allowed, f"{name} reads {parent}, of {where}"
+
+
+def test_features_are_the_columns_that_say_so(manifest: Manifest) -> None:
+    columns = models(manifest)["examples"]["columns"]
+    keys = {"cutoff", "user_id", "product_id", "split", "context_source", "label"}
+    features = {name for name, column in columns.items() if "feature" in column["config"]["meta"]}
+    assert features == columns.keys() - keys
+
+
+def test_every_model_is_described_and_has_a_tested_key(manifest: Manifest) -> None:
+    keyed = {
+        node["attached_node"].split(".")[-1]
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "test"
+        and node["test_metadata"]["name"] in ("unique", "unique_key")
+    }
+    for name, node in models(manifest).items():
+        assert node["description"].startswith("One row per"), name
+        assert name in keyed, f"{name} has no tested key"
+        for column in node["columns"].values():
+            assert column["description"], f"{name}.{column['name']}"
+    for source in manifest["sources"].values():
+        assert source["description"].startswith("One row per"), source["name"]
+        assert all(column["description"] for column in source["columns"].values())
+
+
+def test_public_models_have_a_contract(manifest: Manifest) -> None:
+    public = {n for n, node in models(manifest).items() if node["config"]["access"] == "public"}
+    assert public >= {"examples", "targets", "fct_predictions", "fct_baskets", "fct_demand"}
+    assert public >= models(manifest, "reporting").keys()
+    for name in public:
+        assert models(manifest)[name]["config"]["contract"]["enforced"], name
+
+
+def test_the_dashboard_exposure_names_the_tables_that_pages_read(manifest: Manifest) -> None:
+    exposure = manifest["exposures"]["exposure.restock.dashboard"]
+    pages = (ROOT / "dashboards" / "pages").glob("*.md")
+    queries = [query for page in pages for query in parse_page(page).queries.values()]
+    assert parents(exposure) == tables_read(queries)

@@ -1,0 +1,202 @@
+"""The main job from end to end, through the real command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import SHARED_INSTACART, Place, needs_shared_data
+
+SAME = """
+    select user_id, product_id, reorder_probability, rank_in_user, in_basket
+    from fct_predictions order by user_id, product_id
+"""
+RANKS_HAVE_TIES_OR_HOLES = """
+    select user_id from fct_predictions group by user_id
+    having min(rank_in_user) <> 1 or max(rank_in_user) <> count(*)
+        or count(distinct rank_in_user) <> count(*)
+"""
+AUC_BY_MODEL = "select model_name, auc from rpt_model_comparison where model_name <> 'ceiling'"
+
+
+def model_beats_every_baseline(place: Place) -> bool:
+    auc = dict(place.query(AUC_BY_MODEL))
+    return auc.pop("gradient_boosting") > max(auc.values())
+
+
+def test_every_pair_is_scored_once(published: Place, instacart_files: Path) -> None:
+    missing = published.query(
+        f"""
+        with bought as (
+            select distinct orders.user_id, lines.product_id
+            from read_csv('{instacart_files}/order_products__*.csv') as lines
+            inner join read_csv('{instacart_files}/orders.csv') as orders using (order_id)
+        )
+        select count(*) from bought
+        full outer join fct_predictions as scored using (user_id, product_id)
+        where bought.user_id is null or scored.user_id is null
+        """
+    )
+    assert missing == [(0,)]
+    assert published.query(RANKS_HAVE_TIES_OR_HOLES) == []
+
+
+def test_context_is_open_where_an_order_is(published: Place, instacart_files: Path) -> None:
+    wrong = published.query(
+        f"""
+        select targets.user_id from targets
+        left join read_csv('{instacart_files}/orders.csv') as orders
+            on targets.user_id = orders.user_id and orders.eval_set = 'test'
+        where targets.cutoff = 0
+            and targets.context_source
+                <> case when orders.order_id is null then 'typical' else 'open' end
+        """
+    )
+    assert wrong == []
+
+
+def test_model_beats_every_baseline(published: Place) -> None:
+    assert model_beats_every_baseline(published)
+
+
+def test_split_goes_by_shopper(published: Place) -> None:
+    assert (
+        published.query(
+            "select user_id from targets group by user_id having count(distinct split) > 1"
+        )
+        == []
+    )
+    shares = dict(
+        published.query("select split, count(*) / 300 from targets where cutoff = 0 group by split")
+    )
+    assert shares["test"] == pytest.approx(0.2, abs=0.08)
+    assert shares["validation"] == pytest.approx(0.1, abs=0.06)
+
+
+def test_batch_model_and_page_belong_together(published: Place) -> None:
+    ((batch, version),) = published.query(
+        "select batch_id, model_version from ml.batches order by started_at desc limit 1"
+    )
+    assert published.query("select distinct batch_id from fct_predictions") == [(batch,)]
+    card = json.loads((published.folder / "models/production/model.json").read_text())
+    assert card["model_version"] == version
+    assert card["metrics"]["auc"] > 0.5
+    page = (published.folder / "pages/index.html").read_text()
+    assert batch in page
+
+
+def test_a_second_run_gives_the_same_predictions_and_keeps_history(
+    published: Place, place: Place, instacart_files: Path
+) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    summary = place.restock("run", "--source", "instacart", "--raw-dir", instacart_files)
+    assert place.query(SAME) == published.query(SAME)
+    assert place.query("select count(*) from ml.batches") == [(2,)]
+    assert set(summary) == {"fetch", "build", "train", "evaluate", "score", "audit", "report"}
+    assert summary["score"]["rows"] == len(place.query(SAME))
+    assert not list(place.folder.glob("*.run"))
+
+
+def test_batches_of_any_size_give_the_same_predictions(
+    published: Place, place: Place, instacart_files: Path
+) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    place.restock(
+        "score", "--source", "instacart", "--raw-dir", instacart_files, RESTOCK_BATCH_ROWS="1000"
+    )
+    assert place.query(SAME) == published.query(SAME)
+
+
+def test_steps_one_by_one(place: Place, instacart_files: Path) -> None:
+    for step in ("fetch", "build", "train", "evaluate", "score", "audit", "report"):
+        options = ["--model", "logistic_regression"] if step == "train" else []
+        place.restock(step, "--source", "instacart", "--raw-dir", instacart_files, *options)
+    assert place.query("select distinct model_name from rpt_score_summary") == [
+        ("logistic_regression",)
+    ]
+    assert (place.folder / "pages/index.html").exists()
+
+
+def test_plain_dbt_builds_from_the_raw_files(place: Place, instacart_files: Path) -> None:
+    """No step of ours before it, no model trained: the tables of the schema ml are empty."""
+    done = place.call(
+        "dbt", "build", RESTOCK_SOURCE="instacart", RESTOCK_RAW_DIR=str(instacart_files)
+    )
+    assert done.returncode == 0, done.stdout
+    assert place.query("select count(*) from fct_predictions") == [(0,)]
+    assert place.query("select count(*) > 0 from examples") == [(True,)]
+
+
+def test_readers_do_not_stop_a_run(published: Place, place: Place, instacart_files: Path) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    with duckdb.connect(str(place.warehouse), read_only=True) as reader:
+        before = reader.execute("select distinct batch_id from fct_predictions").fetchall()
+        place.restock("run", "--source", "instacart", "--raw-dir", instacart_files)
+        assert reader.execute("select distinct batch_id from fct_predictions").fetchall() == before
+    assert place.query("select distinct batch_id from fct_predictions") != before
+
+
+@pytest.mark.parametrize(
+    ("suffix", "identifier"), [("csv", "{}"), ("parquet", "'id-' || {}")], ids=["numbers", "text"]
+)
+def test_an_order_log_of_ones_own(
+    place: Place, instacart_files: Path, suffix: str, identifier: str
+) -> None:
+    """Whole numbers or text for ids, plain dates, no products file."""
+    raw = place.folder / "raw"
+    raw.mkdir()
+    query = f"""
+        select
+            {identifier.format("o.user_id")} as user_id,
+            {identifier.format("o.order_id")} as order_id,
+            cast('2024-01-01' as date) + cast(o.order_number * 7 + o.user_id % 7 as integer)
+                as ordered_at,
+            {identifier.format("p.product_id")} as product_id
+        from read_csv('{instacart_files}/orders.csv') as o
+        inner join read_csv('{instacart_files}/order_products__prior.csv') as p using (order_id)
+    """
+    duckdb.execute(f"copy ({query}) to '{raw}/order_lines.{suffix}'")
+    ((pairs,),) = duckdb.execute(
+        f"select count(distinct (user_id, product_id)) from '{raw}/order_lines.{suffix}'"
+    ).fetchall()
+    place.restock("run", "--source", "order_log", "--raw-dir", raw)
+    assert place.query("select count(*) from fct_predictions") == [(pairs,)]
+    assert place.query("select distinct context_source from targets where cutoff = 0") == [
+        ("as_of",)
+    ]
+    ((kind,),) = place.query("select distinct typeof(user_id) from fct_predictions")
+    assert kind == ("BIGINT" if suffix == "csv" else "VARCHAR")
+    assert place.query("select count(*) from dim_products where not is_in_catalogue") == (
+        place.query("select count(*) from dim_products")
+    )
+
+
+@pytest.mark.slow
+def test_complete_journey(place: Place) -> None:
+    place.restock("run", RESTOCK_RAW_DIR=str(place.folder / "raw"))
+    assert place.query("select count(*) from fct_predictions") == [(867_688,)]
+    assert place.query(RANKS_HAVE_TIES_OR_HOLES) == []
+    assert place.query("select distinct context_source from targets where cutoff = 0") == [
+        ("as_of",)
+    ]
+    # 2018-01-02 is a Tuesday, one day after the newest order.
+    assert place.query(
+        "select distinct order_dow, min(days_since_prior_order) from targets where cutoff = 0 "
+        "group by order_dow"
+    ) == [(2, 1)]
+    assert model_beats_every_baseline(place)
+
+
+@pytest.mark.slow
+@needs_shared_data
+def test_instacart_sample(place: Place) -> None:
+    place.restock("run", "--source", "instacart", "--raw-dir", SHARED_INSTACART)
+    assert place.query("select count(*), count(distinct user_id) from fct_predictions") == [
+        (114_782, 1_596)
+    ]
+    assert place.query(RANKS_HAVE_TIES_OR_HOLES) == []
+    assert dict(
+        place.query("select context_source, count(*) from targets where cutoff = 0 group by 1")
+    ) == {"open": 1_035, "typical": 561}
+    assert model_beats_every_baseline(place)

@@ -1,0 +1,337 @@
+"""The simulated data: Instacart's formats, its shape, and probabilities that are true."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from lightgbm import LGBMClassifier
+from sklearn.metrics import roc_auc_score
+
+from ml import simulate as module
+from ml.errors import SettingsError, StorageError
+from ml.simulate import simulate
+
+SHOPPERS = 3_000
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate(tmp_path_factory.mktemp("simulated") / "data", SHOPPERS).folder
+
+
+@pytest.fixture(scope="module")
+def con(data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The files as tables; `items` are the order lines with their order."""
+    with duckdb.connect() as con:
+        for name in ("orders", "products", "aisles", "departments"):
+            con.execute(f"create table {name} as from '{data}/{name}.csv'")
+        con.execute(
+            f"""
+            create table lines as from read_csv('{data}/order_products__*.csv', filename = true);
+            create table items as from lines join orders using (order_id);
+            create table truth as from '{data}/true_probabilities.parquet';
+            """
+        )
+        yield con
+
+
+def value(con: duckdb.DuckDBPyConnection, query: str) -> float:
+    """The only value of a query."""
+    ((result,),) = con.execute(query).fetchall()
+    return float(result)
+
+
+def test_files_are_written_as_instacart_writes_them(data: Path) -> None:
+    formats = {
+        "aisles.csv": ("aisle_id,aisle", r"\d+,[a-z ]+"),
+        "departments.csv": ("department_id,department", r"\d+,[a-z ]+"),
+        "products.csv": (
+            "product_id,product_name,aisle_id,department_id",
+            r'\d+,"[\w&\' ]+, [\w ]+",\d+,\d+',
+        ),
+        "orders.csv": (
+            "order_id,user_id,eval_set,order_number,order_dow,order_hour_of_day,"
+            "days_since_prior_order",
+            r"\d+,\d+,(prior,1,[0-6],\d+,|(prior|train|test),\d+,[0-6],\d+,\d+\.0)",
+        ),
+        "order_products__prior.csv": (
+            "order_id,product_id,add_to_cart_order,reordered",
+            r"\d+,\d+,\d+,[01]",
+        ),
+        "order_products__train.csv": (
+            "order_id,product_id,add_to_cart_order,reordered",
+            r"\d+,\d+,\d+,[01]",
+        ),
+    }
+    assert {path.name for path in data.iterdir()} == {*formats, "true_probabilities.parquet"}
+    for name, (header, row) in formats.items():
+        first, *rest = (data / name).read_text().splitlines()
+        assert first == header, name
+        assert [line for line in rest if not re.fullmatch(row, line)] == [], name
+
+
+@pytest.mark.parametrize(
+    ("rule", "violations"),
+    {
+        "order ids are 1..n": """
+            select 1 from orders having count(distinct order_id) < count(*)
+            or min(order_id) <> 1 or max(order_id) <> count(*)""",
+        "orders are numbered without a hole, 4 to 100 of them": """
+            select user_id from orders group by user_id
+            having list_sort(list(order_number)) <> range(1, count(*) + 1)
+            or count(*) not between 4 and 100""",
+        "the last order alone is train or test": """
+            select 1 from orders o
+            where (eval_set = 'prior') = (
+                order_number = (select max(order_number) from orders where user_id = o.user_id))""",
+        "closed orders have lines, open ones none, each in the file of its set": """
+            select 1 from orders full join lines using (order_id)
+            where (lines.order_id is null) <> (eval_set = 'test')
+            or not coalesce(contains(filename, eval_set || '.csv'), true)""",
+        "cart positions are 1..n": """
+            select order_id from lines group by order_id
+            having list_sort(list(add_to_cart_order)) <> range(1, count(*) + 1)""",
+        "a product comes once in an order": """
+            select 1 from lines group by order_id, product_id having count(*) > 1""",
+        "reordered means bought in an earlier order": """
+            select 1 from (
+                select reordered, row_number() over (
+                    partition by user_id, product_id order by order_number) > 1 as is_repeat
+                from items)
+            where reordered::boolean <> is_repeat""",
+        "weekdays agree with the days between orders, unless capped": """
+            select 1 from (
+                select *, lag(order_dow) over (partition by user_id order by order_number) as dow
+                from orders)
+            where days_since_prior_order < 30 and (dow + days_since_prior_order) % 7 <> order_dow
+            or days_since_prior_order not between 0 and 30""",
+        "products, aisles and departments are in the catalogue": """
+            select 1 from (from lines anti join products using (product_id))
+            union all
+            select 1 from products left join aisles using (aisle_id)
+            left join departments using (department_id)
+            where aisle is null or department is null""",
+        "names and ids are unique": """
+            select 1 from products having count(distinct product_name) < count(*)
+            or count(distinct product_id) < count(*)""",
+        "an aisle is in one department": """
+            select 1 from products group by aisle_id having count(distinct department_id) > 1""",
+        "the truth has each pair once": """
+            select 1 from truth
+            full join (select distinct user_id, product_id, true as is_pair from items)
+            using (user_id, product_id)
+            group by user_id, product_id having count(*) <> 1 or not any_value(is_pair)
+            or any_value(is_pair) is null or any_value(probability) not between 0 and 1""",
+    }.items(),
+)
+def test_rule(con: duckdb.DuckDBPyConnection, rule: str, violations: str) -> None:
+    assert con.execute(violations).fetchall() == [], rule
+
+
+@pytest.mark.parametrize(
+    ("what", "query", "expected", "tolerance"),
+    [
+        ("shoppers", "select count(distinct user_id) from orders", SHOPPERS, 0),
+        ("aisles", "select count(*) from aisles", 134, 0),
+        ("departments", "select count(*) from departments", 21, 0),
+        ("orders per shopper", f"select count(*) / {SHOPPERS} from orders", 16.6, 1.2),
+        ("median of orders", "select median(n) from (select count(*) n from orders"
+         " group by user_id)", 10, 1),
+        ("basket", "select count(*) / count(distinct order_id) from lines", 10.1, 0.6),
+        ("reordered", "select avg(reordered) from lines", 0.59, 0.02),
+        ("open", "select count(*) filter (where eval_set = 'test') /"
+         f" {SHOPPERS} from orders", 0.65, 0.03),
+        ("days between orders", "select avg(days_since_prior_order) from orders", 11.1, 0.9),
+        ("share of the 100 best sellers", "select sum(n) / (select count(*) from lines) from ("
+         "select count(*) n from lines group by product_id order by n desc limit 100)", 0.25, 0.06),
+        ("reordered, first in the cart", "select avg(reordered) from lines"
+         " where add_to_cart_order = 1", 0.71, 0.04),
+        ("pairs bought again in the next order", "select avg(bought::int) from truth", 0.1, 0.015),
+    ],
+)  # fmt: skip
+def test_shape(
+    con: duckdb.DuckDBPyConnection, what: str, query: str, expected: float, tolerance: float
+) -> None:
+    assert value(con, query) == pytest.approx(expected, abs=tolerance), what
+
+
+def test_gaps_peak_at_7_and_30(con: duckdb.DuckDBPyConnection) -> None:
+    counts = dict(
+        con.execute("select days_since_prior_order, count(*) from orders group by all").fetchall()
+    )
+    for peak in (7, 14, 21):
+        assert counts[peak] > 1.2 * max(counts[peak - 1], counts[peak + 1])
+    assert counts[30] > 3 * counts[29]
+
+
+def test_hours_and_weekdays_follow_their_profile(con: duckdb.DuckDBPyConnection) -> None:
+    profiles = {
+        "order_hour_of_day": np.array(module.HOURS) / sum(module.HOURS),
+        "order_dow": 0.7 / 7 + 0.3 * np.array(module.WEEKDAYS) / sum(module.WEEKDAYS),
+    }
+    for column, expected in profiles.items():
+        rows = con.execute(f"select count(*) from orders group by {column} order by {column}")
+        shares = np.array([n for (n,) in rows.fetchall()]) / value(
+            con, "select count(*) from orders"
+        )
+        np.testing.assert_allclose(shares, expected, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "floor(10 * probability)",
+        # a trip that comes early is a small one, and the truth knows
+        "least(days_since_prior_order, 10)",
+        "least(next_order - last_bought, 10)",
+        "least(times_bought, 10)",
+        "order_count // 10",
+    ],
+)
+def test_probabilities_are_true(con: duckdb.DuckDBPyConnection, group: str) -> None:
+    """What the process then did agrees with them, within any group that the past defines."""
+    rows = con.execute(
+        f"""
+        with past as (
+            select user_id, product_id, count(*) as times_bought, max(order_number) as last_bought
+            from items group by user_id, product_id
+        ), next_orders as (
+            select user_id, order_number as next_order, order_number as order_count,
+                days_since_prior_order
+            from orders where eval_set = 'test'
+        )
+        select sum(bought::int - probability) / sqrt(sum(probability * (1 - probability)))
+        from truth join past using (user_id, product_id) join next_orders using (user_id)
+        group by {group} having count(*) > 100
+        """
+    )
+    z = np.array([score for (score,) in rows.fetchall()])
+    assert len(z) >= 9
+    assert np.abs(z).max() < 4
+    assert (z**2).mean() < 2.5
+
+
+def test_probabilities_of_an_unknown_context_are_right_on_average(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    """Pairs of one order share its context, so only their mean is as sharp."""
+    rows = con.execute(
+        """
+        select sum(probability), sum(bought::int) from truth
+        where user_id in (select user_id from orders where eval_set = 'train')
+        group by floor(5 * probability) having count(*) > 300
+        """
+    )
+    for expected, observed in rows.fetchall():
+        assert observed == pytest.approx(expected, rel=0.1)
+
+
+def test_a_model_finds_more_than_frequency_and_less_than_the_truth(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    table = con.execute(
+        """
+        with gaps as (
+            select *, order_number - lag(order_number) over (
+                partition by user_id, product_id order by order_number) as gap
+            from items
+        ), shoppers as (
+            select user_id, max(order_number) as order_count, avg(reordered) as reorder_share
+            from items group by user_id
+        )
+        select
+            user_id % 2 as fold, any_value(bought) as bought, any_value(probability) as truth,
+            count(*) / any_value(order_count) as frequency,
+            any_value(order_count) - max(order_number) as since_last,
+            any_value(order_count) - min(order_number) as since_first,
+            count(*) as times_bought, avg(gap) as mean_gap,
+            any_value(reorder_share) as reorder_share,
+            (max_by(gap, order_number)) as last_gap
+        from gaps join truth using (user_id, product_id) join shoppers using (user_id)
+        group by user_id, product_id order by user_id, product_id
+        """
+    ).fetchnumpy()
+    columns = {k: np.ma.filled(v.astype(float), np.nan) for k, v in table.items()}
+    held_out, bought, truth = (columns.pop(k) for k in ("fold", "bought", "truth"))
+    test, X = held_out == 1, np.column_stack(list(columns.values()))
+    model = LGBMClassifier(
+        n_estimators=80, num_leaves=15, min_child_samples=50, n_jobs=2, verbose=-1
+    ).fit(X[~test], bought[~test])
+    frequency = roc_auc_score(bought[test], columns["frequency"][test])
+    found = roc_auc_score(bought[test], np.asarray(model.predict_proba(X[test]))[:, 1])
+    ceiling = roc_auc_score(bought[test], truth[test])
+    assert 0.72 < frequency < 0.80
+    assert frequency + 0.05 < found < ceiling - 0.02
+    assert ceiling < 0.95
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_same_seed_gives_the_same_bytes_on_any_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = contents(simulate(tmp_path / "one", 400, seed=3, threads=1).folder)
+    assert contents(simulate(tmp_path / "four", 400, seed=3, threads=4).folder) == one
+    other = contents(simulate(tmp_path / "other", 400, seed=4).folder)
+    assert other["products.csv"] == one["products.csv"]
+    assert all(other[name] != one[name] for name in one if "order" in name or "true" in name)
+    monkeypatch.setattr(module, "BLOCK_SHOPPERS", 150)
+    assert contents(simulate(tmp_path / "blocks", 400, seed=3).folder) == one
+
+
+def test_summary_counts_the_rows_of_each_file(tmp_path: Path) -> None:
+    done: list[int] = []
+    result = simulate(tmp_path / "new" / "data", 20, products=1_234, progress=done.append)
+    assert done == [20]
+    assert result.rows["products.csv"] == 1_234
+    assert result.rows.keys() == {path.name for path in result.folder.iterdir()}
+    for name, rows in result.rows.items():
+        assert value(duckdb.connect(), f"select count(*) from '{result.folder / name}'") == rows
+    assert result.seconds > 0
+
+
+def test_few_shoppers_share_products(tmp_path: Path) -> None:
+    folder = simulate(tmp_path / "small", 300).folder
+    share = value(
+        duckdb.connect(),
+        f"""
+        select avg((shoppers > 1)::int) from (
+            select count(distinct user_id) over (partition by product_id) as shoppers
+            from '{folder}/true_probabilities.parquet')
+        """,
+    )
+    assert share > 0.9
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("mine")
+    with pytest.raises(SettingsError, match="is not an empty folder"):
+        simulate(tmp_path, 10)
+    with pytest.raises(SettingsError, match="is not an empty folder"):
+        simulate(tmp_path / "orders.csv", 10)
+    assert contents(tmp_path) == {"orders.csv": b"mine"}
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+    simulate(tmp_path, 10)
+    assert (tmp_path / "orders.csv").exists()
+
+
+@pytest.mark.parametrize(("shoppers", "products"), [(0, None), (10, 999), (10, 50_001)])
+def test_impossible_sizes_are_refused(tmp_path: Path, shoppers: int, products: int | None) -> None:
+    with pytest.raises(SettingsError, match=r"Ask for"):
+        simulate(tmp_path / "data", shoppers, products=products)
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(shoppers_done: int) -> None:
+        raise OSError("No space left on device")
+
+    with pytest.raises(StorageError, match="No space left"):
+        simulate(tmp_path / "data", 10, progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
