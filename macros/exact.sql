@@ -15,3 +15,8 @@
             ) as double) / (cast(count({{ number }}) as double) * (count({{ number }}) - 1)))
     end
 {%- endmacro %}
+
+{#- One exact sum over another, as a 32-bit share; null where there is nothing to share. -#}
+{% macro float_share(part, whole) -%}
+    cast(cast({{ part }} as double) / nullif(cast({{ whole }} as double), 0) as float)
+{%- endmacro %}

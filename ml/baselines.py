@@ -22,12 +22,12 @@ def scores(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     """Score candidates by columns of ``examples``, each of shape (n_pairs,).
 
     - ``personal_frequency``: share of the shopper's past orders that have the product.
-    - ``recency_decay``: sum over purchases, each halved for every 5 orders ago.
+    - ``recency_decay``: share of past orders that have it, each halved for every 5 orders ago.
     - ``last_basket``: whether the last order had it; ties broken by personal frequency.
     """
     return {
         "personal_frequency": columns["pair_order_share"],
-        "recency_decay": columns["pair_decay_5_orders"],
+        "recency_decay": columns["pair_decay_5_orders_share"],
         "last_basket": columns["pair_last_1_count"] + columns["pair_order_share"] / 2,
     }
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .components import TONES, Component, columns
@@ -15,6 +16,7 @@ from .formats import Field
 Json = dict[str, Any]
 MAX_SERIES = 6  # that can be told apart by shape as well as by colour
 MAX_NAME = 24
+_escape = partial(html.escape, quote=False)  # Plotly reads <, > and & as markup
 KINDS: dict[str, Json] = {
     "BarChart": {"type": "bar"},
     "LineChart": {"type": "scatter", "mode": "lines"},
@@ -69,7 +71,7 @@ def _xy(c: Component) -> Chart:
     bands: list[Json] = []
     for name in names:
         y, rows = series[name]
-        trace: Json = {"name": html.escape(name), "x": _marks(x, rows), "y": _marks(y, rows)}
+        trace: Json = {"name": _escape(name), "x": _marks(x, rows), "y": _marks(y, rows)}
         trace |= KINDS[c.tag] | ({"marker": {"color": f"var(--{TONES[name]})"}} if toned else {})
         if c.markers:
             trace["mode"] = "lines+markers"
@@ -122,7 +124,7 @@ def _laid_down(drawn: Chart, x: Field) -> Chart:
     names = layout["xaxis"] | {"autorange": "reversed", "showgrid": False}
     if x.kind == "text":
         cut = [t if len(t) <= MAX_NAME else f"{t[: MAX_NAME - 1].strip()}…" for t in x.texts]
-        names |= {"tickvals": _marks(x), "ticktext": [html.escape(text) for text in cut]}
+        names |= {"tickvals": _marks(x), "ticktext": [_escape(text) for text in cut]}
     layout |= {"xaxis": layout["yaxis"] | {"showgrid": True}, "yaxis": names}
     layout |= {"hovermode": "y unified", "height": 28 * len(x.values) + 50}
     for trace in drawn.figure["data"]:
@@ -149,7 +151,7 @@ def _histogram(c: Component) -> Chart:
 def _heatmap(c: Component) -> Chart:
     value = c.value.formatted(c.valueFmt)
     _need_numbers(value)
-    places = [(html.escape(x), html.escape(y)) for x, y in zip(c.x.texts, c.y.texts, strict=True)]
+    places = [(_escape(x), _escape(y)) for x, y in zip(c.x.texts, c.y.texts, strict=True)]
     cells = dict(zip(places, value.values, strict=True))
     if len(cells) < len(places):
         raise ValueError(f"several rows for one {c.x.name} and {c.y.name}; aggregate them")
@@ -180,7 +182,7 @@ def _line(c: Component) -> Json:
     """Return a reference line: across at a y, up at an x, or from (x, y) to (x2, y2)."""
     if c.x is None and c.y is None:
         raise ValueError("a ReferenceLine has no place; give x= or y=")
-    line: Json = {"type": "line", "label": {"text": html.escape(c.label or "")}}
+    line: Json = {"type": "line", "label": {"text": _escape(c.label or "")}}
     for axis, start, end in (("x", c.x, c.x2), ("y", c.y, c.y2)):
         line |= {f"{axis}0": start, f"{axis}1": start if end is None else end}
         if start is None:
@@ -199,10 +201,10 @@ def _axis(field: Field, log: bool | None = None) -> Json:
 
 
 def _marks(field: Field, rows: Sequence[int] | None = None) -> list[Any]:
-    """Return values for Plotly; text is escaped, for Plotly reads markup in it."""
+    """Return a column's values for Plotly, of some rows or of all."""
     marks = field.values
     if field.kind == "text":
-        marks = [html.escape(text, quote=False) for text in field.texts]
+        marks = [_escape(text) for text in field.texts]
     elif field.kind == "time":
         marks = [value and value.isoformat() for value in field.values]
     return marks if rows is None else [marks[row] for row in rows]

@@ -34,8 +34,8 @@ calendar as (
     from known_orders
 ),
 
--- What is usual for a shopper: the weekday and the hour they order at most often (the earlier one of
--- two), and the median of their days between orders, or everyone's for a shopper who came once.
+-- What is usual for a shopper: the weekday and the hour they order at most often (the earlier of
+-- two), and the median of their days between orders, or everyone's for one who came once.
 dow_counts as (
     select
         user_id,
@@ -140,7 +140,7 @@ final as (
         cutoff,
         user_id,
         order_id,
-        -- By shopper, never by row. Hex digits sort alike on every engine: 20% test, 10% validation.
+        -- By shopper, never by row: 20% test, 10% validation. Hex sorts alike on every engine.
         case
             when md5(cast(user_id as varchar)) < '3333' then 'test'
             when md5(cast(user_id as varchar)) < '4ccc' then 'validation'

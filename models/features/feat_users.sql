@@ -8,6 +8,10 @@ targets as (
     select * from {{ ref('targets') }}
 ),
 
+pair_totals as (
+    select * from {{ ref('pair_totals') }}
+),
+
 past_orders as (
     select
         cutoff,
@@ -27,6 +31,7 @@ aged as (
     select
         past_orders.*,
         targets.order_number - past_orders.order_number as orders_ago,
+        targets.order_day - past_orders.order_day as days_ago,
         case when past_orders.order_dow = targets.order_dow then 1 else 0 end as is_same_dow,
         case when abs(past_orders.order_hour - targets.order_hour) <= 2 then 1 else 0 end
             as is_near_hour
@@ -35,20 +40,16 @@ aged as (
         on past_orders.cutoff = targets.cutoff and past_orders.user_id = targets.user_id
 ),
 
-totals as (
+orders as (
     select
         cutoff,
         user_id,
         count(*) as orders,
-        sum(items) as items,
-        sum(reordered) as reordered,
         avg(gap_days) as gap_mean_days,
         {{ exact_stddev('gap_days') }} as gap_stddev_days,
-        median(gap_days) as gap_median_days,
         avg(items) as basket_mean,
         {{ exact_stddev('items') }} as basket_stddev,
-        sum(is_same_dow) as same_dow_orders,
-        sum(is_near_hour) as near_hour_orders,
+        sum(reordered) as reordered,
         -- In the first order nothing can be a reorder.
         sum(case when order_number > 1 then items end) as later_items,
         sum(case when order_number > 1 and reordered = 0 then 1 else 0 end) as orders_all_new,
@@ -56,35 +57,69 @@ totals as (
         sum(case when orders_ago <= 3 then items end) as recent_items,
         sum(case when orders_ago <= 3 then reordered end) as recent_reordered,
         max(case when orders_ago = 1 then items end) as last_items,
-        max(case when orders_ago = 1 then reordered end) as last_reordered,
-        max(case when orders_ago = 1 then gap_days end) as last_gap_days
+        max(case when orders_ago = 1 then gap_days end) as last_gap_days,
+        sum(is_same_dow) as same_dow_orders,
+        sum(is_near_hour) as near_hour_orders,
+        -- What a product would have that was in every order.
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)') }} as decay_2_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)') }} as decay_5_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)') }} as decay_15_orders,
+        {{ exact_sum('power(0.5, days_ago / 30.0)') }} as decay_30_days,
+        {{ exact_sum('power(0.5, days_ago / 90.0)') }} as decay_90_days
     from aged
+    group by cutoff, user_id
+),
+
+products as (
+    select
+        cutoff,
+        user_id,
+        count(*) as products,
+        sum(again_in_1) as again_in_1,
+        sum(purchases - in_last_1) as followed_by_1,
+        sum(orders_since_first - 1) as chances,
+        sum(purchases_again) as purchases_again,
+        cast(sum(expected_again) as double) as expected_again,
+        sum(decay_5_orders) as product_decay_5_orders
+    from pair_totals
     group by cutoff, user_id
 ),
 
 final as (
     select
-        cutoff,
-        user_id,
-        cast(orders as integer) as user_order_count,
-        cast(items as integer) as user_item_count,
-        cast(items - reordered as integer) as user_product_count,
-        cast(gap_mean_days as float) as user_gap_mean_days,
-        cast(gap_stddev_days as float) as user_gap_stddev_days,
-        cast(gap_median_days as float) as user_gap_median_days,
-        cast(last_gap_days as integer) as user_last_gap_days,
-        cast(basket_mean as float) as user_basket_mean_count,
-        cast(basket_stddev as float) as user_basket_stddev_count,
-        cast(recent_basket_mean as float) as user_recent_basket_mean_count,
-        cast(last_items as integer) as user_last_basket_count,
-        cast(reordered / nullif(later_items, 0) as float) as user_reordered_share,
-        cast(recent_reordered / recent_items as float) as user_recent_reordered_share,
-        cast(last_reordered / last_items as float) as user_last_reordered_share,
-        cast(orders_all_new / nullif(orders - 1, 0) as float) as user_all_new_order_share,
-        cast(reordered / nullif(orders - 1, 0) as float) as user_reordered_mean_count,
-        cast(same_dow_orders as integer) as user_same_dow_order_count,
-        cast(near_hour_orders as integer) as user_near_hour_order_count
-    from totals
+        orders.cutoff,
+        orders.user_id,
+        -- For the pairs to be divided by; no features.
+        orders.same_dow_orders,
+        orders.near_hour_orders,
+        orders.decay_2_orders,
+        orders.decay_5_orders,
+        orders.decay_15_orders,
+        orders.decay_30_days,
+        orders.decay_90_days,
+        products.product_decay_5_orders,
+        cast(orders.orders as integer) as user_order_count,
+        cast(products.products as integer) as user_product_count,
+        cast(orders.gap_mean_days as float) as user_gap_mean_days,
+        cast(orders.gap_stddev_days as float) as user_gap_stddev_days,
+        cast(orders.last_gap_days as integer) as user_last_gap_days,
+        cast(orders.basket_mean as float) as user_basket_mean_count,
+        cast(orders.basket_stddev as float) as user_basket_stddev_count,
+        cast(orders.recent_basket_mean as float) as user_recent_basket_mean_count,
+        cast(orders.last_items as integer) as user_last_basket_count,
+        cast(orders.reordered / nullif(orders.later_items, 0) as float) as user_reordered_share,
+        cast(orders.recent_reordered / orders.recent_items as float)
+            as user_recent_reordered_share,
+        cast(orders.orders_all_new / nullif(orders.orders - 1, 0) as float)
+            as user_all_new_order_share,
+        cast(products.again_in_1 / nullif(products.followed_by_1, 0) as float)
+            as user_again_in_1_share,
+        cast(products.purchases_again / nullif(products.chances, 0) as float) as user_repeat_rate,
+        cast((products.purchases_again + 5) / (products.expected_again + 5) as float)
+            as user_reorder_ratio
+    from orders
+    inner join products
+        on orders.cutoff = products.cutoff and orders.user_id = products.user_id
 )
 
 select * from final

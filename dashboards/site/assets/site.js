@@ -10,20 +10,21 @@ function colour(_, value) {
   return getComputedStyle(probe).color;
 }
 function draw(plot) {
-  const { data, layout } = JSON.parse(plot.nextElementSibling.textContent, colour);
-  const template = JSON.parse(document.getElementById("template").textContent, colour);
-  plot.drawnWidth = plot.clientWidth;
-  Plotly.react(plot, data, { ...layout, template }, { displayModeBar: false, responsive: true });
+  const [figure, template] = [plot.nextElementSibling, document.getElementById("template")]
+    .map((element) => JSON.parse(element.textContent, colour));
+  const layout = { ...figure.layout, template, width: plot.clientWidth };
+  plot.drawn = plot.clientWidth;
+  Plotly.react(plot, figure.data, layout, { displayModeBar: false });
 }
 function redraw() {
   for (const plot of all(".plot")) {
-    plot.drawnWidth = 0; // what is hidden now is drawn when it comes into sight
-    if (plot.offsetParent) draw(plot);
+    plot.drawn = 0; // what is hidden now is drawn when it is shown
+    if (plot.clientWidth) draw(plot);
   }
 }
-const sight = new IntersectionObserver((entries) => entries
-  .filter(({ isIntersecting, target }) => isIntersecting && target.drawnWidth !== target.clientWidth)
-  .forEach(({ target }) => draw(target)), { rootMargin: "100% 0px" });
+const sizes = new ResizeObserver((entries) => entries
+  .filter(({ target }) => target.clientWidth && target.clientWidth !== target.drawn)
+  .forEach(({ target }) => draw(target)));
 
 function dropdowns(page) {
   const selects = all("select[data-name]", page);
@@ -83,13 +84,17 @@ function print(on) {
   redraw();
 }
 
-addEventListener("DOMContentLoaded", () => {
+all(".page").forEach(dropdowns);
+all(".table").forEach(table);
+if (all(".page").length > 1) {
+  addEventListener("hashchange", route);
+  route();
+}
+document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
+addEventListener("DOMContentLoaded", () => { // by now Plotly is there
   document.body.append(probe);
-  all(".page").forEach(dropdowns);
-  all(".table").forEach(table);
-  all(".plot").forEach((plot) => sight.observe(plot));
+  all(".plot").forEach((plot) => sizes.observe(plot));
   matchMedia("(prefers-color-scheme: dark)").onchange = redraw;
   addEventListener("beforeprint", () => print(true));
   addEventListener("afterprint", () => print(false));
-  if (all(".page").length > 1) { addEventListener("hashchange", route); route(); }
 });

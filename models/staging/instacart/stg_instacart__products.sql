@@ -1,4 +1,4 @@
--- The catalogue comes in three files that say nothing alone; joined here, both sources offer one shape.
+-- The catalogue comes in three files that say little alone; joined, both sources have one shape.
 with
 
 products as (

@@ -1,0 +1,102 @@
+-- One pass over the past lines: everything about a pair that needs them. Whatever is said of
+-- shoppers, products and aisles as sums over pairs is summed from here.
+with
+
+past_items as (
+    select * from {{ ref('past_items') }}
+),
+
+targets as (
+    select * from {{ ref('targets') }}
+),
+
+hazards as (
+    select * from {{ ref('reorder_hazards') }}
+),
+
+lines as (
+    select
+        past_items.cutoff,
+        past_items.user_id,
+        past_items.product_id,
+        past_items.aisle_id,
+        past_items.order_number,
+        past_items.cart_position,
+        past_items.order_item_count,
+        past_items.purchase_number,
+        past_items.gap_orders,
+        past_items.gap_days,
+        -- 1 is the order just before the target.
+        targets.order_number - past_items.order_number as orders_ago,
+        targets.order_day - past_items.order_day as days_ago,
+        case when past_items.order_dow = targets.order_dow then 1 else 0 end as is_same_dow,
+        case when abs(past_items.order_hour - targets.order_hour) <= 2 then 1 else 0 end
+            as is_near_hour,
+        hazards.expected_purchases
+    from past_items
+    inner join targets
+        on past_items.cutoff = targets.cutoff and past_items.user_id = targets.user_id
+    left join hazards
+        on
+            past_items.cutoff = hazards.cutoff
+            and least(past_items.purchase_number - 1, {{ var('hazard_purchases') }})
+            = hazards.times_bought
+            and least(past_items.gap_orders, {{ var('hazard_orders') }}) = hazards.orders
+),
+
+totals as (
+    select
+        cutoff,
+        user_id,
+        product_id,
+        min(aisle_id) as aisle_id,
+        count(*) as purchases,
+        min(orders_ago) as orders_since_last,
+        min(days_ago) as days_since_last,
+        max(orders_ago) as orders_since_first,
+        max(days_ago) as days_since_first,
+        min(order_number) as first_order_number,
+        sum(case when orders_ago <= 1 then 1 else 0 end) as in_last_1,
+        sum(case when orders_ago <= 2 then 1 else 0 end) as in_last_2,
+        sum(case when orders_ago <= 3 then 1 else 0 end) as in_last_3,
+        sum(case when orders_ago <= 5 then 1 else 0 end) as in_last_5,
+        sum(case when gap_orders = 1 then 1 else 0 end) as again_in_1,
+        -- Orders in a row up to the last purchase: those since the last one that followed a pause.
+        max(purchase_number)
+        - max(case when gap_orders = 1 then 0 else purchase_number end) + 1 as last_run,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)') }} as decay_2_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)') }} as decay_5_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)') }} as decay_15_orders,
+        {{ exact_sum('power(0.5, days_ago / 30.0)') }} as decay_30_days,
+        {{ exact_sum('power(0.5, days_ago / 90.0)') }} as decay_90_days,
+        median(gap_orders) as gap_median_orders,
+        median(gap_days) as gap_median_days,
+        {{ exact_stddev('gap_orders') }} as gap_stddev_orders,
+        {{ exact_stddev('gap_days') }} as gap_stddev_days,
+        max_by(gap_orders, order_number) as gap_last_orders,
+        max_by(gap_days, order_number) as gap_last_days,
+        sum(is_same_dow) as same_dow,
+        sum(is_near_hour) as near_hour,
+        {{ exact_sum('cart_position / order_item_count') }} as cart_position_sum,
+        count(cart_position) as cart_positions,
+        coalesce(sum(expected_purchases), 0) as expected_so_far
+    from lines
+    group by cutoff, user_id, product_id
+),
+
+final as (
+    select
+        totals.*,
+        totals.purchases - 1 as purchases_again,
+        cast(totals.expected_so_far + coalesce(hazards.expected_purchases, 0) as decimal(18, 12))
+            as expected_again
+    from totals
+    -- The stretch that has not ended yet.
+    left join hazards
+        on
+            totals.cutoff = hazards.cutoff
+            and least(totals.purchases, {{ var('hazard_purchases') }}) = hazards.times_bought
+            and least(totals.orders_since_last - 1, {{ var('hazard_orders') }}) = hazards.orders
+)
+
+select * from final

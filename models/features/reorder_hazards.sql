@@ -1,0 +1,92 @@
+-- What is usual: of the pairs bought n times and not for k orders, the share bought again in the
+-- next one, summed up over k (the Nelson-Aalen estimator of a cumulative hazard). A pair that came
+-- back after k orders, or has waited for k, was expected to come back so many times by then.
+with
+
+past_items as (
+    select * from {{ ref('past_items') }}
+),
+
+targets as (
+    select * from {{ ref('targets') }}
+),
+
+waiting as (
+    select
+        past_items.cutoff,
+        past_items.user_id,
+        past_items.product_id,
+        count(*) as times_bought,
+        -- Orders that went by without it since the last purchase.
+        max(targets.order_number) - max(past_items.order_number) - 1 as orders
+    from past_items
+    inner join targets
+        on past_items.cutoff = targets.cutoff and past_items.user_id = targets.user_id
+    group by past_items.cutoff, past_items.user_id, past_items.product_id
+),
+
+stretches as (
+    -- Ended by a purchase.
+    select
+        cutoff,
+        purchase_number - 1 as times_bought,
+        gap_orders as orders,
+        1 as purchases
+    from past_items
+    where purchase_number > 1
+    union all
+    -- Not ended yet.
+    select
+        cutoff,
+        times_bought,
+        orders,
+        0 as purchases
+    from waiting
+    where orders > 0
+),
+
+capped as (
+    select
+        cutoff,
+        least(times_bought, {{ var('hazard_purchases') }}) as times_bought,
+        least(orders, {{ var('hazard_orders') }}) as orders,
+        purchases
+    from stretches
+),
+
+counted as (
+    select
+        cutoff,
+        times_bought,
+        orders,
+        sum(purchases) as purchases,
+        count(*) as stretches
+    from capped
+    group by cutoff, times_bought, orders
+),
+
+at_risk as (
+    select
+        *,
+        sum(stretches) over (
+            partition by cutoff, times_bought
+            order by orders desc
+            rows between unbounded preceding and current row
+        ) as at_risk
+    from counted
+),
+
+final as (
+    select
+        cutoff,
+        cast(times_bought as integer) as times_bought,
+        cast(orders as integer) as orders,
+        cast({{ exact_sum('purchases / at_risk') }} over (
+            partition by cutoff, times_bought
+            order by orders
+            rows between unbounded preceding and current row
+        ) as decimal(18, 12)) as expected_purchases
+    from at_risk
+)
+
+select * from final

@@ -1,0 +1,674 @@
+"""The dashboard renderer: what a page may hold, what stops a build, and what comes out."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import plotly.graph_objects as go
+import pytest
+
+from dashboards.site import Site, SiteError, parse_page, tables_read
+from dashboards.site.components import TAGS
+from dashboards.site.formats import Field
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "dashboards/site/assets"
+HEAD = "---\ntitle: Test\norder: 1\n---\n"
+EVIL = "<script>alert('1')</script> & <b>co</b>"
+# What each page of a test can use: queries that start on line 6.
+QUERIES = """
+```sql aisles
+select * from rpt_aisles order by pairs_count desc
+```
+```sql hours
+select * from rpt_hours order by hour
+```
+"""
+
+EVERYTHING = """
+```sql one
+select 0.25 as reorder_share, 0.02 as gain, 3 as n_count, null::double as nothing
+```
+```sql departments
+select distinct department from rpt_aisles order by department
+```
+```sql chosen
+select * from ${aisles} where department like ${inputs.department}
+```
+
+<Grid cols=3>
+    <BigValue data=one value=reorder_share title="Share" comparison=gain comparisonFmt=pct1>
+        of <Value data=one column=n_count/> shoppers
+    </BigValue>
+    <BigValue data=one value=nothing/>
+</Grid>
+<BarChart data=aisles x=aisle y=mean_probability interval="low, high" swapXY=true>
+    <ReferenceLine data=one x=reorder_share label="mean"/>
+</BarChart>
+<BarChart data=aisles x=department y=pairs_count series=band type=stacked/>
+<LineChart data=hours x=hour y={["predicted_share", "observed_share"]} markers=true/>
+<LineChart data=hours x=hour y=observed_share interval="low, high"><ReferenceLine y=0.5/></LineChart>
+<AreaChart data=hours x=day_date y=orders_count yLog/>
+<ScatterPlot data=aisles x=pairs_count y=mean_probability series=band tooltipTitle=aisle xLog yMin=0/>
+<Histogram data=hours x=observed_share bins=5/>
+<Heatmap data=hours x=hour y=weekday value=observed_share/>
+<Tabs>
+    <Tab label="First">The **first** tab.</Tab>
+    <Tab label="Second"><Details title="More" open=true>Some text.</Details></Tab>
+</Tabs>
+<Dropdown name=department title="Department" data=departments value=department>
+    <DropdownOption value="%" valueLabel="All"/>
+</Dropdown>
+<Alert status=warning>There are <Value data=hours column=orders_count row=1/> orders.</Alert>
+<DataTable data=chosen title="Aisles" search=true rows=2>
+    <Column id=aisle/>
+    <Column id=pairs_count contentType=bar/>
+    <Column id=mean_probability fmt=pct0/>
+    <Column id=band contentType=badge/>
+</DataTable>
+"""
+
+Build = Callable[..., str]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site with an empty pages folder and a small warehouse."""
+    with duckdb.connect(tmp_path / "warehouse.duckdb") as connection:
+        connection.execute(
+            """
+            create table rpt_aisles as
+            from (values
+                ('Dairy', 'yoghurt', 900, 0.5, 0.4, 0.6, 'high'),
+                ('Dairy', 'O''Hara''s milk', 400, 0.1, 0.05, 0.2, 'low'),
+                ('Pantry', $evil, 300, 0.3, 0.2, 0.4, 'medium'),
+                ('Pantry', 'a very long name of an aisle of spices', 20, null, null, null, 'low')
+            ) as t (department, aisle, pairs_count, mean_probability, low, high, band)
+            """,
+            {"evil": EVIL},
+        )
+        connection.execute(
+            """
+            create table rpt_hours as
+            select
+                hour, 'Mon' as weekday, date '2018-01-01' + hour::int as day_date,
+                case when hour <> 3 then hour / 40 end as observed_share, 0.5 as predicted_share,
+                hour / 50 as low, hour / 30 as high, 1000 + hour as orders_count
+            from range(24) as t (hour)
+            """
+        )
+    for name in ("pages", "queries"):
+        (tmp_path / name).mkdir()
+    yield Site(
+        tmp_path / "pages",
+        tmp_path / "queries",
+        tmp_path / "warehouse.duckdb",
+        tmp_path / "out",
+    )
+
+
+@pytest.fixture
+def build(site: Site) -> Build:
+    """Builds index.md from a body (below QUERIES) and returns its HTML."""
+
+    def build_page(body: str) -> str:
+        (site.pages_dir / "index.md").write_text(HEAD + QUERIES + body, encoding="utf-8")
+        site.build()
+        return (site.out_dir / "index.html").read_text(encoding="utf-8")
+
+    return build_page
+
+
+def figures(page: str) -> list[dict[str, Any]]:
+    """The Plotly figures of a page."""
+    found = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    return [json.loads(text) for text in found]
+
+
+def words(page: str) -> str:
+    """The text of a page's article, without tags and runs of space."""
+    article = page.partition("<article")[2].partition("</article>")[0]
+    return " ".join(html.unescape(re.sub(r"<script.*?</script>|<[^>]*>", " ", article)).split())
+
+
+class TestComponents:
+    def test_every_component_is_drawn(self, build: Build) -> None:
+        page = build(EVERYTHING)
+        assert {tag for tag in TAGS if f"<{tag}" not in EVERYTHING} == set()
+        assert page.count('class="plot"') == len(figures(page)) == 8
+        assert page.count('role="img" aria-label=') == 8
+        for tag in TAGS:
+            assert f"<{tag}" not in page, "a tag was left in the page"
+        assert not re.search("[\ue000\ue001]", page), "a mark was left in the page"
+
+    def test_figures_are_valid_plotly(self, build: Build) -> None:
+        text = (ASSETS / "charts.json").read_text(encoding="utf-8")
+        template = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", text))
+        for figure in figures(re.sub(r"var\(--[\w-]+\)", "#123456", build(EVERYTHING))):
+            go.Figure(data=figure["data"], layout=figure["layout"] | {"template": template})
+
+    def test_colours_have_names_in_the_theme(self, build: Build) -> None:
+        theme = (ASSETS / "theme.css").read_text(encoding="utf-8")
+        looks = [
+            (ASSETS / name).read_text(encoding="utf-8") for name in ("charts.json", "site.css")
+        ]
+        used = set(re.findall(r"var\(--([\w-]+)\)", build(EVERYTHING) + "".join(looks)))
+        assert used - {"cols", "share", "tone"} <= set(re.findall(r"--([\w-]+):", theme))
+        assert not re.search(r"#[0-9a-f]{3,6}\b|rgb\(", looks[1].replace("#000 28px", ""))
+
+    def test_big_value(self, build: Build) -> None:
+        page = build("```sql q\nselect 0.25 as a_share, -0.02 as d\n```\n"
+                     "<BigValue data=q value=a_share comparison=d comparisonFmt=pct0 downIsGood>"
+                     "of *all* <Value data=q column=a_share fmt=pct0/></BigValue>")  # fmt: skip
+        assert 'data-query="q" data-column="a_share" data-raw="0.25"' in page
+        assert words(page) == "Test A share 25.0% −2% D of all 25%"
+        assert 'class="comparison down good"' in page
+
+    def test_bars_lie_down_in_the_order_of_rows_with_whiskers(self, build: Build) -> None:
+        (figure,) = figures(
+            build('<BarChart data=aisles x=aisle y=mean_probability interval="low, high" swapXY/>')
+        )
+        (trace,) = figure["data"]
+        assert trace["orientation"] == "h" and trace["x"] == [0.5, 0.1, 0.3, None]
+        assert figure["layout"]["yaxis"]["autorange"] == "reversed"
+        assert figure["layout"]["yaxis"]["ticktext"][3] == "a very long name of an…"
+        assert trace["error_x"]["array"] == pytest.approx([0.1, 0.1, 0.1, 0])
+        assert trace["error_x"]["arrayminus"] == pytest.approx([0.1, 0.05, 0.1, 0])
+
+    def test_risk_bands_have_their_order_their_colours_and_shapes(self, build: Build) -> None:
+        page = build("<ScatterPlot data=aisles x=pairs_count y=mean_probability series=band/>"
+                     "<DataTable data=aisles><Column id=band contentType=badge/></DataTable>")  # fmt: skip
+        traces = figures(page)[0]["data"]
+        assert [(trace["name"], trace["marker"]["color"]) for trace in traces] == [
+            ("low", "var(--negative)"),
+            ("medium", "var(--caution)"),
+            ("high", "var(--positive)"),
+        ]
+        assert "color" not in traces[0]["marker"].get("symbol", ""), "shapes come from the template"
+        template = json.loads((ASSETS / "charts.json").read_text(encoding="utf-8"))["data"]
+        assert len({each["marker"]["symbol"] for each in template["scatter"]}) == 6
+        assert len({each["line"]["dash"] for each in template["scatter"]}) == 6
+        assert len({each["marker"]["pattern"]["shape"] for each in template["bar"]}) == 6
+        assert '<span class="badge caution">medium</span>' in page
+
+    def test_line_has_its_band_below_it(self, build: Build) -> None:
+        (figure,) = figures(
+            build('<LineChart data=hours x=hour y=observed_share interval="low, high"/>')
+        )
+        line, low, high = figure["data"]
+        assert line["mode"] == "lines" and low["zorder"] == high["zorder"] == -1
+        assert high["fill"] == "tonexty" and high["y"][15] == 0.5 and low["y"][15] == 0.3
+
+    def test_histogram_counts_every_value_once(self, build: Build) -> None:
+        (figure,) = figures(build("<Histogram data=hours x=observed_share bins=4/>"))
+        values = [hour / 40 for hour in range(24) if hour != 3]
+        width = max(values) / 4
+        assert figure["data"][0]["y"] == [
+            sum(n * width <= v < (n + 1) * width or (n == 3 and v == max(values)) for v in values)
+            for n in range(4)
+        ]
+
+    def test_heatmap_has_holes_for_null(self, build: Build) -> None:
+        page = build("<Heatmap data=hours x=hour y=weekday value=observed_share/>")
+        (trace,) = figures(page)[0]["data"]
+        assert trace["x"][:2] == ["0", "1"] and trace["y"] == ["Mon"]
+        assert trace["z"][0][3] is None and trace["z"][0][4] == 0.1
+
+    def test_alternative_text_says_what_a_chart_shows(self, build: Build) -> None:
+        page = build("<LineChart data=hours x=hour y=observed_share/>")
+        assert (
+            'aria-label="Line chart. Hour, 24 points. Observed share: lowest 0.0% at 0, '
+            'highest 57.5% at 23."' in page
+        )
+        page = build("<Heatmap data=hours x=hour y=weekday value=observed_share/>")
+        assert "lowest 0.0% at 0 and Mon, highest 57.5% at 23 and Mon." in page
+
+    def test_reference_lines(self, build: Build) -> None:
+        (figure,) = figures(
+            build(
+                "<LineChart data=hours x=hour y=low><ReferenceLine y=high/>"
+                "<ReferenceLine x=0 y=0 x2=23 y2=-.5/></LineChart>"
+            )  # fmt: skip
+        )
+        across, slanted = figure["layout"]["shapes"]
+        assert (across["xref"], across["y0"], across["y1"]) == ("paper", 0, 0)
+        assert (slanted["x0"], slanted["x1"], slanted["y0"], slanted["y1"]) == (0, 23, 0, -0.5)
+
+    def test_table_is_one_for_screen_readers_too(self, build: Build) -> None:
+        page = build('<DataTable data=aisles title="Aisles" rows=3/>')
+        assert "<caption>Aisles</caption>" in page
+        assert page.count('<th scope="col"') == 7 and page.count('scope="row"') == 4
+        assert page.count("<tr hidden>") == 1 and "1–3 of 4" in page
+        assert '<td class="number " data-sort="">–</td>' in page
+
+    def test_prose_is_markdown_with_values_in_it(self, build: Build) -> None:
+        page = build("There are **<Value data=aisles column=pairs_count/>** `<Value/>` and a < b.")
+        assert '<p>There are <strong><span class="value">900</span></strong>' in page
+        assert "<code>&lt;Value/&gt;</code> and a &lt; b.</p>" in page
+
+
+# What is wrong, with a » before what the error must point at, and what the error must say.
+FAULTS = [
+    ("text\n\n»<BarChrt/>", "unknown tag <BarChrt>; did you mean 'BarChart'?"),
+    ("»<div>x</div>", "unknown tag <div>; known:"),
+    ("<Grid>\n»<Value data=aisles colum=x/></Grid>", "'colum'; did you mean 'column'?"),
+    ("»<Value data=aisles/>", "<Value>: no column=; add it"),
+    ("»<Value data=aisle column=x/>", "unknown query 'aisle'; did you mean 'aisles'?"),
+    ("»<Value data=aisles column=ale/>", "no column 'ale'; did you mean 'aisle'?"),
+    ("»<Value data=aisles column=aisle row=4/>", "no row 4; rows count from 0"),
+    ("»<Value data=aisles column=aisle fmt=pct9/>", "'pct9' is not possible; did you mean 'pct"),
+    ("»<Value data=aisles column=aisle fmt=pct1/>", "'pct1' is not for 'aisle', which holds text"),
+    ("»<Grid cols=x>a</Grid>", "<Grid>: invalid literal for int()"),
+    ("»<BarChart data=hours x=hour y=weekday/>", "'weekday' holds no number; the chart would be"),
+    ("»<BarChart data=hours x=hour y=low interval=high/>", "an interval= of two columns"),
+    ("»<BarChart data=hours x=hour y=low series=hour/>", "24 series look alike; keep 6"),
+    ("»<BarChart data=hours x=hour y=low type=pile/>", "'pile' is not possible; known: grouped"),
+    ("»<Heatmap data=hours x=weekday y=weekday value=low/>", "several rows for one weekday"),
+    (
+        "»<BarChart data=hours x=hour y=low><ReferenceLine label=a/></BarChart>",
+        "a ReferenceLine has no place; give x= or y=",
+    ),
+    (
+        "»<DataTable data=aisles>\n<Column id=aisle contentType=bar/></DataTable>",
+        "no bar for 'aisle', which holds text",
+    ),
+    ("<DataTable data=aisles>\n»<Column id=ale/></DataTable>", "did you mean 'aisle'?"),
+    ("»<DataTable data=aisles>\ntext</DataTable>", "'text' inside <DataTable>; it holds <Column>"),
+    ("<Tabs>\n»<Alert>a</Alert></Tabs>", "<Alert> inside <Tabs>; it holds <Tab>"),
+    ("\n»<Column id=a/>", "<Column> is misplaced; put it in <DataTable>"),
+    ("\n»<Alert>a", "<Alert> has no end; write <Alert .../>"),
+    ("<Alert>\na\n»</Grid>", "</Grid> closes nothing; <Alert> is open"),
+    ("a\n»<Alert status=>a</Alert>", "<Alert has no end; close it"),
+    ("a\n»```sql b\nselect 1", "```sql b has no end; close it"),
+    ("»```sql\nselect 1\n```", "an SQL block needs its own name; write ```sql a_name"),
+    ("»```sql aisles\nselect 1\n```", "an SQL block needs its own name"),
+    (
+        "```sql q\nselect\n  1,\n»  nope\nfrom rpt_hours\n```",
+        "query 'q' fails: Binder Error: Referenced column \"nope\" not found",
+    ),
+    ("```sql q\nselect *\n»from rpt_hour\n```", 'Did you mean "rpt_hours"?; correct the SQL'),
+    ("```sql q\nselect 1\n»from ${hour}\n```", "unknown query 'hour'; did you mean 'hours'?"),
+    (
+        "```sql q\nfrom ${r}\n```\n```sql r\nfrom ${s}\n```\n```sql s\n\n»from ${q}\n```",
+        "queries in a circle: q -> r -> s -> q; take one reference out",
+    ),
+    ("```sql q\n»drop table rpt_hours\n```", "query 'q' fails: Parser Error"),
+    (
+        "```sql q\nfrom rpt_hours where false\n```\n»<BarChart data=q x=hour y=low/>",
+        "<BarChart> would be empty: 'q' returns no row; correct the query, or give emptyMessage=",
+    ),
+    (
+        "```sql q\nfrom range(5001) as t (n)\n```\n»<DataTable data=q/>",
+        "query 'q' returns more than 5,000 rows; aggregate them, or add a limit",
+    ),
+    ("```sql q\n»select ${inputs.no} as a\n```", "unknown dropdown 'no'; known: none"),
+    (
+        "```sql n\nfrom range(26) as t (n)\n```\n<Dropdown name=d data=n value=n/>\n"
+        "```sql q\n»select ${inputs.d} as a\n```",
+        "26 options of d, at most 25; group the rest in SQL",
+    ),
+    ("»<Dropdown name=d/>", "<Dropdown>: no option ''; known: none"),
+    ("»<Dropdown name=d data=hours value=weekday defaultValue=Mo/>", "did you mean 'Mon'?"),
+    (
+        "<Dropdown name=d data=hours value=hour/>\n»<Dropdown name=d data=hours value=hour/>",
+        "a second 'd'; rename one",
+    ),
+    (
+        "```sql q\nselect ${inputs.d} as n\n```\n<Dropdown name=d data=aisles value=aisle/>\n"
+        "»<Dropdown name=e data=q value=n/>",
+        "query 'q' depends on a dropdown; use one that does not",
+    ),
+    ("<Alert>\n</Alert>\n»<Alert>See [hours](hour.md).</Alert>", "a link to hour.md, which is no"),
+]
+
+
+class TestStrictness:
+    @pytest.mark.parametrize(("body", "message"), FAULTS)
+    def test_what_stops_a_build(self, site: Site, build: Build, body: str, message: str) -> None:
+        before, _, after = body.partition("»")
+        line = (HEAD + QUERIES + before).count("\n") + 1
+        with pytest.raises(SiteError) as error:
+            build(before + after)
+        assert str(error.value).startswith(f"{site.pages_dir / 'index.md'}:{line}: ")
+        assert message in str(error.value)
+        assert not site.out_dir.exists(), "nothing is written before all is right"
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("no front matter", ":1: no title, or an order that is no number; begin"),
+            ("---\norder: 2\n---\n", ":1: no title"),
+            ("---\ntitle: a\norder: b\n---\n", ":1: no title, or an order"),
+            ("---\ntitel: a\n---\n", ":2: unknown key 'titel'; did you mean 'title'?"),
+        ],
+    )
+    def test_front_matter(self, tmp_path: Path, text: str, message: str) -> None:
+        (tmp_path / "a.md").write_text(text)
+        with pytest.raises(SiteError, match=re.escape(message)):
+            parse_page(tmp_path / "a.md")
+
+    def test_a_site_needs_its_first_page_and_its_warehouse(self, site: Site) -> None:
+        with pytest.raises(SiteError, match=r"pages: no index\.md; write the first page"):
+            site.build()
+        (site.pages_dir / "index.md").write_text(HEAD)
+        site.warehouse = site.out_dir / "none.duckdb"
+        with pytest.raises(SiteError, match=r"none\.duckdb: IO Error.*is it built, and free\?"):
+            site.build()
+
+    def test_empty_message_stands_in_for_no_rows(self, build: Build) -> None:
+        empty = "```sql q\nfrom rpt_hours where false\n```\n"
+        page = build(f'{empty}<DataTable data=q emptyMessage="No row was <rejected>."/>')
+        assert '<p class="empty">No row was &lt;rejected&gt;.</p>' in page
+
+
+class TestQueries:
+    def test_queries_use_one_another_in_any_order(self, site: Site, build: Build) -> None:
+        (site.queries_dir / "shared.sql").write_text("select 3 as n -- a comment")
+        page = build(
+            "```sql a\nselect sum(n) as total from ${b} as b\n```\n"
+            "```sql b\nfrom ${shared} union all from ${shared};\n```\n"
+            "<Value data=a column=total/> <Value data=shared column=n/>"
+        )
+        assert words(page) == "Test 6 3"
+
+    def test_a_page_may_not_hide_a_shared_query(self, site: Site, build: Build) -> None:
+        (site.queries_dir / "hours.sql").write_text("select 1 as n")
+        with pytest.raises(SiteError, match=r"index\.md:10: 'hours' is a shared query; rename it"):
+            build("")
+
+    def test_tables_read(self, site: Site) -> None:
+        (site.pages_dir / "index.md").write_text(
+            HEAD + "```sql a\nwith x as (select 1) from rpt_a, ${b}, x where n = ${inputs.n}\n```\n"
+            "```sql b\nfrom ml.metrics\n```\n"
+        )
+        queries = parse_page(site.pages_dir / "index.md").queries.values()
+        assert tables_read(queries) == {"rpt_a", "ml.metrics"}
+
+    def test_a_connection_that_writes_can_be_used_and_stays_clean(self, site: Site) -> None:
+        (site.pages_dir / "index.md").write_text(HEAD + QUERIES + EVERYTHING)
+        assert isinstance(site.warehouse, Path)
+        with duckdb.connect(site.warehouse) as connection:
+            site.warehouse = connection
+            site.build()
+            site.build()
+            tables = connection.execute("select table_name from duckdb_tables()").fetchall()
+        assert sorted(tables) == [("rpt_aisles",), ("rpt_hours",)]
+
+
+class TestDropdown:
+    BODY = """
+```sql chosen
+from ${aisles} where department like ${inputs.department}
+```
+```sql count
+select count(*) as aisles_count, max(pairs_count) as pairs_count from ${chosen}
+```
+```sql departments
+select distinct department from rpt_aisles order by department
+```
+<Dropdown name=department data=departments value=department defaultValue=Pantry>
+<DropdownOption value="%" valueLabel="All & more"/>
+</Dropdown>
+There are <Value data=count column=aisles_count/> aisles.
+"""
+
+    def test_each_option_is_computed_and_the_default_is_shown(self, build: Build) -> None:
+        page = build(self.BODY)
+        assert re.findall(r"<option( selected)?>(.*?)</option>", page) == [
+            ("", "All &amp; more"),
+            ("", "Dairy"),
+            (" selected", "Pantry"),
+        ]
+        variants = r'<span class="variant" data-when="(.*?)"( hidden)?><span class="value">(.*?)<'
+        found = re.findall(variants, page)
+        assert [json.loads(html.unescape(when)) for when, _, _ in found] == [
+            {"department": option} for option in range(3)
+        ]
+        assert [(hidden, value) for _, hidden, value in found] == [
+            (" hidden", "4"),
+            (" hidden", "2"),
+            ("", "2"),
+        ]
+
+    def test_a_component_depends_on_what_is_inside_it(self, build: Build) -> None:
+        page = build(
+            self.BODY + "<BarChart data=aisles x=aisle y=low>"
+            "<ReferenceLine data=count y=pairs_count/></BarChart>"
+        )
+        lines = [figure["layout"]["shapes"][0]["y0"] for figure in figures(page)]
+        assert lines == [900, 900, 300]
+
+    def test_an_option_is_a_value_not_sql(self, build: Build) -> None:
+        page = build(
+            "<Dropdown name=d data=aisles value=aisle/>\n"
+            "```sql q\nselect count(*) as n from rpt_aisles where aisle = '${inputs.d.value}'\n```\n"
+            "<Value data=q column=n/>"
+        )
+        assert re.findall(r'class="value">(\d)', page) == ["1", "1", "1", "1"]
+
+
+class TestFormats:
+    @pytest.mark.parametrize(
+        ("name", "value", "text"),
+        [
+            ("a", None, "–"),
+            ("a", 1234, "1,234"),
+            ("a", 1234.5678, "1,235"),
+            ("a", 12.345, "12.3"),
+            ("a", 0.12345, "0.123"),
+            ("a", -5, "−5"),
+            ("a", True, "yes"),
+            ("a_share", 0.1234, "12.3%"),
+            ("a_count", 1e6, "1,000,000"),
+            ("gap_days", 7, "7.0"),
+            ("a_pct0", 0.125, "12%"),
+            ("a_num2", 2, "2.00"),
+            ("year_id", 2018, "2018"),
+            ("a_share", "not a number", "not a number"),
+        ],
+    )
+    def test_by_name_and_by_value(self, name: str, value: Any, text: str) -> None:
+        assert Field(name, [value]).texts == [text]
+
+    def test_dates(self, build: Build) -> None:
+        page = build(
+            "```sql q\nselect date '2018-01-02' as d, timestamp '2018-01-02 03:04' as t_at\n```\n"
+            "<Value data=q column=d/>, <Value data=q column=t_at/>, <Value data=q column=t_at fmt=date/>"
+        )
+        assert words(page) == "Test 2 Jan 2018 , 2 Jan 2018 03:04 , 2 Jan 2018"
+
+    def test_title_drops_a_format_but_keeps_a_unit(self) -> None:
+        titles = [Field(name, []).title for name in ("mean_x_pct1", "gap_days", "pct1")]
+        assert titles == ["Mean x", "Gap days", "Pct1"]
+
+
+class TestSafety:
+    def test_a_name_is_a_name(self, build: Build) -> None:
+        page = build(
+            EVERYTHING
+            + "```sql e\nselect aisle, 1 as n from rpt_aisles where pairs_count = 300\n```\n"
+            "<Value data=e column=aisle/><BigValue data=e value=aisle/>"
+            "<BarChart data=e x=aisle y=n/><Heatmap data=e x=aisle y=aisle value=n/>"
+        )
+        assert "<script>alert" not in page and "<b>co" not in page
+        assert words(page).count(EVIL) > 5
+        shown = html.escape(EVIL, quote=False)  # Plotly reads markup in its data
+        assert figures(page)[-2]["data"][0]["x"] == [shown]
+
+    def test_markdown_cannot_bring_markup_or_pictures(self, build: Build) -> None:
+        page = build("a &lt;img src=x> ![p](http://example.org/p.png) [j](javascript:alert(1))")
+        assert "<img" not in page and 'href="javascript' not in page
+
+    @pytest.mark.parametrize("standalone", [False, True])
+    def test_nothing_is_fetched(self, site: Site, build: Build, standalone: bool) -> None:
+        site.standalone = standalone
+        page = build(EVERYTHING)
+        page = page.replace(html.escape(EVIL), "")
+        local = set(re.findall(r'(?:src|href)="([^"#]*)"', page.partition("<main")[0]))
+        expected = {"data:,"} if standalone else {
+            "data:,", "assets/site.css", "assets/site.js", "assets/plotly.min.js", "index.html"
+        }  # fmt: skip
+        assert local - {""} == expected
+
+    def test_text_and_marks_have_contrast(self) -> None:
+        """WCAG 2.2, 1.4.3 and 1.4.11: 4.5 to 1 for text, 3 to 1 for marks."""
+        theme = (ASSETS / "theme.css").read_text(encoding="utf-8")
+        colours = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", theme)
+        for scheme in (1, 2):
+            named = {each[0]: each[scheme] for each in colours}
+            for ground in ("ground", "surface", "accent-ground"):
+                for name in ("text", "muted", "accent", "positive", "caution", "negative"):
+                    assert contrast(named[name], named[ground]) >= 4.5, (name, ground, scheme)
+            for name in (*(f"series-{n}" for n in range(1, 7)), "edge"):
+                assert contrast(named[name], named["ground"]) >= 3, (name, scheme)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+class TestFiles:
+    def test_pages_share_their_assets_and_link_to_one_another(self, site: Site) -> None:
+        (site.pages_dir / "index.md").write_text(HEAD + "See [more](more.md), [card](../card.md).")
+        (site.pages_dir / "more.md").write_text("---\ntitle: <More>\norder: 0\n---\n")
+        written = {str(path.relative_to(site.out_dir)) for path in site.build()}
+        assert written == {
+            "index.html", "more.html",
+            "assets/site.css", "assets/site.js", "assets/plotly.min.js",
+        }  # fmt: skip
+        page = (site.out_dir / "index.html").read_text()
+        assert 'See <a href="more.html">more</a>, <a href="../card.md">card</a>.' in page
+        links = re.findall(
+            r'<a href="(\w+\.html)"( aria-current="page")?>', page.partition("<nav")[2]
+        )
+        assert links[:2] == [("more.html", ""), ("index.html", ' aria-current="page"')]
+
+    def test_standalone_is_one_file(self, site: Site) -> None:
+        site.standalone = True
+        (site.pages_dir / "index.md").write_text(HEAD + "See [more](more.md).")
+        (site.pages_dir / "more.md").write_text("---\ntitle: More\norder: 2\n---\n")
+        assert site.build() == [site.out_dir / "index.html"]
+        page = (site.out_dir / "index.html").read_text()
+        assert 'See <a href="#more">more</a>' in page and "plotly.js v" in page
+        assert re.findall(r'<article class="page" id="(\w+)"( hidden)?>', page) == [
+            ("index", ""), ("more", " hidden"),
+        ]  # fmt: skip
+
+    def test_a_second_build_renders_only_what_changed(self, site: Site) -> None:
+        rendered: list[str] = []
+        for name in ("index", "more"):
+            (site.pages_dir / f"{name}.md").write_text(f"---\ntitle: {name}\n---\n")
+        site.build(lambda title, _: rendered.append(title))
+        assert site.build(lambda title, _: rendered.append(title)) == []
+        assert rendered == ["index", "more"]
+        (site.pages_dir / "more.md").write_text("---\ntitle: more\n---\nNew text.")
+        assert site.build(lambda title, _: rendered.append(title)) == [site.out_dir / "more.html"]
+        (site.queries_dir / "shared.sql").write_text("select 1 as n")
+        assert site.build(lambda title, _: rendered.append(title)) == []
+        assert rendered == ["index", "more", "more", "index", "more"]
+
+    def test_watch_goes_on_after_an_error(self, site: Site) -> None:
+        page = site.pages_dir / "index.md"
+        page.write_text(HEAD + "Good.")
+        events = site.watch(interval=0.01)
+        assert len(next(events)) == 4  # type: ignore[arg-type]
+        page.write_text(HEAD + "<Bad/>")
+        assert isinstance(next(events), SiteError)
+        assert "Good." in (site.out_dir / "index.html").read_text()
+        page.write_text(HEAD + "Better.")
+        assert next(events) == [site.out_dir / "index.html"]
+
+
+def test_the_readme_documents_every_attribute() -> None:
+    text = (ROOT / "dashboards/README.md").read_text(encoding="utf-8")
+    for tag, (attributes, _) in TAGS.items():
+        assert f"`<{tag}" in text
+        for name in re.findall(r"(\w+)(?::[\w|]+)?!?", attributes):
+            assert f"`{name}" in text, f"{name} of <{tag}>"
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PROBE = """
+<script>
+const wait = () => new Promise((done) => setTimeout(done, 200));
+const errors = [];
+addEventListener("error", (event) => errors.push(event.message));
+addEventListener("load", async () => {
+  await wait();
+  const seen = (selector) => all(selector).filter((each) => each.getClientRects().length);
+  const marks = () => seen(".plot").map((plot) =>
+    plot.querySelectorAll(".point, .hm image, .js-line, .trace.scatter path").length);
+  const box = () => seen(".table").find((each) => each.querySelector("input"));
+  const column = (n) => [...box().querySelectorAll("tbody tr:not([hidden])")].map((r) => r.cells[n].innerText);
+  const sort = async (n) => { box().querySelectorAll("thead button")[n].click(); await wait(); return column(n); };
+  const result = { marks: marks(), first: column(1), ascending: await sort(0) };
+  result.sorted = box().querySelector("[aria-sort]").ariaSort;
+  result.descending = [await sort(2), box().querySelectorAll(".pager button")[1].click(), column(2)].flat();
+  box().querySelector("input").value = "hara";
+  box().querySelector("input").oninput();
+  result.found = column(0);
+  const select = document.querySelector("select");
+  select.selectedIndex = 2;
+  select.onchange();
+  await wait();
+  result.pantry = column(0);
+  all(".tabs input")[1].click();
+  await wait();
+  result.tab = seen(".details").length;
+  result.names = all(".ytick text").map((each) => each.textContent);
+  result.width = document.documentElement.scrollWidth - innerWidth;
+  result.errors = errors;
+  document.body.innerHTML = "";
+  document.body.append("RESULT" + JSON.stringify(result) + "END");
+});
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="no chromium; apt-get install chromium to run this test")
+@pytest.mark.parametrize("standalone", [False, True])
+def test_in_a_browser(site: Site, build: Build, tmp_path: Path, standalone: bool) -> None:
+    """Charts have marks, tables sort, page and search, dropdowns and tabs switch, at 500 px."""
+    site.standalone = standalone
+    page = build(EVERYTHING).replace("<head>", f"<head>{PROBE}", 1)
+    path = site.out_dir / "probe.html"
+    path.write_text(page, encoding="utf-8")
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}", "--window-size=500,900",
+        "--virtual-time-budget=20000", "--dump-dom", path.as_uri(),
+    ]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search("RESULT(.*)END", dom)
+    assert found, dom[-2000:]
+    result = json.loads(html.unescape(found[1]))
+    assert result["errors"] == [] and result["width"] <= 0
+    assert len(result["marks"]) == 8 and min(result["marks"]) > 0
+    assert result["first"] == ["900", "400"]
+    assert result["ascending"] == [EVIL, "a very long name of an aisle of spices"]
+    assert result["sorted"] == "ascending"
+    assert result["descending"] == ["50%", "30%", None, "10%", "–"]
+    assert result["found"] == ["O'Hara's milk"]
+    assert result["pantry"] == [EVIL, "a very long name of an aisle of spices"]
+    assert result["tab"] == 1
+    assert any(name.startswith("<script>alert") for name in result["names"])
