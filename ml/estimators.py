@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from sklearn.base import ClassifierMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -11,25 +10,26 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 from ml.errors import SettingsError
+from ml.settings import Settings
 
 
-def make(name: str, *, seed: int, threads: int, parameters: dict[str, Any]) -> ClassifierMixin:
-    """Return the unfitted pipeline called ``name``.
+def make(settings: Settings) -> Any:
+    """Return the unfitted pipeline that the settings name, with their seed and parameters.
 
     Input is float32 of shape (n_pairs, n_features) with NaN where a value is missing; every
-    pipeline takes it as it is. ``threads`` 0 means every core. ``parameters`` override the defaults
-    of the last step.
+    pipeline takes it as it is. ``settings.parameters`` override defaults of the last step.
 
     Raises:
         SettingsError: if there is no such model, or it has no such parameter.
     """
+    name = settings.model
     if name not in ESTIMATORS:
         raise SettingsError(f"unknown model '{name}': choose one of {', '.join(ESTIMATORS)}")
-    pipeline = ESTIMATORS[name](seed, threads or -1)
+    pipeline = ESTIMATORS[name](settings.seed, settings.threads or -1)
     last = pipeline.steps[-1][1]
-    if unknown := parameters.keys() - last.get_params().keys():
+    if unknown := settings.parameters.keys() - last.get_params().keys():
         raise SettingsError(f"{name} has no parameter {', '.join(sorted(unknown))}")
-    last.set_params(**parameters)
+    last.set_params(**settings.parameters)
     return pipeline
 
 

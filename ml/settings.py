@@ -16,7 +16,7 @@ from ml.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("complete_journey", "instacart", "order_log")
-IN_TOML = ("model", "parameters", "seed", "threads", "batch_rows")
+IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_rows")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Settings:
     seed: int = 7
     threads: int = 0
     """Threads for DuckDB and the model; 0 takes every core."""
+    training_rows: int = 1_000_000
+    """About as many pairs as are trained on: what bounds the memory and the time of training."""
     batch_rows: int = 250_000
     """Pairs that are scored at a time: what bounds the memory of scoring."""
     parameters: dict[str, Any] = field(default_factory=dict)

@@ -1,14 +1,40 @@
 """The training job: from labelled examples to a registered model."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import duckdb
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from ml import calibration, estimators, registry, sources, warehouse
 from ml.errors import RestockError
 from ml.settings import Settings
-from ml.transform import Progress, features
+from ml.transform import Feature, Progress, features
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled examples to train on: every reorder, and as many of the others as there is room for.
+
+    ``X`` is float32 of shape (n, n_features), ``label`` 0 or 1, ``weight`` 1 for a reorder and the
+    inverse of the sampled share for the others, so that probabilities stay what they are.
+    """
+
+    X: npt.NDArray[np.float32]
+    label: npt.NDArray[np.int8]
+    weight: npt.NDArray[np.float32]
+    user_id: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def of(self, rows: npt.NDArray[np.bool_]) -> "Sample":
+        """Return some of the rows."""
+        return Sample(self.X[rows], self.label[rows], self.weight[rows], self.user_id[rows])
 
 
 def train(settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -18,31 +44,19 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
         RestockError: if no labelled example is left, or all labels are the same.
     """
     columns = features(settings)
-    pipeline = estimators.make(
-        settings.model, seed=settings.seed, threads=settings.threads, parameters=settings.parameters
-    )
+    # A wrong name or parameter is told now, not after the reading.
+    pipeline = estimators.make(settings)
     progress("reading examples", 0, 3)
     with warehouse.connect(settings, read_only=True) as con:
-        last = warehouse.scalar(con, "select max(cutoff) from targets")
-        cutoffs = range(1, last + 1)
-        learned = warehouse.read(con, columns, cutoffs=cutoffs, splits=["train"])
+        cutoffs = label_cutoffs(con)
+        learned = sample(con, columns, settings, splits=["train"])
         held = warehouse.read(con, columns, cutoffs=[1], splits=["validation"])
-    for name, examples in (("training", learned), ("validation", held)):
-        if len(np.unique(examples.label)) < 2:
-            raise RestockError(
-                f"all {len(examples):,} {name} examples have the label "
-                f"{examples.label[0]}: there is nothing to learn. Bring more shoppers or orders."
-            )
-
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
-    pipeline.fit(learned.X, learned.label)
-    progress("calibrating", 2, 3)
-    calibrator = calibration.fit(
-        pipeline.predict_proba(held.X)[:, 1], held.label, held.offsets, seed=settings.seed
-    )
+    model = fit(settings, learned, held)
+    progress("registering", 2, 3)
     folder = registry.save(
         settings.models,
-        registry.Model(pipeline, calibrator),
+        model,
         columns,
         {
             "model_name": settings.model,
@@ -55,12 +69,81 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
                 for name, value in pipeline.steps[-1][1].get_params().items()
                 if isinstance(value, str | int | float | bool | None)
             },
-            "label_cutoffs": last,
+            "label_cutoffs": len(cutoffs),
             "training_pairs": len(learned),
-            "training_reorder_share": float(learned.label.mean()),
-            "calibration": calibrator.method,
+            "training_reorder_share": float(np.average(learned.label, weights=learned.weight)),
+            "calibration": model.calibrator.method,
             "calibration_pairs": len(held),
         },
     )
     progress("registered", 3, 3)
     return {"rows": len(learned), "model": folder.name, "path": str(folder)}
+
+
+def label_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
+    """Return the cutoffs that have labels, 1 the newest."""
+    return range(1, warehouse.scalar(con, "select max(cutoff) from targets") + 1)
+
+
+def sample(
+    con: duckdb.DuckDBPyConnection,
+    columns: Sequence[Feature],
+    settings: Settings,
+    *,
+    splits: Sequence[str],
+) -> Sample:
+    """Read the examples of all label cutoffs, sampling those without a reorder.
+
+    Raises:
+        RestockError: if there are none.
+    """
+    chosen = "', '".join(splits)
+    ((reorders, others),) = con.execute(
+        f"""
+        select
+            coalesce(sum(case when label then 1 else 0 end), 0),
+            coalesce(sum(case when label then 0 else 1 end), 0)
+        from examples
+        where cutoff > 0 and split in ('{chosen}')
+        """
+    ).fetchall()
+    if reorders + others == 0:
+        raise warehouse.nothing_labelled(splits)
+    # However many reorders there are, some of the others must be seen beside them.
+    room = max(settings.training_rows - reorders, settings.training_rows // 10)
+    share = min(1.0, room / max(others, 1))
+    rng = np.random.default_rng(settings.seed)
+    parts = []
+    for cutoff in label_cutoffs(con):
+        for batch in warehouse.stream(con, columns, cutoff=cutoff, splits=splits):
+            kept = (rng.random(len(batch)) < share) | (batch.label == 1)
+            user = np.repeat(np.arange(len(batch.user_id)), np.diff(batch.offsets))[kept]
+            parts.append((batch.X[kept], batch.label[kept], batch.user_id.take(pa.array(user))))
+    label = np.concatenate([part[1] for part in parts])
+    return Sample(
+        X=np.concatenate([part[0] for part in parts]),
+        label=label,
+        weight=np.where(label == 1, 1, 1 / share).astype(np.float32),
+        user_id=pa.concat_arrays([part[2] for part in parts]).to_numpy(zero_copy_only=False),
+    )
+
+
+def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> registry.Model:
+    """Fit the model that the settings name, and calibrate it on shoppers that it did not see.
+
+    Raises:
+        RestockError: if all labels of either are the same.
+    """
+    for name, label in (("training", learned.label), ("validation", held.label)):
+        if len(np.unique(label)) < 2:
+            raise RestockError(
+                f"all {len(label):,} {name} examples have the label {label[0]}: "
+                "there is nothing to learn. Bring more shoppers or orders."
+            )
+    pipeline = estimators.make(settings)
+    last = pipeline.steps[-1][0]
+    pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
+    calibrator = calibration.fit(
+        pipeline.predict_proba(held.X)[:, 1], held.label, held.offsets, seed=settings.seed
+    )
+    return registry.Model(pipeline, calibrator)

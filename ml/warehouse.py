@@ -117,6 +117,15 @@ def stream(
         )
 
 
+def nothing_labelled(splits: Sequence[str]) -> RestockError:
+    """No shopper of these splits has an order to learn from or to be measured on."""
+    return RestockError(
+        f"no labelled order is left for the shoppers of the split {' and '.join(splits)}. "
+        "A label needs min_past_orders (dbt_project.yml) orders before it: "
+        "bring more history, or lower that number."
+    )
+
+
 def read(
     con: duckdb.DuckDBPyConnection,
     features: Sequence[Feature],
@@ -129,42 +138,19 @@ def read(
     Raises:
         RestockError: if there are none.
     """
-    chosen = "', '".join(splits)
-    n = scalar(
-        con,
-        f"""
-        select count(*)
-        from feat_user_products as pairs
-        inner join targets on pairs.cutoff = targets.cutoff and pairs.user_id = targets.user_id
-        where
-            pairs.cutoff in ({", ".join(map(str, cutoffs)) or "null"})
-            and targets.split in ('{chosen}')
-        """,
-    )
-    if n == 0:
-        raise RestockError(
-            f"no labelled order is left for the shoppers of the split {' and '.join(splits)}. "
-            "A label needs min_past_orders (dbt_project.yml) orders before it: "
-            "bring more history, or lower that number."
-        )
-    # Filled batch by batch: joining finished batches would need the room twice.
-    X = np.empty((n, len(features)), dtype=np.float32)
-    users, products, sizes, labels = [], [], [], []
-    filled = 0
-    for cutoff in cutoffs:
-        for batch in stream(con, features, cutoff=cutoff, splits=splits):
-            X[filled : filled + len(batch)] = batch.X
-            filled += len(batch)
-            users.append(batch.user_id)
-            products.extend(batch.product_id.chunks)
-            sizes.append(np.diff(batch.offsets))
-            labels.append(batch.label)
+    batches = [
+        batch for cutoff in cutoffs for batch in stream(con, features, cutoff=cutoff, splits=splits)
+    ]
+    if not batches:
+        raise nothing_labelled(splits)
     return Examples(
-        user_id=pa.concat_arrays(users),
-        product_id=pa.chunked_array(products),
-        offsets=np.concatenate([[0], np.cumsum(np.concatenate(sizes))]),
-        X=X,
-        label=np.concatenate(labels),
+        user_id=pa.concat_arrays([batch.user_id for batch in batches]),
+        product_id=pa.chunked_array([c for batch in batches for c in batch.product_id.chunks]),
+        offsets=np.concatenate(
+            [[0], np.cumsum(np.concatenate([np.diff(batch.offsets) for batch in batches]))]
+        ),
+        X=np.concatenate([batch.X for batch in batches]),
+        label=np.concatenate([batch.label for batch in batches]),
     )
 
 

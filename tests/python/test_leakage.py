@@ -105,6 +105,12 @@ NEXT_ORDER = """
     )
 """
 
+# What comes before what is decided by the clock.
+RUNS_BACKWARDS = """
+    from landed.orders as one inner join landed.orders as other using (user_id)
+    where one.order_number < other.order_number and one.ordered_at > other.ordered_at
+"""
+
 
 class World:
     """The models from staging to `examples`, as dbt compiled them, over a database in memory."""
@@ -394,6 +400,7 @@ def test_made_up_order_logs_know_no_future(
     order_log: World, history: list[Shopper], text_ids: bool, cutoff: int
 ) -> None:
     order_log.land(write_order_log(order_log.settings.raw_dir, history, text_ids=text_ids))
+    assert order_log.count(RUNS_BACKWARDS) == 0
     assert wrong_labels(order_log) == 0
     attack(order_log, cutoff)
 

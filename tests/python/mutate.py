@@ -1,0 +1,357 @@
+"""Break the project on purpose, one way at a time, and see which test notices.
+
+`python tests/python/mutate.py` works on a copy and changes nothing here. It prints a table and ends
+with 1 if a mutant survived, with 2 if one could not be tried: its text is gone, the tests fail
+without it, or it does not even run. `--quick` tries three; `--write` puts the table into
+docs/reliability.md.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = (
+    *("dbt_project.yml", "profiles.yml", "selectors.yml", "restock.toml", "pyproject.toml"),
+    *("macros", "models", "seeds", "tests", "ml", "dashboards"),
+)
+REPORT = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- mutants -->", "<!-- /mutants -->"
+
+LEAKAGE = "tests/python/test_leakage.py::"
+SIMULATED = LEAKAGE + "test_simulated_orders_know_no_future"
+MADE_UP = LEAKAGE + "test_made_up_order_logs_know_no_future"
+NEXT_ORDER = LEAKAGE + "test_the_next_order_changes_no_past"
+OWN_SHOPPERS = LEAKAGE + "test_each_job_reads_the_shoppers_that_are_its_own"
+PERMUTED = LEAKAGE + "test_a_model_of_permuted_labels_has_no_skill"
+GATE = "tests/python/test_manifest.py::test_features_reach_orders_only_through_the_past"
+OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
+AUDIT = "tests/python/test_audit.py::test_damage_is_found"
+
+PAST = "past_items as (\n    select * from {{ ref('past_items') }}\n),"
+ALL_ORDERS = """past_items as (
+    select items.*, targets.cutoff
+    from {{ ref('fct_order_items') }} as items
+    inner join {{ ref('targets') }} as targets on items.user_id = targets.user_id
+),"""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One way to break a file: every `old` in it becomes `new`, and `tests` must notice."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = (SIMULATED,)
+    is_quick: bool = False
+
+
+MUTANTS = (
+    Mutant(
+        "the past holds the target's own order (`<` to `<=`)",
+        "models/cutoffs/past_items.sql",
+        "order_items.order_number < targets.order_number",
+        "order_items.order_number <= targets.order_number",
+        is_quick=True,
+    ),
+    Mutant(
+        "the past is everyone's: joined without the shopper",
+        "models/cutoffs/past_items.sql",
+        "order_items.user_id = targets.user_id\n            and ",
+        "",
+        tests=(MADE_UP,),
+    ),
+    Mutant(
+        "targets stand one order too late",
+        "models/cutoffs/targets.sql",
+        "cast(orders_from_last as integer) as cutoff",
+        "cast(orders_from_last + 1 as integer) as cutoff",
+    ),
+    Mutant(
+        "targets stand one order too early",
+        "models/cutoffs/targets.sql",
+        "cast(orders_from_last as integer) as cutoff",
+        "cast(orders_from_last - 1 as integer) as cutoff",
+    ),
+    Mutant(
+        "an order's days since the one before are taken from the order after",
+        "models/cutoffs/targets.sql",
+        "known_orders as (\n    select\n        *,",
+        "known_orders as (\n    select\n        * replace (coalesce(\n"
+        "            lead(days_since_prior_order) over (\n"
+        "                partition by user_id order by order_number\n"
+        "            ), days_since_prior_order\n        ) as days_since_prior_order),",
+    ),
+    Mutant(
+        "the hour of the target is what is usual in all orders, later ones too",
+        "models/cutoffs/targets.sql",
+        "order_hour,\n        days_since_prior_order,\n        order_day -",
+        "cast(median(order_hour) over (partition by user_id) as integer) as order_hour,\n"
+        "        days_since_prior_order,\n        order_day -",
+    ),
+    Mutant(
+        "split by row instead of by shopper",
+        "models/cutoffs/targets.sql",
+        "md5(cast(user_id as varchar))",
+        "md5(cast(user_id as varchar) || cast(cutoff as varchar))",
+        tests=(NEXT_ORDER,),
+    ),
+    Mutant(
+        "gaps look ahead to the next purchase",
+        "models/core/fct_order_items.sql",
+        "lag(order_day) over history",
+        "lead(order_day) over history",
+    ),
+    Mutant(
+        "purchases are counted over the whole history",
+        "models/core/fct_order_items.sql",
+        "row_number() over history",
+        "count(*) over (partition by user_id, product_id)",
+    ),
+    Mutant(
+        "a feature reads fct_order_items",
+        "models/features/feat_user_products.sql",
+        PAST,
+        ALL_ORDERS,
+        tests=(GATE,),
+    ),
+    Mutant(
+        "a feature reads fct_order_items (without the gate)",
+        "models/features/feat_user_products.sql",
+        PAST,
+        ALL_ORDERS,
+    ),
+    Mutant(
+        "product statistics over all orders",
+        "models/features/feat_products.sql",
+        "cast(totals.purchases / population.orders as float)",
+        "cast((\n            select count(*) from {{ ref('fct_order_items') }} as items\n"
+        "            where items.product_id = totals.product_id\n"
+        "        ) / population.orders as float)",
+        is_quick=True,
+    ),
+    Mutant(
+        "reorder hazards over all orders",
+        "models/features/reorder_hazards.sql",
+        PAST,
+        ALL_ORDERS,
+    ),
+    Mutant(
+        "the shopper's orders are counted up to today",
+        "models/features/feat_users.sql",
+        "cast(orders.orders as integer) as user_order_count",
+        "cast((\n            select max(known_order_count) from {{ ref('dim_users') }} as users\n"
+        "            where users.user_id = orders.user_id\n"
+        "        ) as integer) as user_order_count",
+        tests=(NEXT_ORDER,),
+    ),
+    Mutant(
+        "the label's order is counted in the streak",
+        "models/features/feat_user_products.sql",
+        "in_last_1 = 1 then last_run else 0 end as integer",
+        "in_last_1 = 1 then last_run else 0 end + (\n"
+        "            select count(*) from {{ ref('fct_order_items') }} as items\n"
+        "            where items.user_id = joined.user_id\n"
+        "                and items.product_id = joined.product_id\n"
+        "                and items.order_number = joined.order_number\n"
+        "        ) as integer",
+    ),
+    Mutant(
+        "days since the last purchase run up to a later order",
+        "models/features/pair_totals.sql",
+        "targets as (\n    select * from {{ ref('targets') }}\n),",
+        "targets as (\n    select * replace (coalesce(\n"
+        "        lead(order_day) over (partition by user_id order by order_number), order_day\n"
+        "    ) as order_day) from {{ ref('targets') }}\n),",
+    ),
+    Mutant(
+        "products at a past cutoff are those of today",
+        "models/features/examples.sql",
+        "on pairs.cutoff = products.cutoff and",
+        "on products.cutoff = 0 and",
+    ),
+    Mutant(
+        "context is made of the target's products",
+        "models/features/examples.sql",
+        "targets.order_hour as context_hour",
+        "(\n            select count(*) from order_items\n"
+        "            where order_items.order_id = targets.order_id\n        ) as context_hour",
+    ),
+    Mutant(
+        "the label is from one order later",
+        "models/features/examples.sql",
+        "on order_items.order_id = targets.order_id",
+        "on order_items.user_id = targets.user_id\n"
+        "        and order_items.order_number = targets.order_number + 1",
+        is_quick=True,
+    ),
+    Mutant(
+        "order logs are read from the newest order to the oldest",
+        "models/staging/order_log/stg_order_log__orders.sql",
+        "partition by user_id order by ordered_at, order_id",
+        "partition by user_id order by ordered_at desc, order_id",
+        tests=(MADE_UP,),
+    ),
+    Mutant(
+        "trained on test shoppers too",
+        "ml/train.py",
+        'splits=["train"]',
+        'splits=["train", "test"]',
+        tests=(OWN_SHOPPERS,),
+    ),
+    Mutant(
+        "trained on the pairs to score, as if nobody bought any",
+        "ml/train.py",
+        "range(1, last + 1)",
+        "range(0, last + 1)",
+        tests=(OWN_SHOPPERS,),
+    ),
+    Mutant(
+        "calibrated on training shoppers",
+        "ml/train.py",
+        'splits=["validation"]',
+        'splits=["train"]',
+        tests=(OWN_SHOPPERS,),
+    ),
+    Mutant(
+        "evaluated on training shoppers",
+        "ml/evaluate.py",
+        'splits=["test"]',
+        'splits=["train"]',
+        tests=(PERMUTED,),
+    ),
+    Mutant(
+        "a model scores with features that it was not trained on",
+        "ml/registry.py",
+        "if list(trained.items()) != list(now.items()):",
+        "if len(trained) != len(now):",
+        tests=(OTHER_FEATURES,),
+    ),
+    Mutant(
+        "the audit lets the target's own order pass",
+        "ml/audit.py",
+        "past_items.order_number >= targets.order_number",
+        "past_items.order_number > targets.order_number",
+        tests=(AUDIT,),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the tests said: `passed`, `noticed` (by `test`), or `broken`, with what pytest wrote."""
+
+    outcome: str
+    test: str
+    output: str
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what the tests need."""
+    ignore = shutil.ignore_patterns("__pycache__", "build", "builds", ".build-*")
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=ignore)
+        elif (ROOT / part).exists():
+            shutil.copy2(ROOT / part, folder / part)
+
+
+def run_tests(folder: Path, tests: tuple[str, ...]) -> Verdict:
+    """Run tests of the copy up to the first failure."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-rfE"),
+            *("-p", "no:cacheprovider", "--basetemp", str(folder.parent / "scratch"), *tests),
+        ],
+        cwd=folder,
+        # The copy's `ml` comes before the installed one. Two versions of a file may be as long and
+        # as old as each other, so no bytecode is kept.
+        env=os.environ
+        | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return Verdict("passed", "", done.stdout)
+    # An assertion that does not hold. Other errors would say that the mutant is no working project.
+    if noticed := re.search(r"^FAILED \S+::(\S+) - (assert|AssertionError)", done.stdout, re.M):
+        return Verdict("noticed", noticed[1], done.stdout)
+    return Verdict("broken", "", done.stdout + done.stderr)
+
+
+def mutate(folder: Path, mutant: Mutant) -> Verdict:
+    """Break the copy, run the tests, and mend it.
+
+    Raises:
+        ValueError: if the text to replace is not there.
+    """
+    path = folder / mutant.file
+    sound = path.read_text()
+    if mutant.old not in sound:
+        raise ValueError(f"{mutant.file} no longer has the text of the mutant '{mutant.what}'")
+    path.write_text(sound.replace(mutant.old, mutant.new))
+    try:
+        return run_tests(folder, mutant.tests)
+    finally:
+        path.write_text(sound)
+
+
+def write_report(rows: list[str]) -> None:
+    """Put the table between the markers of docs/reliability.md."""
+    before, rest = REPORT.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    REPORT.write_text("\n".join([before + BEGIN, *rows, END + after]))
+
+
+def main() -> int:
+    """Try the mutants and return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="try three mutants")
+    parser.add_argument("--write", action="store_true", help=f"write the table into {REPORT.name}")
+    parser.add_argument("--only", default="", metavar="WORDS", help="try those described so")
+    chosen = parser.parse_args()
+    mutants = [
+        mutant
+        for mutant in MUTANTS
+        if (mutant.is_quick or not chosen.quick) and chosen.only in mutant.what
+    ]
+    rows = ["| what was broken | where | noticed by |", "| --- | --- | --- |"]
+    counts = {"passed": 0, "noticed": 0, "broken": 0}
+    with tempfile.TemporaryDirectory(prefix="restock-mutants-") as scratch:
+        folder = Path(scratch, "main")
+        folder.mkdir()
+        copy_project(folder)
+        tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+        if (unbroken := run_tests(folder, tests)).outcome != "passed":
+            print(f"The tests fail without any mutant:\n{unbroken.output}", file=sys.stderr)
+            return 2
+        print("\n".join(rows), flush=True)
+        for mutant in mutants:
+            try:
+                verdict = mutate(folder, mutant)
+            except ValueError as error:
+                verdict = Verdict("broken", "", str(error))
+            counts[verdict.outcome] += 1
+            noticed_by = f"`{verdict.test}`" if verdict.test else f"**nothing: {verdict.outcome}**"
+            rows.append(f"| {mutant.what} | `{Path(mutant.file).name}` | {noticed_by} |")
+            print(rows[-1], flush=True)
+            if verdict.outcome == "broken":
+                print(verdict.output, file=sys.stderr)
+    rows += ["", f"{len(mutants)} mutants tried, {counts['noticed']} noticed."]
+    print("\n".join(rows[-2:]))
+    if chosen.write:
+        write_report(rows)
+    return 2 if counts["broken"] else 1 if counts["passed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""A few of the mutants of mutate.py, and that all of them can still be made."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from mutate import MUTANTS, Mutant
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
+def test_every_mutant_can_still_be_made(mutant: Mutant) -> None:
+    assert mutant.old in (ROOT / mutant.file).read_text()
+    assert mutant.new != mutant.old
+
+
+@pytest.mark.slow
+def test_three_mutants_are_noticed() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "python" / "mutate.py", "--quick"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 mutants tried, 3 noticed." in done.stdout
