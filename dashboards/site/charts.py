@@ -54,7 +54,8 @@ def chart(c: Component) -> Chart:
 
 
 def _xy(c: Component) -> Chart:
-    x, ys, interval = c.x.formatted(c.xFmt), [y.formatted(c.yFmt) for y in c.y], c.interval or []
+    x, ys = c.x.formatted(c.xFmt), [y.formatted(c.yFmt) for y in c.y]
+    interval = [end.formatted(c.yFmt) for end in c.interval or ()]
     _need_numbers(*ys, *interval)
     if len(interval) not in (0, 2) or (len(ys) > 1 and (interval or c.series)):
         raise ValueError("a series=, or an interval= of two columns, goes with a single y")
@@ -77,7 +78,8 @@ def _xy(c: Component) -> Chart:
             trace["mode"] = "lines+markers"
         if c.tag == "ScatterPlot":
             trace["text"] = _marks(c.tooltipTitle or x, rows)
-            trace["hovertemplate"] = f"{x.title} %{{x}}<br>{y.title} %{{y}}<extra>%{{text}}</extra>"
+            shown = f"{x.title} %{{x}}<br>{y.title} %{{y}}<extra></extra>"
+            trace["hovertemplate"] = f"<b>%{{text}}</b><br>{shown}"
         ends = [_marks(end, rows) for end in interval]
         if c.tag == "LineChart":
             bands += _band(trace, *ends) if ends else []
@@ -99,7 +101,7 @@ def _xy(c: Component) -> Chart:
         across=x.title,
         up=ys[0].title if len(ys) == 1 else "",
         words=f"{x.title}, {len(x.values)} points. {said}",
-        columns=columns(Component(data=c.data)),
+        columns=_columns(c, x, *ys, *interval),
     )
     return _laid_down(drawn, x) if c.swapXY else drawn
 
@@ -141,7 +143,7 @@ def _histogram(c: Component) -> Chart:
         counts[min(int((value - low) / width), bins - 1)] += 1
     middles = [low + width * (number + 0.5) for number in range(bins)]
     x, y = Field(c.x.name, middles, c.x.spec), Field("rows", counts)
-    data = Component(fields={"x": x, "y": y})
+    data = Component(fields={x.name: x, y.name: y})
     drawn = _xy(Component(tag="BarChart", data=data, x=x, xFmt=c.xFmt, y=[y]))
     drawn.figure["layout"]["bargap"] = 0.02
     drawn.title = f"Distribution of {x.title.lower()}"
@@ -174,7 +176,7 @@ def _heatmap(c: Component) -> Chart:
         across=c.x.title,
         up=c.y.title,
         words=f"{value.title}: {said}.",
-        columns=columns(Component(data=c.data)),
+        columns=_columns(c, value),
     )
 
 
@@ -215,6 +217,12 @@ def _ends(field: Field, places: Sequence[str], rows: Sequence[int]) -> str:
     ends = sorted(known, key=field.values.__getitem__)[:: max(len(known) - 1, 1)]
     words = zip(("lowest", "highest"), ends, strict=False)
     return ", ".join(f"{end} {field.texts[row]} at {places[row]}" for end, row in words)
+
+
+def _columns(c: Component, *shown: Field) -> list[Component]:
+    """Return all columns of a chart's query; those in the chart are formatted as there."""
+    fields = c.data.fields | {field.name: field for field in shown}
+    return columns(Component(data=Component(fields=fields)))
 
 
 def _need_numbers(*found: Field) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 
+from ml.errors import StorageError
 from ml.settings import Settings
 from ml.sources import complete_journey, instacart, order_log
 from ml.sources.raw import SourceError, candidates, gather, quoted
@@ -78,7 +79,8 @@ def fetch(source: str, raw_dir: Path) -> None:
     sources are the user's to put there.
 
     Raises:
-        SourceError: the source is unknown, or the folder is missing, unwritable or without files.
+        SourceError: the source is unknown, or the folder is missing or without files.
+        StorageError: the folder cannot be written.
     """
     reader = _reader(source)
     if source == "complete_journey":
@@ -110,7 +112,8 @@ def land(
 
     Raises:
         SourceError: the source is unknown, a raw file is missing or malformed, or `landing_dir`
-            cannot be written.
+            holds something else.
+        StorageError: `landing_dir` cannot be written, or a raw file not opened.
     """
     reader = _reader(source)
     started = time.perf_counter()
@@ -230,13 +233,13 @@ def _replacing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
-    """Tell failures of the disk or the memory as a SourceError about `folder`."""
+    """Tell failures of the disk or the memory as a StorageError about `folder`."""
     try:
         yield
     except OSError as error:
         advice = "Check the space on the disk, and who may read and write there"
         place = str(error.filename or folder)
-        raise SourceError(error.strerror or str(error), advice, file=place) from error
+        raise StorageError(f"{place}: {error.strerror or error}. {advice}.") from error
     except duckdb.Error as error:
         advice = "Check the space on the disk and the memory limit"
-        raise SourceError(str(error).splitlines()[0], advice, file=str(folder)) from error
+        raise StorageError(f"{folder}: {str(error).splitlines()[0]}. {advice}.") from error

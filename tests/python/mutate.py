@@ -27,6 +27,7 @@ BEGIN, END = "<!-- mutants -->", "<!-- /mutants -->"
 LEAKAGE = "tests/python/test_leakage.py::"
 SIMULATED = LEAKAGE + "test_simulated_orders_know_no_future"
 MADE_UP = LEAKAGE + "test_made_up_order_logs_know_no_future"
+SERVED = LEAKAGE + "test_an_open_order_is_scored_by_what_will_be_learned_from_it"
 NEXT_ORDER = LEAKAGE + "test_the_next_order_changes_no_past"
 OWN_SHOPPERS = LEAKAGE + "test_each_job_reads_the_shoppers_that_are_its_own"
 PERMUTED = LEAKAGE + "test_a_model_of_permuted_labels_has_no_skill"
@@ -102,7 +103,7 @@ MUTANTS = (
         "models/cutoffs/targets.sql",
         "md5(cast(user_id as varchar))",
         "md5(cast(user_id as varchar) || cast(cutoff as varchar))",
-        tests=(NEXT_ORDER,),
+        tests=(SERVED,),
     ),
     Mutant(
         "gaps look ahead to the next purchase",
@@ -210,8 +211,8 @@ MUTANTS = (
     Mutant(
         "trained on the pairs to score, as if nobody bought any",
         "ml/train.py",
-        "range(1, last + 1)",
-        "range(0, last + 1)",
+        "return range(1, warehouse.scalar(",
+        "return range(0, warehouse.scalar(",
         tests=(OWN_SHOPPERS,),
     ),
     Mutant(

@@ -10,6 +10,9 @@ from conftest import Place
 from ml.audit import separation, stability
 
 
+pytestmark = pytest.mark.slow
+
+
 def test_a_good_run_passes(published: Place) -> None:
     statuses = dict(published.query("select status, count(*) from ml.audit group by status"))
     assert "fail" not in statuses

@@ -15,6 +15,9 @@ import pytest
 from conftest import ROOT, Place
 
 
+pytestmark = pytest.mark.slow
+
+
 def digests(place: Place) -> dict[str, str]:
     """What a user relies on: the warehouse, the production model, the page."""
     files = [place.warehouse, place.folder / "pages" / "index.html"]

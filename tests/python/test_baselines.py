@@ -134,7 +134,7 @@ def test_a_shopper_alone_has_only_the_own_vector() -> None:
 def test_simple_scores_read_the_columns_of_examples() -> None:
     columns = {
         "pair_order_share": np.array([0.9, 1.0, 0.25]),
-        "pair_decay_5_orders": np.array([1.9, 2.5, 0.7]),
+        "pair_decay_5_orders_share": np.array([1.9, 2.5, 0.7]),
         "pair_last_1_count": np.array([0.0, 1.0, 1.0]),
     }
     result = scores(columns)

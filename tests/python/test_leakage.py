@@ -29,6 +29,8 @@ from hypothesis import strategies as st
 from ml import metrics, registry, sources, transform, warehouse
 from ml.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 LABEL_CUTOFFS = (1, 2, 3)
 
 # `place` is how far an order is from its shopper's target: 0 is the target, below it is the past.

@@ -8,6 +8,8 @@ import duckdb
 import pytest
 from conftest import SHARED_INSTACART, Place, needs_shared_data
 
+pytestmark = pytest.mark.slow
+
 SAME = """
     select user_id, product_id, reorder_probability, rank_in_user, in_basket
     from fct_predictions order by user_id, product_id
@@ -172,7 +174,6 @@ def test_an_order_log_of_ones_own(
     )
 
 
-@pytest.mark.slow
 def test_complete_journey(place: Place) -> None:
     place.restock("run", RESTOCK_RAW_DIR=str(place.folder / "raw"))
     assert place.query("select count(*) from fct_predictions") == [(867_688,)]
@@ -188,7 +189,6 @@ def test_complete_journey(place: Place) -> None:
     assert model_beats_every_baseline(place)
 
 
-@pytest.mark.slow
 @needs_shared_data
 def test_instacart_sample(place: Place) -> None:
     place.restock("run", "--source", "instacart", "--raw-dir", SHARED_INSTACART)

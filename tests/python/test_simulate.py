@@ -229,6 +229,7 @@ def test_probabilities_of_an_unknown_context_are_right_on_average(
         assert observed == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_model_finds_more_than_frequency_and_less_than_the_truth(
     con: duckdb.DuckDBPyConnection,
 ) -> None:

@@ -26,6 +26,7 @@ from fuzz_sources import (
     write_order_log_parquet,
 )
 
+from ml.errors import StorageError
 from ml.sources import SOURCES, Intake, SourceError, fetch, land
 from ml.sources.raw import RawFile
 
@@ -249,14 +250,19 @@ def test_names_keep_their_quotes_and_line_breaks(instacart: Path, landing: Path)
     land("instacart", instacart, landing)
     assert landed(landing, "products")[1]["product_name"] == name
 
+    edit(instacart / "products.csv", put(3, "aisle_id", "x"))
+    assert refused("instacart", instacart, landing).line == 3
+    edit(instacart / "products.csv", put(3, "aisle_id", "1"))
     edit(instacart / "products.csv", put(4, "aisle_id", "x"))
     assert refused("instacart", instacart, landing).line == 6  # two line breaks above
 
 
 def test_a_folder_name_may_hold_anything(tmp_path: Path) -> None:
-    raw = write_instacart(tmp_path / "it's [1] *raw*")
-    land("instacart", raw, tmp_path / "it's [1] *landed*")
-    assert lost_rows("instacart", raw, tmp_path / "it's [1] *landed*") == 0
+    raw, landing = tmp_path / "it's [1] *raw*", tmp_path / "it's [1] *landed*"
+    write_order_log_parquet(raw)
+    write_order_log_parquet(tmp_path / "it's 1 raw", seed=5)  # what a pattern would find instead
+    land("order_log", raw, landing)
+    assert lost_rows("order_log", raw, landing) == 0
 
 
 def test_a_product_without_a_catalogue_row_is_fine(instacart: Path, landing: Path) -> None:
@@ -339,7 +345,9 @@ def test_a_file_is_there_twice(instacart: Path, landing: Path) -> None:
 
 def test_a_folder_in_the_place_of_a_file(order_log: Path, landing: Path) -> None:
     order_log.joinpath("products.parquet").mkdir()  # as Spark writes it
-    assert refused("order_log", order_log, landing).file == "products.parquet"
+    error = refused("order_log", order_log, landing)
+    assert error.file == "products.parquet"
+    assert "this is no file" in str(error)
 
 
 @pytest.mark.parametrize("pack", [gzipped, zipped_each, zipped_together, zipped_like_kaggle])
@@ -551,6 +559,11 @@ def lines_cut_between_orders(raw: Path) -> tuple[str, int, str]:
     return "orders.csv", orders.index(last) + 1, f"train order {last} has no lines"
 
 
+def value_in_the_first_line_of_the_second_file(raw: Path) -> tuple[str, int, str]:
+    edit(raw / "order_products__train.csv", put(2, "reordered", "x"))
+    return "order_products__train.csv", 2, '"x" is not 0 or 1'
+
+
 def order_line_twice(raw: Path) -> tuple[str, int, str]:
     edit(raw / "order_products__train.csv", lambda rows: rows.insert(2, rows[1]))
     order, product, *_ = read_csv(raw / "order_products__train.csv")[1]
@@ -600,6 +613,7 @@ def department_twice(raw: Path) -> tuple[str, int, str]:
         order_line_without_order,
         orders_cut_between_lines,
         lines_cut_between_orders,
+        value_in_the_first_line_of_the_second_file,
         order_line_twice,
         lines_of_an_open_order,
         lines_in_the_wrong_file,
@@ -615,6 +629,21 @@ def test_rows_of_instacart_do_not_fit(
     error = refused("instacart", instacart, landing)
     assert (error.file, error.line) == (file, line)
     assert problem in str(error)
+
+
+@pytest.mark.parametrize("extreme", [min, max])
+def test_a_double_is_found_in_every_slice(
+    extreme: Callable[[list[int]], int],
+    instacart: Path,
+    landing: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ml.sources.instacart._LINES_IN_SLICE", 10)
+    path = instacart / "order_products__prior.csv"
+    orders = [int(row[0]) for row in read_csv(path)[1:]]
+    first = orders.index(extreme(orders)) + 1
+    edit(path, lambda rows: rows.append(rows[first]))
+    assert refused("instacart", instacart, landing).line == len(orders) + 2
 
 
 def test_an_order_of_two_shoppers(order_log: Path, landing: Path) -> None:
@@ -801,6 +830,7 @@ def test_a_change_is_landed_again(change: str, instacart: Path, landing: Path) -
     else:
         landing.joinpath("intake.json").write_text("{")
     second = land("instacart", instacart, landing)
+    assert set(stamps(landing)) == set(before)
     assert stamps(landing) != before
     assert (second.fingerprint == first.fingerprint) == (change != "a raw file")
 
@@ -844,7 +874,7 @@ def test_a_folder_of_others_is_not_replaced(order_log: Path) -> None:
 def test_the_folder_cannot_be_written(instacart: Path, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
-    with pytest.raises(SourceError, match="who may read and write"):
+    with pytest.raises(StorageError, match="who may read and write"):
         land("instacart", instacart, blocker / "landing")
 
 
@@ -858,9 +888,11 @@ def small_disk() -> Iterator[None]:
 
 
 def test_the_disk_fills_up(instacart: Path, landing: Path, small_disk: None) -> None:
-    error = refused("instacart", instacart, landing)
-    assert error.file == str(landing)
-    assert "space on the disk" in str(error)
+    before = sorted(landing.parent.rglob("*"))
+    with pytest.raises(StorageError, match="space on the disk") as caught:
+        land("instacart", instacart, landing)
+    assert str(landing) in str(caught.value)
+    assert sorted(landing.parent.rglob("*")) == before
 
 
 # --- fuzz -----------------------------------------------------------------------------------------
