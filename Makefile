@@ -20,6 +20,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy -p dashboards.site
 	$(BIN)/sqlfluff lint models
 
 format: $(VENV)/.ready

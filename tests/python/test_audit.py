@@ -9,7 +9,6 @@ from conftest import Place
 
 from ml.audit import separation, stability
 
-
 pytestmark = pytest.mark.slow
 
 

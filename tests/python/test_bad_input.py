@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Place
 
-
 pytestmark = pytest.mark.slow
 
 
