@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test test-fast lint format lock clean
+.PHONY: run test test-fast mutate torture lint format lock clean
 
 run: $(VENV)/.ready
 	@$(BIN)/restock run
@@ -15,6 +15,12 @@ test: lint
 
 test-fast: $(VENV)/.ready
 	$(BIN)/pytest -n 2 -m "not slow"
+
+mutate: $(VENV)/.ready
+	$(BIN)/python tests/python/mutate.py --write
+
+torture: $(VENV)/.ready
+	$(BIN)/python tests/python/torture.py --write
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.errors import RestockError
+from ml.links import replace_link
 from ml.transform import Feature
 
 ALIAS = "production"
@@ -53,10 +55,11 @@ def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str
     work.mkdir(parents=True)
     joblib.dump(model, work / "model.joblib", compress=3)
     digest = _sha256(work / "model.joblib")
-    version = f"{card['model_name']}-{digest[:12]}"
+    version = f"{card['model_name']}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest[:8]}"
     card = {
         **card,
         "model_version": version,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "feature_version": feature_version(features),
         "sha256": digest,
         "features": [asdict(feature) for feature in features],
@@ -65,18 +68,14 @@ def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str
         "metrics": {},
     }
     _write_json(work / "model.json", card)
-    shutil.rmtree(folder / version, ignore_errors=True)
     work.rename(folder / version)
-    promote(folder, version)
+    replace_link(folder / ALIAS, folder / version)
     return folder / version
 
 
-def promote(folder: Path, version: str) -> None:
-    """Make a version the one in production, at one stroke."""
-    link = folder / f".{ALIAS}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(version, target_is_directory=True)
-    link.replace(folder / ALIAS)
+def production(folder: Path) -> Path:
+    """Return the folder of the production version."""
+    return (folder / ALIAS).resolve()
 
 
 def card(folder: Path) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import secrets
 import shutil
-from pathlib import Path
 from typing import Any
 
 from ml import warehouse
 from ml.errors import RestockError
+from ml.links import replace_link
 from ml.settings import ROOT, Settings
 from ml.transform import Progress
 
@@ -25,7 +25,8 @@ def report(settings: Settings, progress: Progress) -> dict[str, Any]:
             raise RestockError("nothing was scored yet. Run `restock score` first.")
     pages, queries = ROOT / "dashboards" / "pages", ROOT / "dashboards" / "queries"
     progress("drawing pages", 0, len(list(pages.glob("*.md"))))
-    folder = new_folder(settings.dashboards)
+    folder = settings.dashboards.with_name(f".{settings.dashboards.name}-{secrets.token_hex(4)}")
+    folder.mkdir(parents=True)
     try:
         written = Site(pages, queries, settings.warehouse, folder, standalone=True).build()
     except SiteError as error:
@@ -33,26 +34,9 @@ def report(settings: Settings, progress: Progress) -> dict[str, Any]:
     finally:
         if not any(folder.iterdir()):
             folder.rmdir()
-    publish(folder, settings.dashboards)
-    progress("drawn", len(written), len(written))
-    return {"rows": len(written), "path": str(settings.dashboards / "index.html")}
-
-
-def new_folder(dashboards: Path) -> Path:
-    """Make an empty folder beside ``dashboards`` to write pages into."""
-    folder = dashboards.with_name(f".{dashboards.name}-{secrets.token_hex(4)}")
-    folder.mkdir(parents=True)
-    return folder
-
-
-def publish(folder: Path, dashboards: Path) -> None:
-    """Let ``dashboards`` lead to ``folder``, its sibling, and remove what it led to before."""
-    link = dashboards.with_name(f".{dashboards.name}.link")
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name, target_is_directory=True)
-    if dashboards.is_dir() and not dashboards.is_symlink():
-        shutil.rmtree(dashboards)
-    link.replace(dashboards)
-    for sibling in dashboards.parent.glob(f".{dashboards.name}-*"):
+    replace_link(settings.dashboards, folder)
+    for sibling in folder.parent.glob(f".{settings.dashboards.name}-*"):
         if sibling != folder:
             shutil.rmtree(sibling, ignore_errors=True)
+    progress("drawn", len(written), len(written))
+    return {"rows": len(written), "path": str(settings.dashboards / "index.html")}

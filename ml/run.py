@@ -1,11 +1,13 @@
-"""The main job: every step in order, in a folder of its own, published when all of them went well.
+"""The main job: every step in order, as a release that is published when all of them went well.
 
-Whoever reads the warehouse, the model or the pages sees what the last good run made, until the new
-ones take their places: each by one rename, the three right after one another.
+``<warehouse>.releases/`` holds a folder for each release, with a warehouse, a model and pages.
+``<warehouse>.current`` leads to the published one, and the paths that users know lead there. So one
+rename publishes all three: whoever reads them sees one release, the last good one.
 """
 
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from ml import registry, report, sources, transform, warehouse
 from ml.audit import audit
 from ml.errors import BusyError
 from ml.evaluate import evaluate
+from ml.links import replace_link
 from ml.score import score
 from ml.settings import Settings
 from ml.train import train
@@ -64,13 +67,14 @@ STEPS: dict[str, Step] = {
 
 
 def run(settings: Settings, step: Callable[[str, Settings, Step], Result]) -> dict[str, Result]:
-    """Do every step in a work folder beside the warehouse, then publish what they made.
+    """Do every step in a release of its own, then publish it.
 
     ``step`` is called with each step's name, its settings and its function, and returns its result.
     """
-    folder = Path(f"{settings.warehouse}.run")
-    shutil.rmtree(folder, ignore_errors=True)
-    work = settings.moved_to(folder)
+    releases = Path(f"{settings.warehouse}.releases")
+    _remove_all_but_current(settings)
+    release = releases / secrets.token_hex(4)
+    work = settings.moved_to(release)
     results = {}
     try:
         if settings.warehouse.exists():
@@ -81,24 +85,49 @@ def run(settings: Settings, step: Callable[[str, Settings, Step], Result]) -> di
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
                 warehouse.copy_history(settings, work)
-        _publish(work, settings)
+        _publish(release, work, settings)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_all_but_current(settings)
     return results
 
 
-def _publish(work: Settings, settings: Settings) -> None:
-    version = (work.models / registry.ALIAS).readlink().name
+def _publish(release: Path, work: Settings, settings: Settings) -> None:
+    """Make a release the current one: one rename changes warehouse, model and pages together."""
+    version = registry.production(work.models)
     settings.models.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(settings.models / version, ignore_errors=True)
-    shutil.move(work.models / version, settings.models / version)
-    pages = report.new_folder(settings.dashboards)
-    shutil.copytree(work.dashboards, pages, dirs_exist_ok=True)
+    shutil.move(version, settings.models / version.name)
+    shutil.rmtree(work.models)
+    replace_link(release / "model", settings.models / version.name)
     # A log that a crashed writer left belongs to the file that is replaced.
     Path(f"{settings.warehouse}.wal").unlink(missing_ok=True)
-    work.warehouse.replace(settings.warehouse)
-    registry.promote(settings.models, version)
-    report.publish(pages, settings.dashboards)
+
+    current = _current(settings)
+    published = {
+        settings.warehouse: current / work.warehouse.name,
+        settings.models / registry.ALIAS: current / "model",
+        settings.dashboards: current / work.dashboards.name,
+    }
+    if current.exists():
+        _link_all(published)
+    replace_link(current, release)
+    _link_all(published)
+
+
+def _link_all(links: dict[Path, Path]) -> None:
+    for link, target in links.items():
+        replace_link(link, target)
+
+
+def _current(settings: Settings) -> Path:
+    return Path(f"{settings.warehouse}.current")
+
+
+def _remove_all_but_current(settings: Settings) -> None:
+    """Remove what dead runs left, and the release before."""
+    kept = _current(settings).resolve()
+    for release in Path(f"{settings.warehouse}.releases").glob("*"):
+        if release.resolve() != kept:
+            shutil.rmtree(release, ignore_errors=True)
 
 
 @contextmanager

@@ -77,7 +77,7 @@ class Settings:
         return replace(
             self,
             warehouse=folder / self.warehouse.name,
-            dashboards=folder / "dashboards",
+            dashboards=folder / "pages",
             models=folder / "models",
         )
 

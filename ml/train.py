@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -60,7 +59,6 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
         columns,
         {
             "model_name": settings.model,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "source": settings.source,
             "data_fingerprint": sources.landed(settings.landing).fingerprint,
             "seed": settings.seed,

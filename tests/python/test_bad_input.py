@@ -42,7 +42,7 @@ def refused(place: Place, *arguments: str | Path, code: int, **variables: str) -
     assert "Traceback" not in done.stdout + done.stderr
     (message,) = re.findall(r"^error: (.*)", done.stderr, re.MULTILINE | re.DOTALL)
     assert digests(place) == before
-    assert not list(place.folder.glob("*.run")), "work was left behind"
+    assert len(list(place.folder.glob("*.releases/*"))) == 1, "work was left behind"
     return message
 
 
@@ -281,4 +281,4 @@ def test_disk_that_fills_up(good: Place, instacart_files: Path, megabytes: int) 
     assert "Traceback" not in done.stderr
     assert "room" in done.stderr
     assert digests(good) == before
-    assert not list(good.folder.glob("*.run"))
+    assert len(list(good.folder.glob("*.releases/*"))) == 1

@@ -97,7 +97,7 @@ def test_a_second_run_gives_the_same_predictions_and_keeps_history(
     assert place.query("select count(*) from ml.batches") == [(2,)]
     assert set(summary) == {"fetch", "build", "train", "evaluate", "score", "audit", "report"}
     assert summary["score"]["rows"] == len(place.query(SAME))
-    assert not list(place.folder.glob("*.run"))
+    assert len(list(place.folder.glob("*.releases/*"))) == 1
 
 
 def test_batches_of_any_size_give_the_same_predictions(

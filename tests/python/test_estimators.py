@@ -1,0 +1,45 @@
+"""Every model by name: fits with missing values, is the same twice, and refuses what it lacks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ml.errors import SettingsError
+from ml.estimators import ESTIMATORS, make
+from ml.settings import Settings
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(3_000, 6)).astype(np.float32)
+LABEL = (X[:, 0] + RNG.normal(size=3_000) > 1).astype(np.int8)
+X[RNG.random(X.shape) < 0.2] = np.nan
+
+
+def fitted(name: str, weight: float = 1) -> np.ndarray:
+    settings = replace(Settings.load(), model=name, threads=2)
+    pipeline = make(settings)
+    weights = np.where(LABEL == 1, 1, weight)
+    pipeline.fit(
+        X[:2_000], LABEL[:2_000], **{f"{pipeline.steps[-1][0]}__sample_weight": weights[:2_000]}
+    )
+    return pipeline.predict_proba(X[2_000:])[:, 1]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_learns_in_spite_of_missing_values_and_is_the_same_twice(name: str) -> None:
+    probability = fitted(name)
+    assert np.array_equal(probability, fitted(name))
+    label = LABEL[2_000:]
+    assert probability[label == 1].mean() > probability[label == 0].mean() + 0.1
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_weights_of_sampled_rows_count(name: str) -> None:
+    assert fitted(name, weight=4).mean() < fitted(name).mean() - 0.05
+
+
+def test_refuses_an_unknown_model_or_parameter() -> None:
+    with pytest.raises(SettingsError, match="gradient_boosting"):
+        make(replace(Settings.load(), model="gradient_bosting"))
+    with pytest.raises(SettingsError, match="leaves"):
+        make(replace(Settings.load(), parameters={"leaves": 7}))

@@ -1,0 +1,151 @@
+"""Kill `restock run` at random moments, and damage its input, and see that nothing is lost.
+
+`python tests/python/torture.py` does 20 kills on the Instacart sample (on simulated orders where the
+sample is not at hand) and 300 damaged inputs, and ends with 1 if anything was lost. `--write`, as
+`make torture` has it, puts the counts into docs/reliability.md.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+from conftest import ROOT, SHARED_INSTACART, Place
+
+from ml.simulate import simulate
+
+REPORT = ROOT / "docs" / "reliability.md"
+PREDICTIONS = """
+    select user_id, product_id, reorder_probability, rank_in_user, in_basket
+    from fct_predictions order by user_id, product_id
+"""
+
+
+def published_batch(place: Place) -> str:
+    """Read warehouse, model and pages as three readers would, and insist that they agree."""
+    with duckdb.connect(str(place.warehouse), read_only=True) as con:
+        batches = con.execute("select distinct batch_id from fct_predictions").fetchall()
+        assert len(batches) == 1, f"{len(batches)} batches in fct_predictions"
+        ((batch, version, rows),) = con.execute(
+            "select batch_id, model_version, rows from ml.batches where batch_id = ?", batches[0]
+        ).fetchall()
+        assert con.execute("select count(*) from fct_predictions").fetchall() == [(rows,)]
+    card = json.loads((place.folder / "models" / "production" / "model.json").read_text())
+    assert card["model_version"] == version, "the model is another than the one that scored"
+    assert batch in (place.folder / "pages" / "index.html").read_text(), "pages of another batch"
+    return batch
+
+
+def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
+    """Start a run, kill it and all it started after so long; return whether it was still at it."""
+    with subprocess.Popen(
+        [str(Path(sys.executable).with_name("restock")), *arguments],
+        cwd=ROOT,
+        env=place.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        time.sleep(seconds)
+        was_running = process.poll() is None
+        if was_running:
+            os.killpg(process.pid, signal.SIGKILL)
+    return was_running
+
+
+def kills(times: int, seed: int, raw: Path, folder: Path) -> dict[str, int]:
+    """Kill a run at random moments over its length; the next run must give the same predictions."""
+    place, rng = Place(folder), random.Random(seed)
+    arguments = ["run", "--source", "instacart", "--raw-dir", str(raw)]
+    place.restock(*arguments)
+    expected, batch = place.query(PREDICTIONS), published_batch(place)
+    started = time.perf_counter()
+    place.restock(*arguments)
+    length, batch = time.perf_counter() - started, published_batch(place)
+    counts = {"kills": 0, "last good release in place": 0, "next run the same": 0}
+    while counts["kills"] < times:
+        moment = rng.uniform(0.3, length)
+        if not kill_after(place, arguments, moment):
+            batch = published_batch(place)
+            continue
+        counts["kills"] += 1
+        # The old batch, or the new one, if the run had published it and was tidying up.
+        found = published_batch(place)
+        counts["last good release in place"] += 1
+        place.restock(*arguments)
+        assert place.query(PREDICTIONS) == expected, f"other predictions after a kill at {moment}"
+        assert published_batch(place) not in (batch, found)
+        counts["next run the same"] += 1
+        batch = published_batch(place)
+        left = [path.name for path in place.folder.glob("*.releases/*")]
+        assert len(left) == 1, f"left behind: {left}"
+        print(f"killed after {moment:5.1f} of {length:.1f} s: nothing lost", flush=True)
+    return counts
+
+
+def damaged_inputs(cases: int, seed: int) -> str:
+    done = subprocess.run(
+        [
+            *(sys.executable, str(Path(__file__).with_name("fuzz_sources.py"))),
+            *("--cases", str(cases), "--seed", str(seed)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout + done.stderr)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--write", action="store_true", help="into docs/reliability.md")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="restock-torture-"))
+    try:
+        raw, data = SHARED_INSTACART, "the Instacart sample"
+        if not raw.exists():
+            raw, data = folder / "raw", "300 simulated shoppers"
+            simulate(raw, shoppers=300, seed=1)
+        counts = kills(options.kills, options.seed, raw, folder / "place")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    inputs = damaged_inputs(options.cases, options.seed)
+    if options.write:
+        table = "\n".join(
+            [
+                f"Kills (SIGKILL at a random moment of a run, {data}, seed {options.seed}):",
+                "",
+                "| what | count |",
+                "| --- | --- |",
+                *(f"| {what} | {count} |" for what, count in counts.items()),
+                "",
+                f"Damaged inputs (seed {options.seed}):",
+                "",
+                "```",
+                inputs.strip(),
+                "```",
+            ]
+        )
+        text = REPORT.read_text()
+        marked = r"(<!-- torture -->\n).*?(<!-- /torture -->)"
+        assert re.search(marked, text, re.DOTALL), f"{REPORT} has no place for the table"
+        REPORT.write_text(re.sub(marked, lambda m: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    main()
