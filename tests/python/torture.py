@@ -1,8 +1,8 @@
 """Kill `restock run` at random moments, and damage its input, and see that nothing is lost.
 
-`python tests/python/torture.py` does 20 kills on the Instacart sample (on simulated orders where the
-sample is not at hand) and 300 damaged inputs, and ends with 1 if anything was lost. `--write`, as
-`make torture` has it, puts the counts into docs/reliability.md.
+`python tests/python/torture.py` does 20 kills on the Instacart sample (on simulated orders where
+the sample is not at hand) and 300 damaged inputs, and ends with 1 if anything was lost.
+`--write`, as `make torture` has it, puts the counts into docs/reliability.md.
 """
 
 import argparse
