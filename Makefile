@@ -11,7 +11,7 @@ run: $(VENV)/.ready
 	@$(BIN)/restock run
 
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/.ready
 	$(BIN)/pytest -n 2 -m "not slow"

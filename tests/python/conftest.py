@@ -114,3 +114,8 @@ def published(once: Callable[[str, Callable[[Path], None]], Path], instacart_fil
         Place(folder).restock("run", "--source", "instacart", "--raw-dir", instacart_files)
 
     return Place(once("published", run))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the test that takes longest, so that nothing waits for it at the end."""
+    items.sort(key=lambda item: item.name != "test_complete_journey")
