@@ -284,7 +284,7 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> Verdict:
     if done.returncode == 0:
         return Verdict("passed", "", done.stdout)
     # An assertion that does not hold. Other errors would say that the mutant is no working project.
-    if noticed := re.search(r"^FAILED \S+::(\S+) - (assert|AssertionError)", done.stdout, re.M):
+    if noticed := re.search(r"^FAILED \S+::(\w+).* - (assert|AssertionError)", done.stdout, re.M):
         return Verdict("noticed", noticed[1], done.stdout)
     return Verdict("broken", "", done.stdout + done.stderr)
 

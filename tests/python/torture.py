@@ -66,11 +66,10 @@ def kills(times: int, seed: int, raw: Path, folder: Path) -> dict[str, int]:
     """Kill a run at random moments over its length; the next run must give the same predictions."""
     place, rng = Place(folder), random.Random(seed)
     arguments = ["run", "--source", "instacart", "--raw-dir", str(raw)]
-    place.restock(*arguments)
-    expected, batch = place.query(PREDICTIONS), published_batch(place)
     started = time.perf_counter()
     place.restock(*arguments)
-    length, batch = time.perf_counter() - started, published_batch(place)
+    length = time.perf_counter() - started
+    expected, batch = place.query(PREDICTIONS), published_batch(place)
     counts = {"kills": 0, "last good release in place": 0, "next run the same": 0}
     while counts["kills"] < times:
         moment = rng.uniform(0.3, length)
