@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,6 +71,11 @@ class Settings:
             "models": warehouse.parent / "models",
         }
         values = defaults | values
+        try:
+            if values.get("as_of"):
+                date.fromisoformat(str(values["as_of"]))
+        except ValueError:
+            raise SettingsError(f"as_of is '{values['as_of']}': write it as 2018-01-02") from None
         return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
     def moved_to(self, folder: Path) -> Self:

@@ -176,7 +176,8 @@ def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
 def copy_history(old: Settings, new: Settings) -> None:
     """Carry the batches and figures of earlier runs over into a new warehouse."""
     with connect(new) as con:
-        con.execute(f"attach '{old.warehouse}' as old (read_only)")
+        path = str(old.warehouse).replace("'", "''")
+        con.execute(f"attach '{path}' as old (read_only)")
         known = {
             name
             for (name,) in con.execute(

@@ -190,6 +190,10 @@ def test_unknown_source(good: Place) -> None:
     assert "instacart" in refused(good, "build", code=2, RESTOCK_SOURCE="instcart")
 
 
+def test_malformed_date(good: Place) -> None:
+    assert "2018-01-02" in refused(good, "run", code=2, RESTOCK_AS_OF="tomorrow")
+
+
 def test_unknown_model(good: Place, instacart_files: Path) -> None:
     message = refused(good, "train", "--source", "instacart", "--model", "gradient_bosting", code=2)
     assert "gradient_boosting" in message

@@ -135,9 +135,7 @@ def main() -> None:
                 "",
                 f"Damaged inputs (seed {options.seed}):",
                 "",
-                "```",
                 inputs.strip(),
-                "```",
             ]
         )
         text = REPORT.read_text()
