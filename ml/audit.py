@@ -92,12 +92,25 @@ def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
     if failed:
         listed = "\n".join(f"  {f.check} {f.subject}: {f.value:g}" for f in failed)
         raise RestockError(f"the audit failed:\n{listed}\nEvery finding is in ml.audit.")
-    return {
-        "rows": len(findings),
-        "warnings": {
-            f"{f.check} {f.subject}": round(f.value, 4) for f in findings if f.status == "warn"
-        },
-    }
+    return {"rows": len(findings), "run_id": run_id, "checks": _worst_by_check(findings)}
+
+
+def _worst_by_check(findings: list[Finding]) -> dict[str, dict[str, Any]]:
+    """Sum up each check: its worst status, how many findings have it, and the largest of those."""
+    order = ("pass", "warn", "fail")
+    summary: dict[str, dict[str, Any]] = {}
+    for check in dict.fromkeys(finding.check for finding in findings):
+        of_check = [finding for finding in findings if finding.check == check]
+        status = max((finding.status for finding in of_check), key=order.index)
+        worst = [finding for finding in of_check if finding.status == status]
+        largest = max(worst, key=lambda finding: finding.value)
+        summary[check] = {
+            "status": status,
+            "count": len(worst),
+            "largest": round(largest.value, 4),
+            "subject": largest.subject,
+        }
+    return summary
 
 
 def _feature_findings(

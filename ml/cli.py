@@ -87,6 +87,14 @@ class Session:
             f"[green]✓[/] [bold]{name:9}[/]{self.results[name]['rows']:>12,} rows "
             f"{self.results[name]['seconds']:>7.1f} s"
         )
+        for check, worst in result.get("checks", {}).items():
+            colour = {"pass": "green", "warn": "yellow"}[worst["status"]]
+            where = f" ({worst['subject']})" if worst["subject"] else ""
+            self.console.print(
+                f"  [{colour}]{worst['status']}[/] {worst['count']:>4}  {check}: "
+                f"at most {worst['largest']:g}{where}",
+                highlight=False,
+            )
         return self.results[name]
 
     @contextmanager

@@ -18,6 +18,14 @@ def test_a_good_run_passes(published: Place) -> None:
     assert statuses["pass"] > 100
 
 
+def test_it_says_what_it_found(published: Place, place: Place) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    done = place.call("restock", "audit", "--source", "instacart")
+    assert done.returncode == 0
+    assert "past lines at or after their target: at most 0" in done.stderr
+    assert "single-column AUC: at most 0." in done.stderr
+
+
 def replace_in_view(con: duckdb.DuckDBPyConnection, view: str, old: str, new: str) -> None:
     ((sql,),) = con.execute(f"select sql from duckdb_views() where view_name = '{view}'").fetchall()
     assert old in sql
