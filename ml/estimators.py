@@ -37,7 +37,9 @@ def _logistic_regression(seed: int, threads: int) -> Any:
     return make_pipeline(
         # Gaps and recencies are heavy-tailed; their ranks are what a linear model can use.
         QuantileTransformer(n_quantiles=200, subsample=100_000, random_state=seed),
-        SimpleImputer(strategy="constant", fill_value=-0.5, add_indicator=True),
+        SimpleImputer(
+            strategy="constant", fill_value=-0.5, add_indicator=True, keep_empty_features=True
+        ),
         LogisticRegression(C=0.1, max_iter=200),
     )
 
