@@ -194,6 +194,13 @@ def test_malformed_date(good: Place) -> None:
     assert "2018-01-02" in refused(good, "run", code=2, RESTOCK_AS_OF="tomorrow")
 
 
+def test_date_before_the_newest_order(good: Place, tmp_path: Path) -> None:
+    raw = write_log(tmp_path / "raw", [(1, day, [5, 6]) for day in range(1, 9)])
+    arguments = ("run", "--source", "order_log", "--raw-dir", raw)
+    message = refused(good, *arguments, code=1, RESTOCK_AS_OF="2024-01-05")
+    assert "choose_a_later_as_of_date" in message
+
+
 def test_unknown_model(good: Place, instacart_files: Path) -> None:
     message = refused(good, "train", "--source", "instacart", "--model", "gradient_bosting", code=2)
     assert "gradient_boosting" in message
