@@ -37,6 +37,20 @@
         mean_predicted double,
         mean_observed double
     );
+    create table if not exists ml.test_predictions (
+        run_id varchar,
+        user_id user_id_type,
+        product_id product_id_type,
+        reorder_probability float,
+        in_basket boolean
+    );
+    create table if not exists ml.feature_importance (
+        run_id varchar,
+        model_name varchar,
+        feature varchar,
+        feature_group varchar,
+        auc_loss double
+    );
     create table if not exists ml.audit (
         run_id varchar,
         check_name varchar,
