@@ -9,6 +9,8 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit, logsumexp
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -46,17 +48,25 @@ def top_k_basket(score: Floats, offsets: Ints, k: int) -> Bools:
     return rank_in_user(score, offsets) <= k
 
 
-def expected_f1_basket(probability: Floats, offsets: Ints) -> tuple[Bools, Floats]:
+def expected_f1_basket(
+    probability: Floats, offsets: Ints, order_effect: float = 0.0
+) -> tuple[Bools, Floats]:
     """Choose for each shopper the set of products with the highest expected F1.
 
-    Products are taken as independent events with the given probabilities. The best set is one of
-    the top-k sets of the probabilities (Ye, Chai, Lee, Chieu 2012, "Optimizing F-measure: a tale
-    of two approaches", section 3), so only n + 1 sizes are compared. An empty basket scores 1
-    against an empty order and 0 otherwise; its expected F1 is the probability of no reorder.
+    The best set is one of the top-k sets of the probabilities (Ye, Chai, Lee, Chieu 2012,
+    "Optimizing F-measure: a tale of two approaches", section 3), so only n + 1 sizes are compared.
+    An empty basket scores 1 against an empty order and 0 otherwise; its expected F1 is the
+    probability of no reorder.
+
+    Products are independent events given the order: some orders are large and some are a quick
+    stop, which moves the log-odds of all products together, see `given_order_effect`. Each
+    product's probability stays what it is.
 
     Args:
         probability: calibrated, 0 to 1, shape (n_pairs,).
         offsets: shape (n_users + 1,).
+        order_effect: standard deviation over orders of the common shift of the log-odds; with 0
+            products are independent.
 
     Returns:
         ``in_basket``, shape (n_pairs,), and the basket's expected F1, shape (n_users,).
@@ -69,9 +79,10 @@ def expected_f1_basket(probability: Floats, offsets: Ints) -> tuple[Bools, Float
         raise ValueError(f"probability[{row}] is {probability[row]}: it must be from 0 to 1")
     rank = rank_in_user(probability, offsets)
     start, count = offsets[:-1], np.diff(offsets)
-    descending = np.empty(len(probability) + 1)  # one zero more, for padding to point at
-    descending[np.repeat(start, count) + rank - 1] = probability
-    descending[-1] = 0
+    given, chance = given_order_effect(probability, order_effect)
+    descending = np.empty((len(chance), len(probability) + 1))
+    descending[:, np.repeat(start, count) + rank - 1] = given
+    descending[:, -1] = 0  # one zero more, for padding to point at
 
     # Shoppers of about one size are computed together: a product of probability 0 changes
     # nothing. The width depends on the shopper alone, so a shopper's result never depends on
@@ -81,35 +92,107 @@ def expected_f1_basket(probability: Floats, offsets: Ints) -> tuple[Bools, Float
     expected = np.empty(len(count))
     for w in np.unique(width):
         users = np.flatnonzero(width == w)
-        rows = max(1, 2**16 // len(_nodes(w)[0]))  # half a megabyte: stays in cache
+        # Half a megabyte: stays in cache.
+        rows = max(1, 2**16 // (len(_nodes(w)[0]) * len(chance)))
         for block in np.split(users, range(rows, len(users), rows)):
             column = np.arange(w)
             filled = column < count[block, None]
-            p = descending[np.where(filled, start[block, None] + column, -1)]
-            size[block], expected[block] = _best_size(p)
+            p = descending[:, np.where(filled, start[block, None] + column, -1)]
+            size[block], expected[block] = _best_size(p, chance)
     return rank <= np.repeat(size, count), expected
 
 
-def _best_size(p: Floats) -> tuple[Ints, Floats]:
-    """Return the best basket size and its expected F1 for each row of descending probabilities.
+def given_order_effect(probability: Floats, order_effect: float) -> tuple[Floats, Floats]:
+    """Return every probability given each of a few kinds of order, and how likely each kind is.
+
+    The log-odds of all products of an order shift by ``order_effect`` times a standard normal
+    variable, taken at the nodes of Gauss-Hermite quadrature. A correction of each product's
+    log-odds makes the mean over the kinds its probability again.
+
+    Returns:
+        Probabilities, shape (n_kinds, n_pairs), and the kinds' weights, shape (n_kinds,).
+    """
+    if order_effect == 0:
+        return np.asarray(probability, dtype=float)[None], np.ones(1)
+    x, weight = np.polynomial.hermite_e.hermegauss(7)
+    weight /= weight.sum()
+    # Whatever the correction, the mean is an increasing function of the corrected log-odds; so it
+    # is tabulated once and read off backwards.
+    corrected = np.linspace(-40, 40, 16_001)
+    kinds = expit(corrected + order_effect * x[:, None])
+    mean = weight @ kinds
+    with np.errstate(divide="ignore"):
+        wanted = np.clip(logit(np.asarray(probability, dtype=float)), -30, 30)
+    at = np.interp(wanted, logit(mean), corrected)
+    return expit(at + order_effect * x[:, None]), weight
+
+
+def fit_order_effect(probability: Floats, label: Ints, offsets: Ints) -> float:
+    """Return the order effect for the baskets of a model, 0 where it does not help.
+
+    The effect that makes these orders likeliest is taken if its baskets have a mean F1 above that
+    of independent products by more than one standard error of the difference, as in
+    `calibration.fit`.
+
+    Args:
+        probability: of orders that the model was not trained on, shape (n_pairs,).
+        label: 0 or 1, shape (n_pairs,).
+        offsets: of the orders, shape (n_orders + 1,).
+    """
+
+    def surprise(order_effect: float) -> float:
+        given, chance = given_order_effect(probability, order_effect)
+        likelihood = np.log(np.clip(np.where(label == 1, given, 1 - given), 1e-12, 1))
+        by_order = np.add.reduceat(likelihood, offsets[:-1], axis=1)
+        return -float(logsumexp(by_order, axis=0, b=chance[:, None]).sum())
+
+    likeliest = float(minimize_scalar(surprise, bounds=(0, 3), method="bounded").x)
+    with_it, without = (
+        f1(expected_f1_basket(probability, offsets, effect)[0], label, offsets)
+        for effect in (likeliest, 0.0)
+    )
+    gain = with_it - without
+    helps = gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1) > 0
+    return likeliest if helps else 0.0
+
+
+def f1(in_basket: Bools, label: Ints, offsets: Ints) -> Floats:
+    """Return the F1 of basket and reorders of every shopper; two empty sets score 1."""
+    user, shoppers = user_of_pair(offsets), len(offsets) - 1
+    sizes = np.bincount(user, in_basket, shoppers) + np.bincount(user, label, shoppers)
+    hits = np.bincount(user, in_basket * label, shoppers)
+    return np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), 1.0)
+
+
+def _best_size(p: Floats, chance: Floats) -> tuple[Ints, Floats]:
+    """Return the best basket size and its expected F1 for each shopper.
 
     With S the number of reorders among the other products, E[F1] of the first k products is
     2 * sum over i <= k of p_i * E[1 / (k + 1 + S)]. Since 1 / a is the integral of t^(a - 1)
     over [0, 1] and E[t^S] is a product of factors 1 - p_j + p_j t, it is the integral of one
     polynomial, which Gauss-Legendre quadrature sums up exactly, all terms positive. That takes
     the place of the dynamic programme of Ye et al. (algorithm 1) with O(n) memory per shopper.
+
+    Args:
+        p: descending probabilities given each kind of order, shape (n_kinds, n_users, n_products).
+        chance: weight of each kind, shape (n_kinds,).
     """
-    t, weight = _nodes(p.shape[1])
-    integrand = np.repeat(weight[None, :], len(p), axis=0)
-    for p_k in p.T[:, :, None]:
+    t, weight = _nodes(p.shape[2])
+    integrand = chance[:, None, None] * np.repeat(weight[None, None, :], p.shape[1], axis=1)
+    products = np.moveaxis(p, 2, 0)[..., None]
+    for p_k in products:
         integrand *= 1 - p_k * (1 - t)
     share = np.zeros_like(integrand)
-    size = np.zeros(len(p), dtype=np.int64)
-    best = np.prod(1 - p, axis=1)
-    for k, p_k in enumerate(p.T[:, :, None], start=1):
+    size = np.zeros(p.shape[1], dtype=np.int64)
+    best = chance @ np.prod(1 - p, axis=2)
+    reorders = chance @ p.sum(axis=2)
+    for k, p_k in enumerate(products, start=1):
+        # 1 / (k + 1 + S) is at most 1 / (k + 1), so larger baskets cannot win any more.
+        if np.all(2 * reorders <= best * (k + 1)):
+            break
         share += p_k / (1 - p_k * (1 - t))
         integrand *= t
-        f1 = 2 * np.vecdot(share, integrand)
+        f1 = 2 * np.vecdot(share, integrand).sum(axis=0)
         better = f1 > best + _TIE
         size[better], best[better] = k, f1[better]
     return size, best

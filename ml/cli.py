@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,11 @@ from rich.table import Table
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ml import run as jobs
-from ml.errors import RestockError, StorageError
+from ml import tune as tuning
+from ml.errors import RestockError, SettingsError, StorageError
+from ml.evaluate import cross_validate
+from ml.evaluate import evaluate as evaluation
+from ml.metrics import Estimate
 from ml.settings import Settings
 from ml.transform import disk_full
 
@@ -95,6 +100,8 @@ class Session:
                 f"at most {worst['largest']:g}{where}",
                 highlight=False,
             )
+        if figures := result.get("figures"):
+            self.console.print(_figures(figures))
         return self.results[name]
 
     @contextmanager
@@ -129,6 +136,33 @@ class Session:
             if value is not None:
                 table.add_row(f"[dim]{label}", str(value))
         self.console.print(table, soft_wrap=True)
+
+
+HEADLINES = {
+    "auc": "AUC",
+    "log_loss": "log-loss",
+    "precision_at_5": "P@5",
+    "mean_f1": "mean F1",
+    "expected_calibration_error": "ECE",
+}
+
+
+def _figures(figures: dict[str, dict[str, Estimate]]) -> Table:
+    """Lay out what models and baselines reach, best first, each with half its 95% interval."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("± 95% interval")
+    for heading in HEADLINES.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, of_model in sorted(figures.items(), key=lambda item: -item[1]["auc"].value):
+        estimates = [of_model.get(metric) for metric in HEADLINES]
+        table.add_row(
+            name.replace("_", " "),
+            *(
+                f"{e.value:.4f} [dim]±{(e.high - e.low) / 2:.4f}[/]" if e else "-"
+                for e in estimates
+            ),
+        )
+    return table
 
 
 def _peak_memory_mib() -> float:
@@ -166,8 +200,6 @@ def _step_command(name: str) -> Callable[..., None]:
 for _name, _help in {
     "fetch": "Read the raw files, check them, and land them for dbt.",
     "build": "Build and test every dbt model, from raw files to examples and pages' tables.",
-    "evaluate": "Measure the model on test shoppers, beside the baselines.",
-    "score": "Score every user-product pair into the warehouse.",
     "audit": "Look for leaks, for features that differ at serving, and for pairs without a score.",
     "report": "Write the pages.",
 }.items():
@@ -186,6 +218,88 @@ def train(
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
         session.step("train", settings, jobs.STEPS["train"])
+
+
+@app.command()
+def tune(
+    trials: Annotated[int, typer.Option(min=1, help="Parameter sets to try.")] = 20,
+    source: Source = None,
+    raw_dir: RawDir = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Search for better parameters on validation shoppers, never on test shoppers."""
+    session = Session(quiet, as_json)
+    with session.job(source=source, raw_dir=raw_dir) as settings:
+        found = session.step("tune", settings, partial(tuning.tune, trials=trials))
+        now, best = found["log_loss"]["now"], found["log_loss"]["best"]
+        session.console.print(f"log-loss on validation shoppers: {now:.5f} now, {best:.5f} at best")
+        if best < now:
+            session.console.print("for restock.toml:\n\\[parameters]")
+            for name, value in found["parameters"].items():
+                session.console.print(f"{name} = {value}", highlight=False)
+
+
+@app.command()
+def evaluate(
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Fit every estimator this many times, so that each shopper is a test shopper "
+            "once. Without it, the production model is measured on the test shoppers.",
+            show_default=False,
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="With --folds: write a model card to this file.", show_default=False),
+    ] = None,
+    source: Source = None,
+    raw_dir: RawDir = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Measure models on shoppers that they never saw, beside the baselines."""
+    session = Session(quiet, as_json)
+    with session.job(source=source, raw_dir=raw_dir) as settings:
+        if card and not folds:
+            raise SettingsError("--card is written from a cross-validation: give --folds too")
+        step = partial(cross_validate, folds=folds, model_card=card) if folds else evaluation
+        session.step("evaluate", settings, step)
+
+
+@app.command()
+def score(
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="As if the next orders were placed on this day; not before the newest order.",
+            show_default=False,
+        ),
+    ] = None,
+    as_of_days: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="As if each shopper's next order came N days after their last one.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Source = None,
+    raw_dir: RawDir = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score every user-product pair, as of the day that is named or was built."""
+    session = Session(quiet, as_json)
+    with session.job(
+        source=source, raw_dir=raw_dir, as_of=as_of, as_of_days=as_of_days
+    ) as settings:
+        named = as_of is not None or as_of_days is not None
+        session.step("score", settings, jobs.score_as_of if named else jobs.STEPS["score"])
 
 
 @app.command()

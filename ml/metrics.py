@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ml.basket import Bools, Floats, Ints, rank_in_user, user_of_pair
+from ml.basket import Bools, Floats, Ints, f1, rank_in_user, user_of_pair
 
 CUTS = (5, 10, 20)
 BINS = 20
@@ -84,16 +84,20 @@ def evaluate(
     - ``precision_at_k``: hits / k, also where there are fewer than k candidates; 0 for a shopper
       who reordered nothing. Mean over all shoppers.
     - ``hit_rate_at_k``: 1 where there is a hit, else 0. Mean over all shoppers.
+    - ``f1_at_k``: F1 of that list as a basket and the reorders. Mean over all shoppers.
     - ``recall_at_k``: hits / reorders. Mean over shoppers with a reorder; undefined for others.
     - ``ndcg_at_k``: gain 1, discount log2(rank + 1), relative to the best ranking of the
       candidates (Järvelin, Kekäläinen 2002). Mean over shoppers with a reorder.
 
-    For probabilities: ``log_loss``, ``brier`` and ``expected_calibration_error``, which is the
-    mean over pairs of the distance between predicted and observed share of their bin (Naeini,
-    Cooper, Hauskrecht 2015, with the bins of `reliability_bins`).
+    - ``mean_observed``: the share of all pairs that were reordered.
+
+    For probabilities: ``mean_predicted``, ``log_loss``, ``brier`` and
+    ``expected_calibration_error``, which is the mean over pairs of the distance between predicted
+    and observed share of their bin (Naeini, Cooper, Hauskrecht 2015, with the bins of
+    `reliability_bins`).
 
     With ``in_basket``: ``mean_f1`` as in the Instacart competition, the mean over shoppers of
-    the F1 of basket and reorders, where two empty sets score 1.
+    the F1 of basket and reorders, where two empty sets score 1, and ``mean_basket_size``.
 
     The interval is the percentile bootstrap over shoppers, moved so that the replicates' mean
     lies on the estimate. That matters for the calibration error alone, which noise can only
@@ -120,14 +124,15 @@ def evaluate(
         for name, (value, influence) in _pairwise(score, label).items()
     }
     ratios |= _at_k(score, label, offsets)
+    ratios["mean_observed"] = (by_shopper(label), pairs)
     if in_basket is not None:
-        chosen, reorders = by_shopper(in_basket), by_shopper(label)
-        hits, sizes = by_shopper(in_basket * label), chosen + reorders
-        ratios["mean_f1"] = (np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), 1.0), everyone)
+        ratios["mean_f1"] = (f1(in_basket, label, offsets), everyone)
+        ratios["mean_basket_size"] = (by_shopper(in_basket), everyone)
     errors: Floats = np.empty((shoppers, 0))
     if is_probability:
         p = np.clip(score, np.finfo(float).eps, 1 - np.finfo(float).eps)
         ratios["log_loss"] = (by_shopper(-np.log(np.where(label == 1, p, 1 - p))), pairs)
+        ratios["mean_predicted"] = (by_shopper(score), pairs)
         ratios["brier"] = (by_shopper((score - label) ** 2), pairs)
         bins = reliability_bins(score, label)
         cell = user * len(bins.n) + bins.bin
@@ -233,8 +238,8 @@ def _pairwise(score: Floats, label: Ints) -> dict[str, tuple[float, Floats]]:
 def _at_k(score: Floats, label: Ints, offsets: Ints) -> dict[str, Ratio]:
     """Return the metrics of each shopper's first k pairs."""
     user, shoppers = user_of_pair(offsets), len(offsets) - 1
-    hit = label == 1
-    user, rank = user[hit], rank_in_user(score, offsets)[hit]
+    hit, place = label == 1, rank_in_user(score, offsets)
+    user, rank = user[hit], place[hit]
     reorders = np.bincount(user, minlength=shoppers)
     some = (reorders > 0).astype(float)
     discount = 1 / np.log2(np.arange(max(CUTS)) + 2)
@@ -245,6 +250,7 @@ def _at_k(score: Floats, label: Ints, offsets: Ints) -> dict[str, Ratio]:
         hits = np.bincount(user[first], minlength=shoppers)
         gain = np.bincount(user[first], discount[rank[first] - 1], minlength=shoppers)
         ratios[f"precision_at_{k}"] = (hits / k, np.ones(shoppers))
+        ratios[f"f1_at_{k}"] = (f1(place <= k, label, offsets), np.ones(shoppers))
         ratios[f"recall_at_{k}"] = (hits / np.maximum(reorders, 1), some)
         ratios[f"ndcg_at_{k}"] = (gain / np.maximum(ideal[np.minimum(reorders, k)], 1), some)
         ratios[f"hit_rate_at_{k}"] = ((hits > 0).astype(float), np.ones(shoppers))

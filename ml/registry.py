@@ -19,6 +19,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
+from ml.basket import Bools, Floats, Ints, expected_f1_basket
 from ml.errors import RestockError
 from ml.links import replace_link
 from ml.transform import Feature
@@ -29,14 +30,19 @@ LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
 @dataclass
 class Model:
-    """A fitted pipeline and the calibrator that turns its output into probabilities."""
+    """A fitted pipeline, the calibrator of its output, and how much orders differ in size."""
 
     pipeline: Any
     calibrator: Any
+    order_effect: float
 
     def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return the calibrated probability of each row of ``X``, shape (n_pairs,)."""
         return self.calibrator.transform(self.pipeline.predict_proba(X)[:, 1])
+
+    def basket(self, probability: Floats, offsets: Ints) -> Bools:
+        """Return which pairs, shape (n_pairs,), are in the baskets of highest expected F1."""
+        return expected_f1_basket(probability, offsets, self.order_effect)[0]
 
 
 def feature_version(features: Sequence[Feature]) -> str:

@@ -11,12 +11,13 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from ml import registry, report, sources, transform, warehouse
 from ml.audit import audit
-from ml.errors import BusyError
+from ml.errors import BusyError, SettingsError
 from ml.evaluate import evaluate
 from ml.links import replace_link
 from ml.score import score
@@ -53,6 +54,30 @@ def score_and_report_tables(settings: Settings, progress: Progress) -> Result:
     result = score(settings, progress)
     transform.run(settings, "build", "--selector", "results", progress=progress)
     return result | {"path": str(settings.warehouse)}
+
+
+def score_as_of(settings: Settings, progress: Progress) -> Result:
+    """Move cutoff 0 to the day that the settings name, and score as of it.
+
+    Raises:
+        SettingsError: if there are no dates in the data, or the day is before its newest order.
+    """
+    with warehouse.connect(settings, read_only=True) as con:
+        newest = warehouse.scalar(
+            con, "select cast(max(ordered_at) as date) from fct_orders where not is_open"
+        )
+    if settings.as_of and newest is None:
+        raise SettingsError(
+            "--as-of needs dates, and these orders have none: use --as-of-days, the days after "
+            "each shopper's last order"
+        )
+    if settings.as_of and date.fromisoformat(settings.as_of) < newest:
+        raise SettingsError(
+            f"--as-of {settings.as_of} is before the newest order ({newest}): what came later "
+            "would be its past. Choose that day or a later one."
+        )
+    transform.run(settings, "build", "--select", "targets+,+examples", progress=progress)
+    return score_and_report_tables(settings, progress)
 
 
 STEPS: dict[str, Step] = {

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ml import registry, warehouse
-from ml.basket import expected_f1_basket, rank_in_user
+from ml.basket import rank_in_user
 from ml.settings import Settings
 from ml.transform import Progress, features
 
@@ -35,18 +35,14 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
                 progress("scoring", done, total)
                 # As it is published: ranks and baskets must not depend on digits that are not.
                 probability = model.predict(batch.X).astype(np.float32)
-                in_basket, _ = expected_f1_basket(probability, batch.offsets)
+                in_basket = model.basket(probability, batch.offsets)
                 done += len(batch)
                 warehouse.append(
                     con,
                     "ml.predictions",
                     pa.table(
                         {
-                            "user_id": batch.user_id.take(
-                                pa.array(
-                                    np.repeat(np.arange(len(batch.user_id)), np.diff(batch.offsets))
-                                )
-                            ),
+                            "user_id": batch.user_of_pair(),
                             "product_id": batch.product_id,
                             "reorder_probability": probability,
                             "rank_in_user": rank_in_user(probability, batch.offsets),

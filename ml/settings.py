@@ -31,6 +31,9 @@ class Settings:
     dashboards: Path
     models: Path
     as_of: str = ""
+    """Date that cutoff 0 stands on, as 2018-01-02; empty for the day after the newest order."""
+    as_of_days: str = ""
+    """Or days after each shopper's last order that it stands on, for data without dates."""
     memory_limit: str = "2GB"
     """Memory that DuckDB may take before it spills to disk."""
     model: str = "gradient_boosting"
@@ -45,7 +48,7 @@ class Settings:
     """Parameters of the model that differ from its defaults in ``ml/estimators.py``."""
 
     @classmethod
-    def load(cls, **flags: str | Path | None) -> Self:
+    def load(cls, **flags: str | int | Path | None) -> Self:
         """Collect the settings from flags, ``RESTOCK_*`` variables and ``restock.toml``.
 
         Raises:
@@ -76,6 +79,11 @@ class Settings:
                 date.fromisoformat(str(values["as_of"]))
         except ValueError:
             raise SettingsError(f"as_of is '{values['as_of']}': write it as 2018-01-02") from None
+        days = str(values.get("as_of_days", ""))
+        if days and not days.isdecimal():
+            raise SettingsError(f"as_of_days is '{days}': it must be a whole number, 0 or more")
+        if days and values.get("as_of"):
+            raise SettingsError("as_of and as_of_days are two ways to name a day: use one")
         return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
     def moved_to(self, folder: Path) -> Self:
@@ -86,6 +94,10 @@ class Settings:
             dashboards=folder / "pages",
             models=folder / "models",
         )
+
+    def for_model(self, name: str) -> Self:
+        """Return the settings for a model; the parameters are only those of the one set here."""
+        return self if name == self.model else replace(self, model=name, parameters={})
 
     @property
     def target(self) -> Path:
@@ -101,6 +113,7 @@ class Settings:
             "RESTOCK_WAREHOUSE": str(self.warehouse),
             "RESTOCK_LANDING": str(self.landing),
             "RESTOCK_AS_OF": self.as_of,
+            "RESTOCK_AS_OF_DAYS": self.as_of_days,
             "RESTOCK_MEMORY_LIMIT": self.memory_limit,
         }
         before = {name: os.environ.get(name) for name in variables}

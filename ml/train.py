@@ -10,9 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ml import calibration, estimators, registry, sources, warehouse
+from ml.basket import fit_order_effect
 from ml.errors import RestockError
 from ml.settings import Settings
 from ml.transform import Feature, Progress, features
+
+HELD_CUTOFFS = 3
+"""Orders of a validation shopper that are calibrated on, as such shoppers are few."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
     with warehouse.connect(settings, read_only=True) as con:
         cutoffs = label_cutoffs(con)
         learned = sample(con, columns, settings, splits=["train"])
-        held = warehouse.read(con, columns, cutoffs=[1], splits=["validation"])
+        held = warehouse.read(con, columns, cutoffs=held_cutoffs(con), splits=["validation"])
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
     model = fit(settings, learned, held)
     progress("registering", 2, 3)
@@ -68,10 +72,12 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
                 if isinstance(value, str | int | float | bool | None)
             },
             "label_cutoffs": len(cutoffs),
+            "training_shoppers": len(np.unique(learned.user_id)),
             "training_pairs": len(learned),
             "training_reorder_share": float(np.average(learned.label, weights=learned.weight)),
             "calibration": model.calibrator.method,
             "calibration_pairs": len(held),
+            "order_effect": model.order_effect,
         },
     )
     progress("registered", 3, 3)
@@ -81,6 +87,11 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
 def label_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
     """Return the cutoffs that have labels, 1 the newest."""
     return range(1, warehouse.scalar(con, "select max(cutoff) from targets") + 1)
+
+
+def held_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
+    """Return the cutoffs at which a model is calibrated, 1 the newest."""
+    return label_cutoffs(con)[:HELD_CUTOFFS]
 
 
 def sample(
@@ -115,8 +126,8 @@ def sample(
     for cutoff in label_cutoffs(con):
         for batch in warehouse.stream(con, columns, cutoff=cutoff, splits=splits):
             kept = (rng.random(len(batch)) < share) | (batch.label == 1)
-            user = np.repeat(np.arange(len(batch.user_id)), np.diff(batch.offsets))[kept]
-            parts.append((batch.X[kept], batch.label[kept], batch.user_id.take(pa.array(user))))
+            users = batch.user_of_pair().filter(pa.array(kept))
+            parts.append((batch.X[kept], batch.label[kept], users))
     label = np.concatenate([part[1] for part in parts])
     return Sample(
         X=np.concatenate([part[0] for part in parts]),
@@ -128,6 +139,8 @@ def sample(
 
 def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> registry.Model:
     """Fit the model that the settings name, and calibrate it on shoppers that it did not see.
+
+    They also decide how baskets are made of its probabilities.
 
     Raises:
         RestockError: if all labels of either are the same.
@@ -141,7 +154,7 @@ def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> regist
     pipeline = estimators.make(settings)
     last = pipeline.steps[-1][0]
     pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
-    calibrator = calibration.fit(
-        pipeline.predict_proba(held.X)[:, 1], held.label, held.offsets, seed=settings.seed
-    )
-    return registry.Model(pipeline, calibrator)
+    score = pipeline.predict_proba(held.X)[:, 1]
+    calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
+    order_effect = fit_order_effect(calibrator.transform(score), held.label, held.offsets)
+    return registry.Model(pipeline, calibrator, order_effect)

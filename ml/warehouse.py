@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,17 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ml.basket import Bools
 from ml.errors import RestockError
 from ml.settings import Settings
 from ml.transform import Feature, busy, disk_full
 
+SPLITS = ("train", "validation", "test")
+
 
 @dataclass(frozen=True)
 class Examples:
-    """User-product pairs of one cutoff, each shopper's in one run of rows, sorted by their ids.
+    """User-product pairs, each shopper's in one run of rows, sorted by their ids.
 
     ``X`` is float32 of shape (n_pairs, n_features), missing values NaN; ``label`` is 0 or 1, 0
-    throughout at cutoff 0; shopper u owns the rows ``offsets[u]:offsets[u + 1]``.
+    throughout at cutoff 0; shopper u owns the rows ``offsets[u]:offsets[u + 1]``. With several
+    cutoffs, a shopper is there once for each.
     """
 
     user_id: pa.Array
@@ -32,6 +37,24 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def user_of_pair(self) -> pa.Array:
+        """Return the shopper's id of every pair."""
+        return self.user_id.take(
+            pa.array(np.repeat(np.arange(len(self.user_id)), np.diff(self.offsets)))
+        )
+
+    def of(self, shoppers: Bools) -> "Examples":
+        """Return the pairs of some shoppers, shape (n_users,)."""
+        count = np.diff(self.offsets)
+        rows = np.repeat(shoppers, count)
+        return Examples(
+            user_id=self.user_id.filter(pa.array(shoppers)),
+            product_id=self.product_id.filter(pa.array(rows)),
+            offsets=np.concatenate([[0], np.cumsum(count[shoppers])]),
+            X=self.X[rows],
+            label=self.label[rows],
+        )
 
 
 @contextmanager
@@ -60,6 +83,11 @@ def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.D
         raise RestockError(f"{path} cannot be read: {error}") from None
 
 
+def quoted(path: Path) -> str:
+    """Return a path as a string of SQL."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
     """Return the one value of a query that has one row and one column."""
     ((value,),) = con.execute(sql).fetchall()
@@ -71,7 +99,7 @@ def stream(
     features: Sequence[Feature],
     *,
     cutoff: int,
-    splits: Sequence[str] = ("train", "validation", "test"),
+    splits: Sequence[str] = SPLITS,
     rows: int = 250_000,
 ) -> Iterator[Examples]:
     """Read the examples of a cutoff in batches of whole shoppers, about ``rows`` pairs each.
@@ -176,8 +204,7 @@ def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
 def copy_history(old: Settings, new: Settings) -> None:
     """Carry the batches and figures of earlier runs over into a new warehouse."""
     with connect(new) as con:
-        path = str(old.warehouse).replace("'", "''")
-        con.execute(f"attach '{path}' as old (read_only)")
+        con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {
             name
             for (name,) in con.execute(

@@ -30,7 +30,8 @@ calendar as (
         cast(coalesce(
             {{ as_of_date() }},
             cast(max(ordered_at) as date) + 1
-        ) as date) as as_of_date
+        ) as date) as as_of_date,
+        {{ as_of_days() }} as as_of_days
     from known_orders
 ),
 
@@ -85,16 +86,20 @@ next_orders as (
         open_orders.order_id,
         coalesce(open_orders.order_number, last_orders.order_number + 1) as order_number,
         case
+            when calendar.as_of_days is not null
+                then (last_orders.order_dow + calendar.as_of_days) % 7
             when open_orders.order_id is not null then open_orders.order_dow
             when calendar.as_of_date is not null
                 then cast(extract(dow from calendar.as_of_date) as integer)
             else usual.order_dow
         end as order_dow,
         case
-            when open_orders.order_id is not null then open_orders.order_hour
+            when calendar.as_of_days is null and open_orders.order_id is not null
+                then open_orders.order_hour
             else usual.order_hour
         end as order_hour,
         case
+            when calendar.as_of_days is not null then calendar.as_of_days
             when open_orders.order_id is not null then open_orders.days_since_prior_order
             when calendar.as_of_date is not null
                 then cast(calendar.as_of_date - cast(last_orders.ordered_at as date) as integer)
@@ -102,6 +107,7 @@ next_orders as (
         end as days_since_prior_order,
         last_orders.order_day as prior_order_day,
         case
+            when calendar.as_of_days is not null then 'as_of'
             when open_orders.order_id is not null then 'open'
             when calendar.as_of_date is not null then 'as_of'
             else 'typical'

@@ -5,10 +5,19 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from ml.basket import Floats, expected_f1_basket, rank_in_user, top_k_basket
+from ml.basket import (
+    Floats,
+    expected_f1_basket,
+    f1,
+    fit_order_effect,
+    given_order_effect,
+    rank_in_user,
+    top_k_basket,
+    user_of_pair,
+)
 
 
-def f1(chosen: set[int], bought: set[int]) -> float:
+def plain_f1(chosen: set[int], bought: set[int]) -> float:
     """F1 of two sets; two empty sets score 1."""
     return 2 * len(chosen & bought) / (len(chosen) + len(bought)) if chosen or bought else 1.0
 
@@ -18,7 +27,7 @@ def expected_f1(chosen: set[int], p: Floats) -> float:
     total = 0.0
     for outcome in product((0, 1), repeat=len(p)):
         chance = np.prod([q if y else 1 - q for q, y in zip(p, outcome, strict=True)])
-        total += float(chance) * f1(chosen, {i for i, y in enumerate(outcome) if y})
+        total += float(chance) * plain_f1(chosen, {i for i, y in enumerate(outcome) if y})
     return total
 
 
@@ -86,6 +95,55 @@ def test_edges(probability: list[float], basket: list[bool], expected: float) ->
     in_basket, f1s = expected_f1_basket(np.array(probability), np.array([0, len(probability)]))
     assert in_basket.tolist() == basket
     assert f1s.tolist() == pytest.approx([expected], abs=1e-10)
+
+
+def test_no_subset_is_better_where_orders_differ_in_size() -> None:
+    probability, offsets = random_shoppers(seed=4, sizes=[1, 2, 4, 5, 6, 6])
+    in_basket, expected = expected_f1_basket(probability, offsets, order_effect=1.2)
+    given, chance = given_order_effect(probability, 1.2)
+    for u in range(len(offsets) - 1):
+        rows = slice(offsets[u], offsets[u + 1])
+        chosen = set(np.flatnonzero(in_basket[rows]).tolist())
+
+        def mean_f1(basket: set[int], rows: slice = rows) -> float:
+            kinds = [expected_f1(basket, p) for p in given[:, rows]]
+            return float(chance @ kinds)
+
+        products = range(offsets[u + 1] - offsets[u])
+        every = [set(s) for k in range(len(products) + 1) for s in combinations(products, k)]
+        assert expected[u] == pytest.approx(max(mean_f1(s) for s in every), abs=1e-12)
+        assert expected[u] == pytest.approx(mean_f1(chosen), abs=1e-12)
+
+
+@pytest.mark.parametrize("order_effect", [0.0, 0.3, 1.0, 2.5])
+def test_an_order_effect_leaves_each_probability_what_it_is(order_effect: float) -> None:
+    probability = np.concatenate([np.geomspace(1e-9, 0.5, 50), 1 - np.geomspace(1e-9, 0.5, 50)])
+    given, chance = given_order_effect(probability, order_effect)
+    assert chance.sum() == pytest.approx(1)
+    np.testing.assert_allclose(chance @ given, probability, rtol=1e-4)
+    # A large order has more of everything.
+    assert len(given) == 1 or np.all(np.diff(given, axis=0) > 0)
+
+
+def test_the_order_effect_is_found_where_there_is_one() -> None:
+    rng = np.random.default_rng(5)
+    offsets = np.arange(0, 60_001, 30)
+    probability = rng.beta(0.6, 6, 60_000)
+    order = user_of_pair(offsets)
+    given, chance = given_order_effect(probability, 1.5)
+    kind = rng.choice(len(chance), len(offsets) - 1, p=chance)[order]
+    shifted = given[kind, np.arange(60_000)]
+    with_effect, without = (
+        (rng.random(60_000) < chances).astype(int) for chances in (shifted, probability)
+    )
+    assert fit_order_effect(probability, with_effect, offsets) == pytest.approx(1.5, abs=0.1)
+    assert fit_order_effect(probability, without, offsets) < 0.2
+
+
+def test_f1_of_each_shopper() -> None:
+    in_basket = np.array([True, True, False, False, True])
+    label = np.array([1, 0, 1, 0, 0])
+    assert f1(in_basket, label, np.array([0, 3, 4, 5])).tolist() == [0.5, 1.0, 0.0]
 
 
 def test_a_shopper_does_not_depend_on_the_others() -> None:

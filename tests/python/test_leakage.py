@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
 
-from ml import metrics, registry, sources, transform, warehouse
+from ml import metrics, registry, sources, train, transform, warehouse
 from ml.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -566,6 +566,7 @@ def test_a_model_of_permuted_labels_has_no_skill(
             select metric, value from ml.metrics
             where run_id = (select max(run_id) from ml.metrics)
                 and model_name = 'gradient_boosting' and starts_with(metric, 'auc')
+                and segment = 'all'
             """
         )
     )
@@ -574,15 +575,27 @@ def test_a_model_of_permuted_labels_has_no_skill(
 
 
 def test_each_job_reads_the_shoppers_that_are_its_own(published: Place) -> None:
-    pairs = {
-        (split, is_newest): count
-        for split, is_newest, count in published.query(
-            "select split, cutoff = 1, count(*) from examples where cutoff > 0 group by all"
-        )
-    }
+    ((learned, held, tested),) = published.query(
+        f"""
+        select
+            count(*) filter (split = 'train'),
+            count(*) filter (split = 'validation' and cutoff <= {train.HELD_CUTOFFS}),
+            count(*) filter (split = 'test' and cutoff = 1)
+        from examples where cutoff > 0
+        """
+    )
     card = json.loads((published.folder / "models/production/model.json").read_text())
-    assert card["training_pairs"] == pairs["train", True] + pairs["train", False]
-    assert card["calibration_pairs"] == pairs["validation", True]
-    assert published.query("select distinct value from ml.metrics where metric = 'pairs'") == [
-        (pairs["test", True],)
-    ]
+    assert card["training_pairs"] == learned
+    assert card["calibration_pairs"] == held
+    assert published.query(
+        "select distinct value from ml.metrics where metric = 'pairs' and segment = 'all'"
+    ) == [(tested,)]
+    assert (
+        published.query(
+            """
+            select user_id, product_id from examples where split = 'test' and cutoff = 1
+            except select user_id, product_id from ml.test_predictions
+            """
+        )
+        == []
+    )

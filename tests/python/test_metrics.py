@@ -69,6 +69,10 @@ def test_by_hand() -> None:
     assert ours["ndcg_at_5"] == pytest.approx(((1 + 1 / np.log2(4)) / ideal + 1) / 2)
     # One hit of two chosen and two bought; nothing chosen, nothing bought; perfect.
     assert ours["mean_f1"] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert ours["mean_basket_size"] == pytest.approx((2 + 0 + 1) / 3)
+    assert ours["f1_at_5"] == pytest.approx((2 * 2 / (4 + 2) + 0 + 2 / (1 + 1)) / 3)
+    assert ours["mean_observed"] == pytest.approx(3 / 7)
+    assert ours["mean_predicted"] == pytest.approx(SCORE.mean())
     assert ours["brier"] == pytest.approx(np.mean((SCORE - LABEL) ** 2))
 
 
@@ -86,6 +90,7 @@ def test_scores_that_are_no_probabilities_get_ranking_metrics_only() -> None:
     as_probability = values()
     as_ranking = values(score=10 * SCORE, is_probability=False)
     assert set(as_probability) - set(as_ranking) == {
+        "mean_predicted",
         "log_loss",
         "brier",
         "expected_calibration_error",

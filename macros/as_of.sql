@@ -1,0 +1,12 @@
+{#-
+    Where cutoff 0 stands, if one asked: on a date (RESTOCK_AS_OF), or so many days after each
+    shopper's last order (RESTOCK_AS_OF_DAYS). Null otherwise.
+-#}
+{% macro as_of_date() -%}
+    {%- set date = env_var('RESTOCK_AS_OF', '') -%}
+    {{ "cast('" ~ date ~ "' as date)" if date else 'cast(null as date)' }}
+{%- endmacro %}
+
+{% macro as_of_days() -%}
+    cast({{ env_var('RESTOCK_AS_OF_DAYS', '') or 'null' }} as integer)
+{%- endmacro %}

@@ -1,0 +1,79 @@
+"""The model card: what the last cross-validations found, in a page that people read."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ml import estimators, metrics, registry
+from ml.settings import Settings
+from ml.transform import Feature
+
+
+def write(
+    path: Path,
+    settings: Settings,
+    columns: list[Feature],
+    protocol: str,
+    rows: Iterable[tuple[Any, ...]],
+    bins: metrics.ReliabilityBins,
+    newest_order: date | None,
+) -> None:
+    """Keep the figures of one data set beside the card, and write the card of all that are there.
+
+    The figures go to ``<card>/<source>.json``, in a folder that is named as the card without its
+    suffix; ``rows`` are those of ``ml.metrics``.
+    """
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for _, model, _, _, segment, metric, value in rows:
+        figures.setdefault(model, {}).setdefault(segment, {})[metric] = round(value, 6)
+    written = {
+        "source": settings.source,
+        "protocol": protocol,
+        "evaluated_on": f"{datetime.now(UTC):%Y-%m-%d}",
+        "newest_order": newest_order and newest_order.isoformat(),
+        **made_with(settings, columns),
+        "calibration_bins": [
+            {"n": int(n), "predicted": round(p, 6), "observed": round(o, 6)}
+            for n, p, o in zip(bins.n, bins.mean_predicted, bins.mean_observed, strict=True)
+        ],
+        "figures": figures,
+    }
+    (folder / f"{settings.source}.json").write_text(json.dumps(written, indent=1) + "\n")
+    path.write_text(render(folder))
+
+
+def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
+    """Return what the figures hold for: the features, the model and its parameters."""
+    pipeline = estimators.make(settings)
+    groups = [column.group for column in columns]
+    return {
+        "model": settings.model,
+        "seed": settings.seed,
+        "training_rows": settings.training_rows,
+        "parameters": {
+            name: value
+            for name, value in sorted(pipeline.steps[-1][1].get_params().items())
+            if isinstance(value, str | int | float | bool) and name not in ("n_jobs", "verbose")
+        },
+        "feature_version": registry.feature_version(columns),
+        "feature_groups": {group: groups.count(group) for group in dict.fromkeys(groups)},
+    }
+
+
+def render(folder: Path) -> str:
+    """Return the card of the data sets whose figures lie in ``folder``."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    data = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return environment.get_template("model_card.md.jinja").render(data=data)

@@ -1,0 +1,68 @@
+"""The orders of cutoff 1 again, but predicted as at serving, where nothing is known of the order.
+
+What is served to a shopper without an order that is open or a calendar is a guess at the context:
+what is usual for them. To measure what the guess costs, each shopper's last order is forgotten in
+a warehouse of its own, and what then is cutoff 0 is made by the same models as for serving.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from ml import transform, warehouse
+from ml.settings import Settings
+from ml.transform import Feature
+from ml.warehouse import Examples
+
+FORGET = {
+    "fct_orders": """
+        select orders.* replace (cast(null as timestamp) as ordered_at)
+        from fct_orders as orders
+        inner join targets on orders.user_id = targets.user_id
+        where targets.cutoff = 1 and orders.order_number < targets.order_number
+    """,
+    "fct_order_items": """
+        select items.*
+        from fct_order_items as items
+        inner join targets on items.user_id = targets.user_id
+        where targets.cutoff = 1 and items.order_number < targets.order_number
+        order by items.user_id, items.order_number, items.product_id
+    """,
+}
+
+
+def typical(
+    settings: Settings,
+    con: duckdb.DuckDBPyConnection,
+    columns: Sequence[Feature],
+    test: Examples,
+    *,
+    splits: Sequence[str],
+) -> npt.NDArray[np.float32]:
+    """Return the features that ``test``, the pairs of cutoff 1, have with the usual context.
+
+    Shape (n_pairs, n_features). Only the context and what depends on it differ from ``test.X``.
+    """
+    settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=settings.warehouse.parent, prefix=".typical-") as folder:
+        work = replace(settings, warehouse=Path(folder) / "typical.duckdb", as_of="", as_of_days="")
+        con.execute(f"attach {warehouse.quoted(work.warehouse)} as typical")
+        for table, sql in FORGET.items():
+            con.execute(f"create table typical.main.{table} as {sql}")
+        con.execute("detach typical")
+        transform.run(
+            work,
+            *("run", "--select", "targets+,+examples", "--vars", "{label_cutoffs: 0}"),
+            *("--target-path", f"{folder}/target"),
+            progress=lambda what, done, total: None,
+        )
+        with warehouse.connect(work, read_only=True) as other:
+            served = warehouse.read(other, columns, cutoffs=[0], splits=splits)
+    if not served.product_id.equals(test.product_id):
+        raise AssertionError("the pairs of cutoff 1 are not those of the orders before it")
+    return served.X

@@ -1,0 +1,145 @@
+"""The evaluation job: folds of shoppers, segments, the context as served, and days to come."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from conftest import Place
+
+from ml.evaluate import HISTORY, _part, place
+
+FOLDS = 2
+
+
+def test_each_shopper_is_a_test_shopper_once_and_never_trained_on_then() -> None:
+    where = place(np.arange(3_000))
+    parts = np.array([_part(where, fold, 5) for fold in range(5)])
+    assert (np.sum(parts == "test", axis=0) == 1).all()
+    assert np.mean(parts == "test", axis=1) == pytest.approx(0.2, abs=0.03)
+    assert np.mean(parts == "validation", axis=1) == pytest.approx(0.1, abs=0.03)
+    assert set(parts.ravel()) == {"train", "validation", "test"}
+
+
+def test_the_first_of_five_folds_is_the_standing_split() -> None:
+    users = np.array(["a", "b", "ü", *map(str, range(2_000))])
+    split = duckdb.execute(
+        """
+        select case when md5(id) < '3333' then 'test' when md5(id) < '4ccc' then 'validation'
+            else 'train' end
+        from (select unnest(?) as id)
+        """,
+        [users.tolist()],
+    ).fetchall()
+    assert _part(place(users), 0, 5).tolist() == [part for (part,) in split]
+    assert place(np.array([7])) == place(np.array(["7"]))
+
+
+@pytest.fixture
+def copy(published: Place, tmp_path: Path) -> Place:
+    shutil.copytree(published.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+    return Place(tmp_path)
+
+
+@pytest.mark.slow
+def test_folds_measure_every_model_on_every_shopper(copy: Place, instacart_files: Path) -> None:
+    before = copy.query("select count(*) from ml.metrics where protocol = 'holdout'")
+    options = ("--source", "instacart", "--raw-dir", instacart_files)
+    copy.restock("evaluate", "--folds", str(FOLDS), *options)
+    assert copy.query("select count(*) from ml.metrics where protocol = 'holdout'") == before
+    names = {
+        *("gradient_boosting", "histogram_boosting", "logistic_regression", "random_forest"),
+        *("personal_frequency", "recency_decay", "last_basket", "tifu_knn", "up_cf", "ceiling"),
+    }
+    ((pairs, shoppers),) = copy.query(
+        "select count(*), count(distinct user_id) from examples where cutoff = 1"
+    )
+    assert copy.query(
+        f"""
+        select model_name,
+            max(case when metric = 'pairs' then value end),
+            max(case when metric = 'shoppers' then value end)
+        from ml.metrics where protocol = '{FOLDS}-fold' and segment = 'all'
+        group by model_name order by model_name
+        """
+    ) == [(name, pairs, shoppers) for name in sorted(names)]
+    curve = copy.query(
+        f"""
+        select cast(split_part(segment, '=', 2) as integer) as n, value from ml.metrics
+        where protocol = '{FOLDS}-fold' and metric = 'auc' and segment like 'training_shoppers=%'
+        order by n
+        """
+    )
+    assert len(curve) == 4 and curve[0][0] < curve[-1][0] <= shoppers / 2
+    assert curve[0][1] < curve[-1][1]
+
+
+@pytest.mark.slow
+def test_segments_partition_the_test_pairs(published: Place) -> None:
+    ((total,),) = published.query("select count(*) from ml.test_predictions")
+    for kind in ("history", "department"):
+        assert published.query(
+            f"select sum(value) from ml.metrics where segment like '{kind}=%' and metric = 'pairs'"
+        ) == [(total,)]
+    assert {
+        name.removeprefix("history=")
+        for (name,) in published.query(
+            "select distinct segment from ml.metrics where segment like 'history=%'"
+        )
+    } <= set(HISTORY.values())
+
+
+@pytest.mark.slow
+def test_the_context_as_served_is_measured_on_the_same_pairs(published: Place) -> None:
+    figures = {
+        (segment, metric): value
+        for segment, metric, value in published.query(
+            "select segment, metric, value from ml.metrics where segment like 'context=%'"
+        )
+    }
+    for metric in ("pairs", "shoppers", "mean_observed"):
+        assert figures["context=typical", metric] == figures["context=order", metric]
+    assert figures["context=typical", "log_loss"] != figures["context=order", "log_loss"]
+
+
+@pytest.mark.slow
+def test_probabilities_move_as_days_pass(copy: Place, instacart_files: Path) -> None:
+    options = ("--source", "instacart", "--raw-dir", instacart_files)
+    scored = []
+    for days in ("2", "25"):
+        copy.restock("score", "--as-of-days", days, *options)
+        assert copy.query(
+            "select distinct context_source, days_since_prior_order from targets where cutoff = 0"
+        ) == [("as_of", int(days))]
+        scored.append(
+            copy.query(
+                """
+                select user_id, product_id, reorder_probability, pair_days_since_last
+                from fct_predictions inner join feat_user_products using (user_id, product_id)
+                where cutoff = 0 order by user_id, product_id
+                """
+            )
+        )
+    soon, late = (np.array([row[2:] for row in rows]) for rows in scored)
+    assert [row[:2] for row in scored[0]] == [row[:2] for row in scored[1]]
+    assert (late[:, 1] - soon[:, 1] == 23).all()
+    assert np.mean(np.abs(late[:, 0] - soon[:, 0]) > 0.001) > 0.5
+    assert copy.query("select reason from fct_baskets where reason like '%yesterday%'") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--as-of", "2024-01-01"], "--as-of-days"),
+        (["--as-of", "2024-01-01", "--as-of-days", "3"], "use one"),
+        (["--as-of", "tomorrow"], "write it as 2018-01-02"),
+    ],
+)
+def test_a_day_that_cannot_be_is_refused_before_the_work(
+    published: Place, flags: list[str], said: str
+) -> None:
+    done = published.call("restock", "score", "--source", "instacart", *flags)
+    assert done.returncode == 2
+    assert said in done.stderr
