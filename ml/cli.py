@@ -101,7 +101,7 @@ class Session:
                 highlight=False,
             )
         if figures := result.get("figures"):
-            self.console.print(_figures(figures))
+            self.console.print(_figures(figures), soft_wrap=True)
         return self.results[name]
 
     @contextmanager
@@ -150,7 +150,7 @@ HEADLINES = {
 def _figures(figures: dict[str, dict[str, Estimate]]) -> Table:
     """Lay out what models and baselines reach, best first, each with half its 95% interval."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("± 95% interval")
+    table.add_column("± 95% interval", no_wrap=True)
     for heading in HEADLINES.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for name, of_model in sorted(figures.items(), key=lambda item: -item[1]["auc"].value):

@@ -135,11 +135,11 @@ def cross_validate(
     test_place, held_place = place(test.user_id), place(held.user_id)
     learned_place = place(learned.user_id)
     for fold in range(folds):
-        chosen = _part(test_place, fold, folds) == "test"
+        chosen = part_in_fold(test_place, fold, folds) == "test"
         rows = np.repeat(chosen, np.diff(test.offsets))
         part = test.of(chosen)
-        validation = held.of(_part(held_place, fold, folds) == "validation")
-        training = learned.of(_part(learned_place, fold, folds) == "train")
+        validation = held.of(part_in_fold(held_place, fold, folds) == "validation")
+        training = learned.of(part_in_fold(learned_place, fold, folds) == "train")
         if not len(part) or not len(validation):
             raise RestockError(
                 f"{len(test.user_id)} shoppers with a labelled order are too few for {folds} folds"
@@ -273,7 +273,7 @@ def place(user_id: npt.NDArray[Any] | pa.Array, digit: int = 0) -> Floats:
     return np.array([int(digest[digit : digit + 4], 16) / 16**4 for digest in digests])[code]
 
 
-def _part(place: Floats, fold: int, folds: int) -> Strings:
+def part_in_fold(place: Floats, fold: int, folds: int) -> Strings:
     """Name the part that shoppers have in a fold.
 
     Test shoppers are an arc of the circle, validation shoppers the tenth that follows: the first

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from conftest import Place
 
-from ml.evaluate import HISTORY, _part, place
+from ml.evaluate import HISTORY, part_in_fold, place
 
 FOLDS = 2
 
 
 def test_each_shopper_is_a_test_shopper_once_and_never_trained_on_then() -> None:
     where = place(np.arange(3_000))
-    parts = np.array([_part(where, fold, 5) for fold in range(5)])
+    parts = np.array([part_in_fold(where, fold, 5) for fold in range(5)])
     assert (np.sum(parts == "test", axis=0) == 1).all()
     assert np.mean(parts == "test", axis=1) == pytest.approx(0.2, abs=0.03)
     assert np.mean(parts == "validation", axis=1) == pytest.approx(0.1, abs=0.03)
@@ -32,7 +32,7 @@ def test_the_first_of_five_folds_is_the_standing_split() -> None:
         """,
         [users.tolist()],
     ).fetchall()
-    assert _part(place(users), 0, 5).tolist() == [part for (part,) in split]
+    assert part_in_fold(place(users), 0, 5).tolist() == [part for (part,) in split]
     assert place(np.array([7])) == place(np.array(["7"]))
 
 
