@@ -42,6 +42,9 @@ TAGS = {
     "Alert": ("status:info|positive|warning|negative", PROSE),
 }
 PARTS = {part: tag for tag, (_, part) in TAGS.items() if part and part != PROSE}
+# What each attribute of a format is for.
+FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "interval")}
+FORMATTED |= {"valueFmt": ("value",), "comparisonFmt": ("comparison",)}
 TONES = {"low": "negative", "medium": "caution", "high": "positive"}
 TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 
@@ -49,44 +52,41 @@ TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 class Component(SimpleNamespace):
     """A tag with its attributes as values, and what is inside it; what is not given is None."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> None:
         if name.startswith("_"):
             raise AttributeError(name)
-        return None
 
 
 def bind(node: Node, data: Result | None) -> Component:
     """Make a component of a tag; `data` is its query's result, or that of the tag around it.
 
     Raises:
-        SiteError: an attribute is unknown or missing, or has a value that it cannot have.
+        ValueError: an attribute is unknown or missing, or has a value that it cannot have.
     """
     takes = re.findall(r"(\w+):?([\w|]*)(!?)", TAGS[node.tag][0])
     kinds = {name: kind for name, kind, _ in takes}
-    with node.located():
-        for name in node.attributes.keys() - kinds:
-            raise ValueError(f"no attribute {name!r}; {suggest(name, kinds)}")
-        for name, _, needed in takes:
-            if needed and name not in node.attributes:
-                raise ValueError(f"no {name}=; add it")
-        values = {n: _value(kinds[n], text, data) for n, text in node.attributes.items()}
-        if "row" in values and values["row"] not in range(len(values["column"].values)):
-            raise ValueError(f"no row {values['row']}; rows count from 0")
-    return Component(tag=node.tag, **values)
+    for name in node.attributes.keys() - kinds:
+        raise ValueError(f"no attribute {name!r}; {suggest(name, kinds)}")
+    for name, _, needed in takes:
+        if needed and name not in node.attributes:
+            raise ValueError(f"no {name}=; add it")
+    c = Component(tag=node.tag, title=None, parts=[])
+    vars(c).update({n: _value(kinds[n], text, data) for n, text in node.attributes.items()})
+    if c.row and c.row not in range(len(c.column.values)):
+        raise ValueError(f"no row {c.row}; rows count from 0")
+    for fmt in vars(c).keys() & FORMATTED:
+        for name in vars(c).keys() & FORMATTED[fmt]:
+            shown, spec = getattr(c, name), getattr(c, fmt)
+            many = isinstance(shown, list)
+            setattr(c, name, [f.formatted(spec) for f in shown] if many else shown.formatted(spec))
+    if c.contentType == "bar" and c.id.kind != "number":
+        raise ValueError(f"no bar for {c.id.name!r}, which holds {c.id.kind}")
+    return c
 
 
-def columns(c: Component) -> list[Component]:
-    """Return the columns of a table: those named in it, else all of its query.
-
-    Raises:
-        ValueError: a format or a bar does not suit a column.
-    """
-    found = c.parts or [Component(id=field) for field in c.data.fields.values()]
-    for column in found:
-        column.shown = column.id.formatted(column.fmt)
-        if column.contentType == "bar" and column.id.kind != "number":
-            raise ValueError(f"no bar for {column.id.name!r}, which holds {column.id.kind}")
-    return found
+def columns(data: Result) -> list[Component]:
+    """Return a table's columns where it names none: all that its query has."""
+    return [Component(id=field) for field in data.fields.values()]
 
 
 def options(c: Component) -> list[tuple[Any, str]]:
