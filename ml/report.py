@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,9 +41,7 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
     except SiteError as error:
         raise RestockError(str(error)) from None
     folder = settings.dashboards.with_name(f".{settings.dashboards.name}-{secrets.token_hex(4)}")
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+    write(files, folder)
     replace_link(settings.dashboards, folder)
     for sibling in folder.parent.glob(f".{settings.dashboards.name}-*"):
         if sibling != folder:
@@ -52,6 +50,13 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
     progress("drawn", pages, pages)
     first = "standalone.html" if standalone else "index.html"
     return {"rows": pages, "path": str(settings.dashboards / first)}
+
+
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Write files by their names into a folder, which is made if need be."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def changes(*places: Path, interval: float = 0.5) -> Iterator[None]:

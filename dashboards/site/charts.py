@@ -85,7 +85,10 @@ def _xy(c: Component) -> Json:
         traces.append(trace)
     ranges = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
     names_axis, values_axis = _axis(x, c.xLog), _axis(y, c.yLog) | {"range": ranges}
-    layout = KINDS[c.tag][1] | {"barmode": (c.type or "group").removesuffix("ed"), "showlegend": len(series) > 1}
+    layout = KINDS[c.tag][1] | {
+        "barmode": (c.type or "group").removesuffix("ed"),
+        "showlegend": len(series) > 1,
+    }
     if c.swapXY:  # the first on top; a long name is whole on hover
         short = [t if len(t) <= MAX_NAME else f"{t[: MAX_NAME - 1].strip()}…" for t in x.texts]
         names_axis |= {"autorange": "reversed", "showgrid": False}

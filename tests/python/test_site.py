@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dashboards.site import Site, SiteError, parse_page, tables_read
 from dashboards.site.components import TAGS
 from dashboards.site.formats import DASH, MINUS, Field
 from dashboards.site.render import Renderer
+from ml.report import changes
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "dashboards/site/assets"
@@ -81,10 +83,10 @@ select * from ${aisles} where department like ${inputs.department}
 Build = Callable[..., str]
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    """A site with an empty pages folder and a small warehouse."""
-    with duckdb.connect(tmp_path / "warehouse.duckdb") as connection:
+@pytest.fixture(scope="session")
+def small_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("site") / "warehouse.duckdb"
+    with duckdb.connect(path) as connection:
         connection.execute(
             """
             create table rpt_aisles as
@@ -107,9 +109,15 @@ def site(tmp_path: Path) -> Site:
             from range(24) as t (hour)
             """
         )
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path, small_warehouse: Path) -> Site:
+    """A site with an empty pages folder and a small warehouse."""
     for name in ("pages", "queries"):
         (tmp_path / name).mkdir()
-    return Site(tmp_path / "pages", tmp_path / "queries", tmp_path / "warehouse.duckdb")
+    return Site(tmp_path / "pages", tmp_path / "queries", small_warehouse)
 
 
 @pytest.fixture
@@ -417,10 +425,10 @@ There are <Value data=count column=aisles_count/> aisles.
 
     def test_each_option_is_computed_and_the_default_is_shown(self, build: Build) -> None:
         page = build(self.BODY)
-        assert re.findall(r"<option( selected)?>(.*?)</option>", page) == [
-            ("", "All &amp; more"),
-            ("", "Dairy"),
-            (" selected", "Pantry"),
+        assert re.findall(r'<option value="(.*?)"( selected)?>(.*?)</option>', page) == [
+            ("%", "", "All &amp; more"),
+            ("Dairy", "", "Dairy"),
+            ("Pantry", " selected", "Pantry"),
         ]
         variants = r'<span class="variant" data-when="(.*?)"( hidden)?><span class="value">(.*?)<'
         found = re.findall(variants, page)
@@ -593,6 +601,20 @@ class TestFiles:
             site.build()
             assert rendered[-2:] == ["index", "more"]
         assert len(rendered) == 7
+
+
+def test_watching_tells_of_each_change(tmp_path: Path) -> None:
+    looks: list[float] = []
+    page = tmp_path / "index.md"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", lambda _: (looks.append(1), len(looks) == 3 and page.touch()))
+        told = changes(tmp_path, tmp_path / "warehouse")
+        page.write_text("new")
+        next(told)
+        next(told)
+        assert len(looks) == 3, "nothing is told while nothing changes"
+        page.unlink()
+        next(told)
 
 
 def test_the_readme_documents_every_attribute() -> None:

@@ -72,7 +72,8 @@ function table(box) {
 // All pages in one file: the address says which one is seen.
 function route() {
   const pages = all(".page");
-  const shown = pages.find(({ id }) => `#${id}` === location.hash) ?? pages.find(({ hidden }) => !hidden);
+  const named = pages.find(({ id }) => `#${id}` === location.hash);
+  const shown = named ?? (location.hash ? pages.find(({ hidden }) => !hidden) : pages[0]);
   document.title = `${shown.querySelector("h1").textContent} · Restock`;
   for (const page of pages) page.hidden = page !== shown;
   for (const link of all("nav a")) link.ariaCurrent = link.hash === `#${shown.id}` ? "page" : null;
