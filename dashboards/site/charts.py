@@ -85,7 +85,7 @@ def _xy(c: Component) -> Json:
         traces.append(trace)
     ranges = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
     names_axis, values_axis = _axis(x, c.xLog), _axis(y, c.yLog) | {"range": ranges}
-    layout = KINDS[c.tag][1] | {
+    layout: Json = {
         "barmode": (c.type or "group").removesuffix("ed"),
         "showlegend": len(series) > 1,
     }
@@ -95,7 +95,7 @@ def _xy(c: Component) -> Json:
         names_axis |= {"tickvals": _marks(x, rows), "ticktext": [_escape(text) for text in short]}
         values_axis["showgrid"] = True
         layout |= {"hovermode": "y unified", "height": 28 * len(rows) + 50}
-    layout |= {f"{across}axis": names_axis, f"{up}axis": values_axis}
+    layout |= {f"{across}axis": names_axis, f"{up}axis": values_axis} | KINDS[c.tag][1]
     return {"data": traces + bands, "layout": layout}
 
 

@@ -67,12 +67,12 @@ class Renderer:
         # Markdown sees a mark where a component stands: a block in a paragraph of its own.
         text, made = "", list[Markup]()
         for child in node.children:
-            if isinstance(child, str):
+            if isinstance(child, Node):
+                mark = "\ue001{}\ue001" if child.tag == "Value" else "\n\n\ue000{}\ue000\n\n"
+                text += mark.format(len(made))
+                made.append(self._component(child, choice))
+            else:
                 text += child
-                continue
-            ends = ("\ue001", "\ue001") if child.tag == "Value" else ("\n\n\ue000", "\ue000\n\n")
-            text += str(len(made)).join(ends)
-            made.append(self._variants(child, choice))
         tokens = MARKDOWN.parse(text)
         for token in itertools.chain.from_iterable(token.children or () for token in tokens):
             if token.type == "link_open":
@@ -83,34 +83,29 @@ class Renderer:
 
     def _link(self, target: str, node: Node) -> str:
         name = target.removesuffix(".md")
-        if name == target or "/" in name:
-            return target
-        if name not in self._pages:
+        if name != target and "/" not in name and name not in self._pages:
             what = f"a link to {target}, which is no page"
             raise SiteError(node.place, f"{what}; {suggest(name, self._pages)}")
-        return f"{name}.html"
+        return f"{name}.html" if name in self._pages else target
 
-    def _variants(self, node: Node, choice: Choice) -> Markup:
+    def _component(self, node: Node, choice: Choice) -> Markup:
         """Render a component once for each choice that its data and its insides depend on."""
+        if node.tag in PARTS:
+            raise SiteError(node.place, f"<{node.tag}> is misplaced; put it in <{PARTS[node.tag]}>")
         inputs: set[str] = set()
         for each in node.walk() if "data" in node.attributes else ():
             if name := each.attributes.get("data"):
                 inputs |= self._queries.inputs(name, each.place) - choice.keys()
-        choices = self._queries.choices(inputs, node.place)
-        made = [self._component(node, {**choice, **each}) for each in choices]
+        made = []
+        for picks in self._queries.choices(inputs, node.place):
+            component = self._bind(node, {**choice, **picks})
+            with node.located():
+                template = getattr(self._macros, component.tag, self._macros.Chart)
+                made.append((picks, template(component)))
         if not inputs:
-            return made[0]
+            return made[0][1]
         shown = {name: self._defaults[name] for name in inputs}
-        variants = list(zip(choices, made, strict=True))
-        return self._macros.variants(variants, shown, "span" if node.tag == "Value" else "div")
-
-    def _component(self, node: Node, choice: Choice) -> Markup:
-        if node.tag in PARTS:
-            what = f"<{node.tag}> is misplaced; put it in <{PARTS[node.tag]}>"
-            raise SiteError(node.place, what)
-        component = self._bind(node, choice)
-        with node.located():
-            return getattr(self._macros, component.tag, self._macros.Chart)(component)
+        return self._macros.variants(made, shown, "span" if node.tag == "Value" else "div")
 
     def _bind(self, node: Node, choice: Choice, around: Result | None = None) -> Component:
         if node.tag not in TAGS:
@@ -129,11 +124,11 @@ class Renderer:
             component.body = self._prose(node, choice)
             return component
         for child in node.children:
-            if isinstance(child, Node) and child.tag == holds:
+            advice = f"inside <{node.tag}>; it holds {f'<{holds}>' if holds else 'nothing'}"
+            if isinstance(child, Node) and child.tag != holds:
+                raise SiteError(child.place, f"<{child.tag}> {advice}")
+            if isinstance(child, Node):
                 component.parts.append(self._bind(child, choice, data))
-            elif isinstance(child, Node) or child.strip():
-                what = f"<{child.tag}>" if isinstance(child, Node) else repr(child.strip())
-                place = child.place if isinstance(child, Node) else node.place
-                advice = f"it holds {f'<{holds}>' if holds else 'nothing'}"
-                raise SiteError(place, f"{what} inside <{node.tag}>; {advice}")
+            elif child.strip():
+                raise SiteError(node.place, f"{child.strip()!r} {advice}")
         return component

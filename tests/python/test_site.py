@@ -574,9 +574,7 @@ class TestFiles:
         assert 'See <a href="#more">more</a>, <a href="other.html">x</a>' in page
         assert '<a class="brand" href="#index">' in page and "plotly.js v" in page
         assert page.count("<script") == page.count("</script>"), "plotly.js closes no tag"
-        assert re.findall(r'<article class="page" id="(\w+)"( hidden)?>', page) == [
-            ("index", ""), ("more", " hidden"),
-        ]  # fmt: skip
+        assert re.findall(r'<article class="page" id="(\w+)">', page) == ["index", "more"]
 
     def test_a_second_build_renders_only_what_changed(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
@@ -603,18 +601,23 @@ class TestFiles:
         assert len(rendered) == 7
 
 
-def test_watching_tells_of_each_change(tmp_path: Path) -> None:
+def test_watching_tells_of_each_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
     page = tmp_path / "index.md"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "sleep", lambda _: (looks.append(1), len(looks) == 3 and page.touch()))
-        told = changes(tmp_path, tmp_path / "warehouse")
-        page.write_text("new")
-        next(told)
-        next(told)
-        assert len(looks) == 3, "nothing is told while nothing changes"
-        page.unlink()
-        next(told)
+
+    def look(interval: float) -> None:
+        looks.append(interval)
+        if len(looks) == 3:
+            page.write_text("newer")
+
+    monkeypatch.setattr(time, "sleep", look)
+    told = changes(tmp_path, tmp_path / "warehouse")
+    page.write_text("new")
+    next(told)
+    next(told)
+    assert len(looks) == 3, "nothing is told while nothing changes"
+    page.unlink()
+    next(told)
 
 
 def test_the_readme_documents_every_attribute() -> None:
