@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[Json, Json]] = {
 
 
 def drawn(c: Component) -> Component:
-    """Return a chart with its figure, the titles of its axes, it in words, and its columns.
+    """Return a chart with its figure, what it shows in words, and as columns of a table.
 
     Raises:
         ValueError: there is nothing to draw, or more than can be told apart.
@@ -41,10 +41,7 @@ def drawn(c: Component) -> Component:
     layout["height"] = c.chartAreaHeight or layout.get("height", 280)
     layout["shapes"] = [_line(part) for part in c.parts]
     places = [c.x, c.y] if c.value else [c.x, c.series] if c.series else [c.x]
-    across, up, named = (" and ".join(f.title for f in fs) for fs in ([c.x], places[1:], shown))
-    c.title = c.title or f"{named} by {across.lower()}"
-    c.axes = [c.xAxisTitle or across, c.yAxisTitle or (up if c.value else named)]
-    c.words = f"{c.title}. {' '.join(_ends(field, places) for field in shown)}"
+    c.words = " ".join(_ends(field, places) for field in shown)
     used = {field.name: field for field in (c.x, *shown, *(c.interval or ()))}
     c.columns = columns(c.data._replace(fields=c.data.fields | used))
     return c
@@ -78,9 +75,11 @@ def _xy(c: Component) -> Json:
             point = f"{x.title} %{{x}}<br>{each.title} %{{y}}"
             trace["hovertemplate"] = f"<b>%{{text}}</b><br>{point}<extra></extra>"
         ends = [_marks(end, some) for end in c.interval or ()]
-        if ends and c.tag == "LineChart":
+        if not any(end is not None for some_ends in ends for end in some_ends):
+            pass  # this series has no interval
+        elif c.tag == "LineChart":
             bands += _band(trace, *ends)
-        elif ends:
+        else:
             trace[f"error_{up}"] = _whiskers(trace[up], *ends)
         traces.append(trace)
     ranges = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]

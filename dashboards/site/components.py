@@ -11,7 +11,7 @@ from .parse import Node, suggest
 from .queries import Result
 
 PROSE = "prose"
-CHART = "data:query! title subtitle xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
+CHART = "data:query! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
 XY = f"{CHART} x:column! y:columns! series:column xFmt:format yFmt:format"
 XY += " yMin:float yMax:float yLog:flag"
 INTERVAL = f"{XY} interval:columns"
@@ -19,11 +19,7 @@ INTERVAL = f"{XY} interval:columns"
 # and what it holds: nothing, tags of its own, or prose (markdown and other components).
 TAGS = {
     "Value": ("data:query! column:column! row:int fmt:format", ""),
-    "BigValue": (
-        "data:query! value:column! title fmt:format comparison:column comparisonTitle"
-        " comparisonFmt:format comparisonDelta:flag downIsGood:flag",
-        PROSE,
-    ),
+    "BigValue": ("data:query! value:column! title fmt:format", PROSE),
     "BarChart": (f"{INTERVAL} swapXY:flag type:grouped|stacked", "ReferenceLine"),
     "LineChart": (f"{INTERVAL} markers:flag", "ReferenceLine"),
     "AreaChart": (XY, "ReferenceLine"),
@@ -44,7 +40,7 @@ TAGS = {
 PARTS = {part: tag for tag, (_, part) in TAGS.items() if part and part != PROSE}
 # What each attribute of a format is for.
 FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "interval")}
-FORMATTED |= {"valueFmt": ("value",), "comparisonFmt": ("comparison",)}
+FORMATTED["valueFmt"] = ("value",)
 TONES = {"low": "negative", "medium": "caution", "high": "positive"}
 TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 

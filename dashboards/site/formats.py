@@ -72,8 +72,9 @@ class Field:
     def _text(self, value: Any) -> str:
         if value is None or isinstance(value, bool):
             return {None: DASH, True: "yes", False: "no"}[value]
-        text = format(value, self.spec) if self.spec else str(value)
-        return text.replace("-", MINUS) if self.kind == "number" else text
+        if self.kind == "number":  # z: what is rounded to zero has no sign
+            return format(value, f"z{self.spec}").replace("-", MINUS)
+        return format(value, self.spec) if self.spec else str(value)
 
     def _suits(self, spec: str) -> bool:
         return bool(spec) and self.kind == ("time" if spec[0] == "%" else "number")

@@ -117,5 +117,6 @@ def tables_read(queries: Iterable[Query]) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    value = float(value) if isinstance(value, decimal.Decimal) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, (float, decimal.Decimal)):
+        return value
+    return float(value) + 0.0 if math.isfinite(value) else None  # -0.0 + 0.0 has no sign

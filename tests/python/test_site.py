@@ -37,7 +37,7 @@ select * from rpt_hours order by hour
 
 EVERYTHING = """
 ```sql one
-select 0.25 as reorder_share, 0.02 as gain, 3 as n_count, null::double as nothing
+select 0.25 as reorder_share, 3 as n_count, null::double as nothing
 ```
 ```sql departments
 select distinct department from rpt_aisles order by department
@@ -47,7 +47,7 @@ select * from ${aisles} where department like ${inputs.department}
 ```
 
 <Grid cols=3>
-    <BigValue data=one value=reorder_share comparison=gain comparisonFmt=pct1>
+    <BigValue data=one value=reorder_share>
         of <Value data=one column=n_count/> shoppers
     </BigValue>
     <BigValue data=one value=nothing/>
@@ -172,13 +172,12 @@ class TestComponents:
 
     def test_big_value(self, build: Build) -> None:
         page = build(
-            "```sql q\nselect 0.25 as a_share, -0.02 as d\n```\n"
-            "<BigValue data=q value=a_share comparison=d comparisonFmt=pct0 downIsGood>"
-            "of *all* <Value data=q column=a_share fmt=pct0/></BigValue>"
+            "```sql q\nselect -0.25 as a_share\n```\n"
+            "<BigValue data=q value=a_share>of *all* <Value data=q column=a_share fmt=pct0/>"
+            "</BigValue>"
         )
-        assert 'data-query="q" data-column="a_share" data-raw="0.25"' in page
-        assert words(page) == f"Test A share 25.0% {MINUS}2% D of all 25%"
-        assert 'class="comparison down good"' in page
+        assert 'data-query="q" data-column="a_share" data-raw="-0.25"' in page
+        assert words(page) == f"Test A share {MINUS}25.0% of all {MINUS}25%"
 
     def test_bars_lie_down_in_the_order_of_rows_with_whiskers(self, build: Build) -> None:
         (figure,) = figures(
@@ -238,10 +237,7 @@ class TestComponents:
 
     def test_alternative_text_says_what_a_chart_shows(self, build: Build) -> None:
         page = build("<LineChart data=hours x=hour y=observed_share/>")
-        assert (
-            'aria-label="Observed share by hour. Observed share: lowest 0.0% at 0, '
-            'highest 57.5% at 23."' in page
-        )
+        assert 'aria-label="hours. Observed share: lowest 0.0% at 0, highest 57.5% at 23."' in page
         page = build("<Heatmap data=hours x=hour y=weekday value=observed_share/>")
         assert "lowest 0.0% at 0 and Mon, highest 57.5% at 23 and Mon." in page
 
@@ -468,6 +464,7 @@ class TestFormats:
             ("a", 12.345, "12.3"),
             ("a", 0.12345, "0.123"),
             ("a", -5, f"{MINUS}5"),
+            ("a_num1", -0.04, "0.0"),
             ("a", True, "yes"),
             ("a_share", 0.1234, "12.3%"),
             ("a_count", 1e6, "1,000,000"),
