@@ -29,7 +29,7 @@ TAGS = {
     "ReferenceLine": ("data:query x:place y:place x2:place y2:place label", ""),
     "DataTable": ("data:query! title rows:int search:flag emptyMessage", "Column"),
     "Column": ("id:column! title fmt:format align:left|right contentType:text|bar|badge", ""),
-    "Dropdown": ("name! title data:query value:column label:column defaultValue", "DropdownOption"),
+    "Dropdown": ("name! title data:query value:column label:column", "DropdownOption"),
     "DropdownOption": ("value! valueLabel", ""),
     "Grid": ("cols:int", PROSE),
     "Tabs": ("", "Tab"),
@@ -86,17 +86,16 @@ def columns(data: Result) -> list[Component]:
 
 
 def options(c: Component) -> list[tuple[Any, str]]:
-    """Return the value and the text of each option of a Dropdown.
+    """Return the value and the text of each option of a Dropdown; the first is shown.
 
     Raises:
-        ValueError: there is none, or the default is not one of them.
+        ValueError: there is none.
     """
     found = [(part.value, part.valueLabel or part.value) for part in c.parts]
     if c.value:
         found += zip(c.value.values, (c.label or c.value).texts, strict=True)
-    values, default = [str(value) for value, _ in found], c.defaultValue or ""
-    if not values or default not in ("", *values):
-        raise ValueError(f"no option {default!r}; {suggest(default, values)}")
+    if not found:
+        raise ValueError("no option; give data= and value=, or a DropdownOption")
     return found
 
 

@@ -35,7 +35,6 @@ class Renderer:
         self.page, self._queries, self._pages = page, queries, pages
         self._macros: Any = JINJA.get_template("components.html").module
         self._ids = (f"{page.path.stem}-{number}" for number in itertools.count(1))
-        self._defaults: dict[str, int] = {}
 
     def body(self) -> Markup:
         """Return the page's body, after all its queries have run.
@@ -45,23 +44,17 @@ class Renderer:
         """
         for node in self.page.root.walk():
             if node.tag == "Dropdown":
-                self._declare(node)
+                dropdown = self._bind(node, {})
+                if dropdown.name in self._queries.options:
+                    raise SiteError(node.place, f"a second {dropdown.name!r}; rename one")
+                with node.located():
+                    values = [value for value, _ in options(dropdown)]
+                self._queries.options[dropdown.name] = values
         for name, query in self.page.queries.items():
             inputs = self._queries.inputs(name, query.place())
             for choice in self._queries.choices(inputs, query.place()):
                 self._queries.table(name, choice, query.place())
         return self._prose(self.page.root, {})
-
-    def _declare(self, node: Node) -> None:
-        """Note a dropdown's options, and which of them is seen first."""
-        dropdown = self._bind(node, {})
-        if dropdown.name in self._defaults:
-            raise SiteError(node.place, f"a second {dropdown.name!r}; rename one")
-        with node.located():
-            values = [value for value, _ in options(dropdown)]
-        self._queries.options[dropdown.name] = values
-        first = dropdown.defaultValue or str(values[0])
-        self._defaults[dropdown.name] = [str(value) for value in values].index(first)
 
     def _prose(self, node: Node, choice: Choice) -> Markup:
         # Markdown sees a mark where a component stands: a block in a paragraph of its own.
@@ -104,8 +97,7 @@ class Renderer:
                 made.append((picks, template(component)))
         if not inputs:
             return made[0][1]
-        shown = {name: self._defaults[name] for name in inputs}
-        return self._macros.variants(made, shown, "span" if node.tag == "Value" else "div")
+        return self._macros.variants(made, "span" if node.tag == "Value" else "div")
 
     def _bind(self, node: Node, choice: Choice, around: Result | None = None) -> Component:
         if node.tag not in TAGS:
