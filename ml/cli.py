@@ -6,7 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,8 @@ from ml.errors import RestockError, SettingsError, StorageError
 from ml.evaluate import cross_validate
 from ml.evaluate import evaluate as evaluation
 from ml.metrics import Estimate
+from ml.report import PAGES, QUERIES, changes
+from ml.report import report as write_pages
 from ml.settings import Settings
 from ml.transform import disk_full
 
@@ -107,10 +109,20 @@ class Session:
     @contextmanager
     def job(self, **flags: Any) -> Iterator[Settings]:
         """Load the settings, hold the warehouse, and end with a summary or with one clear error."""
-        try:
+        with self.explained():
             settings = Settings.load(**flags)
             with jobs.exclusive(settings):
                 yield settings
+        if self.as_json:
+            print(json.dumps(self.results))
+        else:
+            self._summarise(settings)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """End the command with one clear error where something went wrong."""
+        try:
+            yield
         except (RestockError, OSError, duckdb.Error) as error:
             known = _known(error)
             if self.as_json:
@@ -119,10 +131,6 @@ class Session:
                 f"[bold red]error:[/] {_escaped(str(known))}", highlight=False, soft_wrap=True
             )
             raise typer.Exit(known.exit_code) from None
-        if self.as_json:
-            print(json.dumps(self.results))
-        else:
-            self._summarise(settings)
 
     def _summarise(self, settings: Settings) -> None:
         table = Table(box=None, pad_edge=False, show_header=False)
@@ -131,7 +139,7 @@ class Session:
             "peak memory": f"{_peak_memory_mib():,.0f} MiB",
             "warehouse": settings.warehouse,
             "model": settings.models / "production" if "train" in self.results else None,
-            "pages": settings.dashboards / "index.html" if "report" in self.results else None,
+            "pages": self.results["report"]["path"] if "report" in self.results else None,
         }.items():
             if value is not None:
                 table.add_row(f"[dim]{label}", str(value))
@@ -201,7 +209,6 @@ for _name, _help in {
     "fetch": "Read the raw files, check them, and land them for dbt.",
     "build": "Build and test every dbt model, from raw files to examples and pages' tables.",
     "audit": "Look for leaks, for features that differ at serving, and for pairs without a score.",
-    "report": "Write the pages.",
 }.items():
     app.command(_name, help=_help)(_step_command(_name))
 
@@ -300,6 +307,37 @@ def score(
     ) as settings:
         named = as_of is not None or as_of_days is not None
         session.step("score", settings, jobs.score_as_of if named else jobs.STEPS["score"])
+
+
+@app.command()
+def report(
+    source: Source = None,
+    raw_dir: RawDir = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="Also write every page into one file, to mail.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: draw again what changes, until Ctrl-C.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write the pages."""
+    session = Session(quiet, as_json)
+
+    def draw() -> None:
+        with session.job(source=source, raw_dir=raw_dir) as settings:
+            session.step("report", settings, partial(write_pages, standalone=standalone))
+
+    if not watch:
+        draw()
+        return
+    with session.explained():
+        warehouse = Settings.load(source=source, raw_dir=raw_dir).warehouse
+    with suppress(KeyboardInterrupt):
+        for _ in changes(PAGES, QUERIES, warehouse):
+            with suppress(typer.Exit):  # an error was told, and the last good pages stay
+                draw()
 
 
 @app.command()

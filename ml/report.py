@@ -1,8 +1,14 @@
 """The reporting job: pages drawn from ``rpt_`` models, in a folder that appears at one stroke."""
 
+from __future__ import annotations
+
 import secrets
 import shutil
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ml import warehouse
 from ml.errors import RestockError
@@ -10,33 +16,68 @@ from ml.links import replace_link
 from ml.settings import ROOT, Settings
 from ml.transform import Progress
 
+if TYPE_CHECKING:
+    from dashboards.site import Site
 
-def report(settings: Settings, progress: Progress) -> dict[str, Any]:
+PAGES, QUERIES = ROOT / "dashboards" / "pages", ROOT / "dashboards" / "queries"
+
+
+def report(settings: Settings, progress: Progress, standalone: bool = False) -> dict[str, Any]:
     """Write the pages of ``dashboards/pages`` to ``settings.dashboards``.
+
+    With ``standalone``, also ``standalone.html``: every page in one file, to mail.
 
     Raises:
         RestockError: if nothing was scored yet, or a page is wrong: with its file and line.
     """
-    # Plotly takes a second to import, and only this job draws.
-    from dashboards.site import Site, SiteError
+    from dashboards.site import SiteError
 
     with warehouse.connect(settings, read_only=True) as con:
         if warehouse.scalar(con, "select count(*) from rpt_score_summary") == 0:
             raise RestockError("nothing was scored yet. Run `restock score` first.")
-    pages, queries = ROOT / "dashboards" / "pages", ROOT / "dashboards" / "queries"
-    progress("drawing pages", 0, len(list(pages.glob("*.md"))))
-    folder = settings.dashboards.with_name(f".{settings.dashboards.name}-{secrets.token_hex(4)}")
-    folder.mkdir(parents=True)
+    progress("drawing pages", 0, len(list(PAGES.glob("*.md"))))
     try:
-        written = Site(pages, queries, settings.warehouse, folder, standalone=True).build()
+        files = _site(settings.warehouse).build(standalone)
     except SiteError as error:
         raise RestockError(str(error)) from None
-    finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    folder = settings.dashboards.with_name(f".{settings.dashboards.name}-{secrets.token_hex(4)}")
+    write(files, folder)
     replace_link(settings.dashboards, folder)
     for sibling in folder.parent.glob(f".{settings.dashboards.name}-*"):
         if sibling != folder:
             shutil.rmtree(sibling, ignore_errors=True)
-    progress("drawn", len(written), len(written))
-    return {"rows": len(written), "path": str(settings.dashboards / "index.html")}
+    pages = sum(name.endswith(".html") for name in files)
+    progress("drawn", pages, pages)
+    first = "standalone.html" if standalone else "index.html"
+    return {"rows": pages, "path": str(settings.dashboards / first)}
+
+
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Write files by their names into a folder, which is made if need be."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def changes(*places: Path, interval: float = 0.5) -> Iterator[None]:
+    """Yield at once, and again whenever one of these files or folders has changed. Never ends.
+
+    Args:
+        places: files, and folders whose files count.
+        interval: seconds between two looks.
+    """
+    seen: dict[Path, int] = {}
+    while True:
+        found = [path for place in places for path in (place, *place.glob("*")) if path.is_file()]
+        if (stamps := {path: path.stat().st_mtime_ns for path in found}) != seen:
+            seen = stamps
+            yield
+        time.sleep(interval)
+
+
+@cache
+def _site(path: Path) -> Site:
+    """Return the site of a warehouse, which remembers the pages that it drew."""
+    from dashboards.site import Site  # what draws takes half a second to import
+
+    return Site(PAGES, QUERIES, path)

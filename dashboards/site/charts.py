@@ -6,104 +6,96 @@ import html
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from .components import TONES, Component, columns
 from .formats import Field
+from .queries import Result
 
 Json = dict[str, Any]
 MAX_SERIES = 6  # that can be told apart by shape as well as by colour
 MAX_NAME = 24
 _escape = partial(html.escape, quote=False)  # Plotly reads <, > and & as markup
-KINDS: dict[str, Json] = {
-    "BarChart": {"type": "bar"},
-    "LineChart": {"type": "scatter", "mode": "lines"},
-    "AreaChart": {"type": "scatter", "mode": "lines", "stackgroup": "all"},
-    "ScatterPlot": {"type": "scatter", "mode": "markers"},
+# Of each chart of x and y: what is in its traces and in its layout.
+KINDS: dict[str, tuple[Json, Json]] = {
+    "AreaChart": ({"type": "scatter", "mode": "lines", "stackgroup": "all"}, {}),
+    "BarChart": ({"type": "bar"}, {}),
+    "Histogram": ({"type": "bar"}, {"bargap": 0.02}),
+    "LineChart": ({"type": "scatter", "mode": "lines"}, {}),
+    "ScatterPlot": ({"type": "scatter", "mode": "markers"}, {"hovermode": "closest"}),
 }
 
 
-@dataclass
-class Chart:
-    """What a reader gets: a figure, its title, those of its axes, it in words and as a table."""
-
-    figure: Json
-    title: str
-    across: str
-    up: str
-    words: str
-    columns: list[Component]
-
-
-def chart(c: Component) -> Chart:
-    """Draw a component.
+def drawn(c: Component) -> Component:
+    """Return a chart with its figure, what it shows in words, and as columns of a table.
 
     Raises:
         ValueError: there is nothing to draw, or more than can be told apart.
     """
-    drawn = {"Histogram": _histogram, "Heatmap": _heatmap}.get(c.tag, _xy)(c)
-    kind = re.sub("(?<=[a-z])(?=[A-Z])", " ", c.tag).capitalize()
-    drawn.title, drawn.words = c.title or drawn.title, f"{kind}. {drawn.words}"
-    drawn.across, drawn.up = c.xAxisTitle or drawn.across, c.yAxisTitle or drawn.up
-    layout = drawn.figure["layout"]
+    c = _binned(c) if c.tag == "Histogram" else c
+    shown = [c.value] if c.value else c.y
+    _need_numbers(*shown, *(c.interval or ()))
+    c.figure = _heatmap(c) if c.value else _xy(c)
+    layout = c.figure["layout"]
     layout["height"] = c.chartAreaHeight or layout.get("height", 280)
-    layout["shapes"] = [_line(part) for part in c.parts or ()]
-    return drawn
+    layout["shapes"] = [_line(part) for part in c.parts]
+    places = [c.x, c.y] if c.value else [c.x, c.series] if c.series else [c.x]
+    c.words = " ".join(_ends(field, places) for field in shown)
+    used = {field.name: field for field in (c.x, *shown, *(c.interval or ()))}
+    c.columns = columns(c.data._replace(fields=c.data.fields | used))
+    return c
 
 
-def _xy(c: Component) -> Chart:
-    x, ys = c.x.formatted(c.xFmt), [y.formatted(c.yFmt) for y in c.y]
-    interval = [end.formatted(c.yFmt) for end in c.interval or ()]
-    _need_numbers(*ys, *interval)
-    if len(interval) not in (0, 2) or (len(ys) > 1 and (interval or c.series)):
+def _xy(c: Component) -> Json:
+    x, y, rows = c.x, c.y[0], range(len(c.x.values))
+    if len(c.interval or "12") != 2 or (len(c.y) > 1 and (c.interval or c.series)):
         raise ValueError("a series=, or an interval= of two columns, goes with a single y")
-    series = {y.title: (y, list(range(len(x.values)))) for y in ys}
+    series: list[tuple[str, Field, Sequence[int]]] = [(each.title, each, rows) for each in c.y]
+    tones: dict[str, str] = {}
     if c.series:
-        series = {name: (ys[0], []) for name in c.series.texts}
-        for row, name in enumerate(c.series.texts):
-            series[name][1].append(row)
+        names = list(dict.fromkeys(c.series.texts))
+        tones = TONES if TONES.keys() >= set(names) else {}
+        names = [name for name in tones if name in names] or names
+        series = [(name, y, [n for n in rows if c.series.texts[n] == name]) for name in names]
     if len(series) > MAX_SERIES:
         raise ValueError(f"{len(series)} series look alike; keep {MAX_SERIES} and group the rest")
-    toned = series.keys() <= TONES.keys()
-    names = [name for name in TONES if name in series] if toned else list(series)
+    across, up = ("y", "x") if c.swapXY else ("x", "y")
     traces: list[Json] = []
     bands: list[Json] = []
-    for name in names:
-        y, rows = series[name]
-        trace: Json = {"name": _escape(name), "x": _marks(x, rows), "y": _marks(y, rows)}
-        trace |= KINDS[c.tag] | ({"marker": {"color": f"var(--{TONES[name]})"}} if toned else {})
+    for name, each, some in series:
+        trace = KINDS[c.tag][0] | {"name": _escape(name), "orientation": "h" if c.swapXY else "v"}
+        trace |= {across: _marks(x, some), up: _marks(each, some)}
+        if name in tones:
+            trace["marker"] = {"color": f"var(--{tones[name]})"}
         if c.markers:
             trace["mode"] = "lines+markers"
         if c.tag == "ScatterPlot":
-            trace["text"] = _marks(c.tooltipTitle or x, rows)
-            shown = f"{x.title} %{{x}}<br>{y.title} %{{y}}<extra></extra>"
-            trace["hovertemplate"] = f"<b>%{{text}}</b><br>{shown}"
-        ends = [_marks(end, rows) for end in interval]
-        if c.tag == "LineChart":
-            bands += _band(trace, *ends) if ends else []
-        elif ends:
-            trace["error_x" if c.swapXY else "error_y"] = _whiskers(trace["y"], *ends)
+            trace["text"] = _marks(c.tooltipTitle or x, some)
+            point = f"{x.title} %{{x}}<br>{each.title} %{{y}}"
+            trace["hovertemplate"] = f"<b>%{{text}}</b><br>{point}<extra></extra>"
+        ends = [_marks(end, some) for end in c.interval or ()]
+        if not any(end is not None for some_ends in ends for end in some_ends):
+            pass  # this series has no interval
+        elif c.tag == "LineChart":
+            bands += _band(trace, *ends)
+        else:
+            trace[f"error_{up}"] = _whiskers(trace[up], *ends)
         traces.append(trace)
-    across, up = _axis(x, c.xLog), _axis(ys[0], c.yLog)
-    if c.yMin is not None or c.yMax is not None:
-        up["range"] = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
-    layout = {"xaxis": across, "yaxis": up, "showlegend": len(series) > 1}
-    layout |= {"barmode": "stack"} if c.type == "stacked" else {}
-    layout |= {"hovermode": "closest"} if c.tag == "ScatterPlot" else {}
-    said = " ".join(
-        f"{name}: {_ends(series[name][0], x.texts, series[name][1])}." for name in names
-    )
-    drawn = Chart(
-        figure={"data": traces + bands, "layout": layout},
-        title=f"{' and '.join(y.title for y in ys)} by {x.title.lower()}",
-        across=x.title,
-        up=ys[0].title if len(ys) == 1 else "",
-        words=f"{x.title}, {len(x.values)} points. {said}",
-        columns=_columns(c, x, *ys, *interval),
-    )
-    return _laid_down(drawn, x) if c.swapXY else drawn
+    ranges = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
+    names_axis, values_axis = _axis(x, c.xLog), _axis(y, c.yLog) | {"range": ranges}
+    layout: Json = {
+        "barmode": (c.type or "group").removesuffix("ed"),
+        "showlegend": len(series) > 1,
+    }
+    if c.swapXY:  # the first on top; a long name is whole on hover
+        short = [t if len(t) <= MAX_NAME else f"{t[: MAX_NAME - 1].strip()}…" for t in x.texts]
+        names_axis |= {"autorange": "reversed", "showgrid": False}
+        names_axis |= {"tickvals": _marks(x, rows), "ticktext": [_escape(text) for text in short]}
+        values_axis["showgrid"] = True
+        layout |= {"hovermode": "y unified", "height": 28 * len(rows) + 50}
+    layout |= {f"{across}axis": names_axis, f"{up}axis": values_axis} | KINDS[c.tag][1]
+    return {"data": traces + bands, "layout": layout}
 
 
 def _band(line: Json, low: list[Any], high: list[Any]) -> list[Json]:
@@ -120,64 +112,33 @@ def _whiskers(middle: list[Any], low: list[Any], high: list[Any]) -> Json:
     return ends | {"type": "data", "symmetric": False, "color": "var(--text)", "thickness": 1.5}
 
 
-def _laid_down(drawn: Chart, x: Field) -> Chart:
-    """Turn bars to run from left to right, the first on top; a long name is whole on hover."""
-    layout = drawn.figure["layout"]
-    names = layout["xaxis"] | {"autorange": "reversed", "showgrid": False}
-    if x.kind == "text":
-        cut = [t if len(t) <= MAX_NAME else f"{t[: MAX_NAME - 1].strip()}…" for t in x.texts]
-        names |= {"tickvals": _marks(x), "ticktext": [_escape(text) for text in cut]}
-    layout |= {"xaxis": layout["yaxis"] | {"showgrid": True}, "yaxis": names}
-    layout |= {"hovermode": "y unified", "height": 28 * len(x.values) + 50}
-    for trace in drawn.figure["data"]:
-        trace |= {"orientation": "h", "x": trace["y"], "y": trace["x"]}
-    drawn.across, drawn.up = drawn.up, drawn.across
-    return drawn
-
-
-def _histogram(c: Component) -> Chart:
+def _binned(c: Component) -> Component:
+    """Return a histogram as counts of its column in bins of one width."""
     _need_numbers(c.x)
     low, high, bins = min(c.x.present), max(c.x.present), c.bins or 20
     width, counts = (high - low) / bins or 1, [0] * bins
     for value in c.x.present:
         counts[min(int((value - low) / width), bins - 1)] += 1
-    middles = [low + width * (number + 0.5) for number in range(bins)]
-    x, y = Field(c.x.name, middles, c.x.spec), Field("rows", counts)
-    data = Component(fields={x.name: x, y.name: y})
-    drawn = _xy(Component(tag="BarChart", data=data, x=x, xFmt=c.xFmt, y=[y]))
-    drawn.figure["layout"]["bargap"] = 0.02
-    drawn.title = f"Distribution of {x.title.lower()}"
-    return drawn
+    x = Field(c.x.name, [low + width * (n + 0.5) for n in range(bins)], c.x.spec)
+    y = Field("rows", counts)
+    data = Result(c.data.query, {x.name: x, y.name: y})
+    return Component(**vars(c) | {"data": data, "x": x, "y": [y]})
 
 
-def _heatmap(c: Component) -> Chart:
-    value = c.value.formatted(c.valueFmt)
-    _need_numbers(value)
-    places = [(_escape(x), _escape(y)) for x, y in zip(c.x.texts, c.y.texts, strict=True)]
-    cells = dict(zip(places, value.values, strict=True))
+def _heatmap(c: Component) -> Json:
+    places = list(zip(*([_escape(text) for text in f.texts] for f in (c.x, c.y)), strict=True))
+    cells = dict(zip(places, c.value.values, strict=True))
     if len(cells) < len(places):
         raise ValueError(f"several rows for one {c.x.name} and {c.y.name}; aggregate them")
     xs, ys = (list(dict.fromkeys(ends)) for ends in zip(*cells, strict=True))
-    shown = f"{value.title} %{{z:{value.spec}}}<extra></extra>"
-    trace = {
-        "type": "heatmap",
-        "x": xs,
-        "y": ys,
-        "z": [[cells.get((x, y)) for x in xs] for y in ys],
-        "hovertemplate": f"{c.x.title} %{{x}}, {c.y.title} %{{y}}<br>{shown}",
-        "colorbar": {"tickformat": _axis(value)["tickformat"]},
-    }
+    trace: Json = {"type": "heatmap", "x": xs, "y": ys}
+    trace["z"] = [[cells.get((x, y)) for x in xs] for y in ys]
+    trace["colorbar"] = {"tickformat": _axis(c.value)["tickformat"]}
+    point = f"{c.x.title} %{{x}}, {c.y.title} %{{y}}<br>{c.value.title} %{{z:{c.value.spec}}}"
+    trace["hovertemplate"] = f"{point}<extra></extra>"
     names = {"type": "category", "showgrid": False}
     layout = {"xaxis": names, "yaxis": names | {"autorange": "reversed"}}
-    said = _ends(value, [f"{x} and {y}" for x, y in places], range(len(places)))
-    return Chart(
-        figure={"data": [trace], "layout": layout},
-        title=f"{value.title} by {c.x.title.lower()} and {c.y.title.lower()}",
-        across=c.x.title,
-        up=c.y.title,
-        words=f"{value.title}: {said}.",
-        columns=_columns(c, value),
-    )
+    return {"data": [trace], "layout": layout}
 
 
 def _line(c: Component) -> Json:
@@ -202,30 +163,27 @@ def _axis(field: Field, log: bool | None = None) -> Json:
     return axis
 
 
-def _marks(field: Field, rows: Sequence[int] | None = None) -> list[Any]:
-    """Return a column's values for Plotly, of some rows or of all."""
+def _marks(field: Field, rows: Sequence[int]) -> list[Any]:
+    """Return some rows of a column as Plotly takes them."""
     marks = field.values
     if field.kind == "text":
         marks = [_escape(text) for text in field.texts]
     elif field.kind == "time":
         marks = [value and value.isoformat() for value in field.values]
-    return marks if rows is None else [marks[row] for row in rows]
+    return [marks[row] for row in rows]
 
 
-def _ends(field: Field, places: Sequence[str], rows: Sequence[int]) -> str:
-    known = [row for row in rows if field.values[row] is not None]
-    ends = sorted(known, key=field.values.__getitem__)[:: max(len(known) - 1, 1)]
-    words = zip(("lowest", "highest"), ends, strict=False)
-    return ", ".join(f"{end} {field.texts[row]} at {places[row]}" for end, row in words)
+def _ends(field: Field, places: Sequence[Field]) -> str:
+    """Say where a column is lowest and where it is highest."""
+    known = [n for n, value in enumerate(field.values) if value is not None]
+    ends = [pick(known, key=field.values.__getitem__) for pick in (min, max)]
+    low, high = (
+        f"{field.texts[n]} at {' and '.join(place.texts[n] for place in places)}" for n in ends
+    )
+    return f"{field.title}: lowest {low}, highest {high}."
 
 
-def _columns(c: Component, *shown: Field) -> list[Component]:
-    """Return all columns of a chart's query; those in the chart are formatted as there."""
-    fields = c.data.fields | {field.name: field for field in shown}
-    return columns(Component(data=Component(fields=fields)))
-
-
-def _need_numbers(*found: Field) -> None:
-    for field in found:
+def _need_numbers(*fields: Field) -> None:
+    for field in fields:
         if field.kind != "number":
             raise ValueError(f"{field.name!r} holds no number; the chart would be empty")

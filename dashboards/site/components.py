@@ -11,7 +11,7 @@ from .parse import Node, suggest
 from .queries import Result
 
 PROSE = "prose"
-CHART = "data:query! title subtitle xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
+CHART = "data:query! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
 XY = f"{CHART} x:column! y:columns! series:column xFmt:format yFmt:format"
 XY += " yMin:float yMax:float yLog:flag"
 INTERVAL = f"{XY} interval:columns"
@@ -19,11 +19,7 @@ INTERVAL = f"{XY} interval:columns"
 # and what it holds: nothing, tags of its own, or prose (markdown and other components).
 TAGS = {
     "Value": ("data:query! column:column! row:int fmt:format", ""),
-    "BigValue": (
-        "data:query! value:column! title fmt:format comparison:column comparisonTitle"
-        " comparisonFmt:format comparisonDelta:flag downIsGood:flag",
-        PROSE,
-    ),
+    "BigValue": ("data:query! value:column! title fmt:format", PROSE),
     "BarChart": (f"{INTERVAL} swapXY:flag type:grouped|stacked", "ReferenceLine"),
     "LineChart": (f"{INTERVAL} markers:flag", "ReferenceLine"),
     "AreaChart": (XY, "ReferenceLine"),
@@ -33,7 +29,7 @@ TAGS = {
     "ReferenceLine": ("data:query x:place y:place x2:place y2:place label", ""),
     "DataTable": ("data:query! title rows:int search:flag emptyMessage", "Column"),
     "Column": ("id:column! title fmt:format align:left|right contentType:text|bar|badge", ""),
-    "Dropdown": ("name! title data:query value:column label:column defaultValue", "DropdownOption"),
+    "Dropdown": ("name! title data:query value:column label:column", "DropdownOption"),
     "DropdownOption": ("value! valueLabel", ""),
     "Grid": ("cols:int", PROSE),
     "Tabs": ("", "Tab"),
@@ -42,6 +38,9 @@ TAGS = {
     "Alert": ("status:info|positive|warning|negative", PROSE),
 }
 PARTS = {part: tag for tag, (_, part) in TAGS.items() if part and part != PROSE}
+# What each attribute of a format is for.
+FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "interval")}
+FORMATTED["valueFmt"] = ("value",)
 TONES = {"low": "negative", "medium": "caution", "high": "positive"}
 TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 
@@ -49,58 +48,54 @@ TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 class Component(SimpleNamespace):
     """A tag with its attributes as values, and what is inside it; what is not given is None."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> None:
         if name.startswith("_"):
             raise AttributeError(name)
-        return None
 
 
 def bind(node: Node, data: Result | None) -> Component:
     """Make a component of a tag; `data` is its query's result, or that of the tag around it.
 
     Raises:
-        SiteError: an attribute is unknown or missing, or has a value that it cannot have.
+        ValueError: an attribute is unknown or missing, or has a value that it cannot have.
     """
     takes = re.findall(r"(\w+):?([\w|]*)(!?)", TAGS[node.tag][0])
     kinds = {name: kind for name, kind, _ in takes}
-    with node.located():
-        for name in node.attributes.keys() - kinds:
-            raise ValueError(f"no attribute {name!r}; {suggest(name, kinds)}")
-        for name, _, needed in takes:
-            if needed and name not in node.attributes:
-                raise ValueError(f"no {name}=; add it")
-        values = {n: _value(kinds[n], text, data) for n, text in node.attributes.items()}
-        if "row" in values and values["row"] not in range(len(values["column"].values)):
-            raise ValueError(f"no row {values['row']}; rows count from 0")
-    return Component(tag=node.tag, **values)
+    for name in node.attributes.keys() - kinds:
+        raise ValueError(f"no attribute {name!r}; {suggest(name, kinds)}")
+    for name, _, needed in takes:
+        if needed and name not in node.attributes:
+            raise ValueError(f"no {name}=; add it")
+    c = Component(tag=node.tag, title=None, parts=[])
+    vars(c).update({n: _value(kinds[n], text, data) for n, text in node.attributes.items()})
+    if c.row and c.row not in range(len(c.column.values)):
+        raise ValueError(f"no row {c.row}; rows count from 0")
+    for fmt in vars(c).keys() & FORMATTED:
+        for name in vars(c).keys() & FORMATTED[fmt]:
+            shown, spec = getattr(c, name), getattr(c, fmt)
+            many = isinstance(shown, list)
+            setattr(c, name, [f.formatted(spec) for f in shown] if many else shown.formatted(spec))
+    if c.contentType == "bar" and c.id.kind != "number":
+        raise ValueError(f"no bar for {c.id.name!r}, which holds {c.id.kind}")
+    return c
 
 
-def columns(c: Component) -> list[Component]:
-    """Return the columns of a table: those named in it, else all of its query.
-
-    Raises:
-        ValueError: a format or a bar does not suit a column.
-    """
-    found = c.parts or [Component(id=field) for field in c.data.fields.values()]
-    for column in found:
-        column.shown = column.id.formatted(column.fmt)
-        if column.contentType == "bar" and column.id.kind != "number":
-            raise ValueError(f"no bar for {column.id.name!r}, which holds {column.id.kind}")
-    return found
+def columns(data: Result) -> list[Component]:
+    """Return a table's columns where it names none: all that its query has."""
+    return [Component(id=field) for field in data.fields.values()]
 
 
 def options(c: Component) -> list[tuple[Any, str]]:
-    """Return the value and the text of each option of a Dropdown.
+    """Return the value and the text of each option of a Dropdown; the first is shown.
 
     Raises:
-        ValueError: there is none, or the default is not one of them.
+        ValueError: there is none.
     """
     found = [(part.value, part.valueLabel or part.value) for part in c.parts]
     if c.value:
         found += zip(c.value.values, (c.label or c.value).texts, strict=True)
-    values, default = [str(value) for value, _ in found], c.defaultValue or ""
-    if not values or default not in ("", *values):
-        raise ValueError(f"no option {default!r}; {suggest(default, values)}")
+    if not found:
+        raise ValueError("no option; give data= and value=, or a DropdownOption")
     return found
 
 

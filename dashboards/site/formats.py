@@ -21,15 +21,15 @@ class Field:
     values: list[Any]
     format: str = ""
 
-    def formatted(self, name: str | None) -> Field:
-        """Return the column in another format, or as it is if none is named.
+    def formatted(self, name: str) -> Field:
+        """Return the column in another format.
 
         Raises:
             ValueError: the format is for dates and the column is not, or the other way round.
         """
-        if name and not self._suits(FORMATS[name]):
+        if not self._suits(FORMATS[name]):
             raise ValueError(f"fmt {name!r} is not for {self.name!r}, which holds {self.kind}")
-        return replace(self, format=FORMATS[name]) if name else self
+        return replace(self, format=FORMATS[name])
 
     @cached_property
     def present(self) -> list[Any]:
@@ -72,8 +72,9 @@ class Field:
     def _text(self, value: Any) -> str:
         if value is None or isinstance(value, bool):
             return {None: DASH, True: "yes", False: "no"}[value]
-        text = format(value, self.spec) if self.spec else str(value)
-        return text.replace("-", MINUS) if self.kind == "number" else text
+        if self.kind == "number":  # z: what is rounded to zero has no sign
+            return format(value, f"z{self.spec}").replace("-", MINUS)
+        return format(value, self.spec) if self.spec else str(value)
 
     def _suits(self, spec: str) -> bool:
         return bool(spec) and self.kind == ("time" if spec[0] == "%" else "number")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 class SiteError(Exception):
     """Why the site cannot be built; as text ``file:line: what is wrong; what to do``."""
 
-    def __init__(self, place: str | Path, what: str, advice: str) -> None:
-        super().__init__(f"{place}: {what}; {advice}")
+    def __init__(self, place: str | Path, what: str) -> None:
+        super().__init__(f"{place}: {what}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -32,9 +32,10 @@ class Query(NamedTuple):
     path: Path
     line: int
 
-    def place(self, line: int = 0) -> str:
-        """Say where one of its lines is, counted from 0."""
-        return f"{self.path}:{self.line + line}"
+    def place(self, offset: int = 0) -> str:
+        """Say where the character at `offset` of the SQL is."""
+        line = self.line + self.sql.count("\n", 0, offset)
+        return f"{self.path}:{line}"
 
 
 @dataclass
@@ -59,8 +60,7 @@ class Node:
         try:
             yield
         except ValueError as error:
-            what, _, advice = str(error).partition("; ")
-            raise SiteError(self.place, f"<{self.tag}>: {what}", advice or "correct it") from error
+            raise SiteError(self.place, f"<{self.tag}>: {error}") from error
 
 
 class Page(NamedTuple):
@@ -75,8 +75,8 @@ class Page(NamedTuple):
 ATTRIBUTE = r"""(\w+)(?:=(?:"([^"]*)"|'([^']*)'|\{([^{}]*)\}|([^\s"'{}<>/]+)))?"""
 TOKEN = re.compile(
     r"^ *(?P<fence>```+|~~~+) *(?P<info>[^\n`]*)\n(?P<code>.*?)^ *(?P=fence) *$"
-    r"|(?P<code_span>(?P<tick>`+)(?:(?!\n\n)[^`])+(?P=tick))"
-    r"|(?P<comment><!--.*?-->)"
+    r"|(?P<prose>(?P<tick>`+)(?:(?!\n\n)[^`])+(?P=tick))"
+    r"|<!--.*?-->"
     r"|</(?P<closing>\w+)\s*>"
     rf"|<(?P<tag>[A-Za-z]\w*)(?P<attributes>(?:\s+{ATTRIBUTE})*)\s*(?P<void>/?)>"
     r"|(?P<malformed>```[^\n]*|</?[A-Z]\w*)",
@@ -96,11 +96,11 @@ def parse_page(path: Path) -> Page:
     for number, line in enumerate(head[1].splitlines() if head else (), start=2):
         key, _, value = line.partition(":")
         if key not in (known := ("title", "description", "order")):
-            raise SiteError(f"{path}:{number}", f"unknown key {key!r}", suggest(key, known))
+            raise SiteError(f"{path}:{number}", f"unknown key {key!r}; {suggest(key, known)}")
         page.meta[key] = value.strip().strip("\"'")
     if not head or "title" not in page.meta or not page.meta["order"].isdigit():
         example = "begin the page with the lines ---, title: ..., order: 1, ---"
-        raise SiteError(f"{path}:1", "no title, or an order that is no number", example)
+        raise SiteError(f"{path}:1", f"no title, or an order that is no number; {example}")
 
     opened, end = [page.root], head.end()
     for token in TOKEN.finditer(text, end):
@@ -109,26 +109,25 @@ def parse_page(path: Path) -> Page:
         inside.children.append(text[end : token.start()])
         end = token.end()
         if token["malformed"]:
-            raise SiteError(place, f"{token[0].strip()} has no end", "close it")
+            raise SiteError(place, f"{token[0].strip()} has no end; close it")
         if token["fence"] and token["info"].split()[:1] == ["sql"]:
             name = token["info"].removeprefix("sql").strip()
             if not name.isidentifier() or name in page.queries:
-                raise SiteError(place, "an SQL block needs its own name", "write ```sql a_name")
+                raise SiteError(place, "an SQL block needs its own name; write ```sql a_name")
             page.queries[name] = Query(name, token["code"], path, line + 1)
         elif token["closing"]:
             if token["closing"] != inside.tag:
-                raise SiteError(place, f"{token[0]} closes nothing", f"<{inside.tag}> is open")
+                raise SiteError(place, f"{token[0]} closes nothing; <{inside.tag}> is open")
             opened.pop()
         elif token["tag"]:
             found = re.findall(ATTRIBUTE, token["attributes"])
             values = {name: "".join(value) or "true" for name, *value in found}
             inside.children.append(node := Node(token["tag"], place, values))
-            if not token["void"]:
-                opened.append(node)
-        elif not token["comment"]:
+            opened += [] if token["void"] else [node]
+        elif token["fence"] or token["prose"]:
             inside.children.append(token[0])
     if len(opened) > 1:
         last = opened[-1]
-        raise SiteError(last.place, f"<{last.tag}> has no end", f"write <{last.tag} .../>")
+        raise SiteError(last.place, f"<{last.tag}> has no end; write <{last.tag} .../>")
     page.root.children.append(text[end:])
     return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import hashlib
 import itertools
 import math
 import re
@@ -33,12 +34,9 @@ class Result(NamedTuple):
 class Queries:
     """The queries that a page can name; each runs once for every choice that it depends on."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, queries: Mapping[str, Query], page: str
-    ) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, queries: Mapping[str, Query]) -> None:
         self.options: dict[str, list[Any]] = {}  # the values of each dropdown
-        self._connection, self._queries, self._page = connection, queries, page
-        self._tables: set[str] = set()
+        self._connection, self._queries = connection, queries
 
     def inputs(self, name: str, place: str, path: tuple[str, ...] = ()) -> set[str]:
         """Return the dropdowns that a query depends on, itself or through others.
@@ -47,15 +45,14 @@ class Queries:
             SiteError: no such query, or queries that use one another in a circle.
         """
         if name not in self._queries:
-            raise SiteError(place, f"unknown query {name!r}", suggest(name, self._queries))
+            raise SiteError(place, f"unknown query {name!r}; {suggest(name, self._queries)}")
         if name in path:
             circle = " -> ".join((*path[path.index(name) :], name))
-            raise SiteError(place, f"queries in a circle: {circle}", "take one reference out")
+            raise SiteError(place, f"queries in a circle: {circle}; take one reference out")
         query = self._queries[name]
         found = set(INPUT.findall(query.sql))
         for used in QUERY.finditer(query.sql):
-            line = query.sql.count("\n", 0, used.start())
-            found |= self.inputs(used[1], query.place(line), (*path, name))
+            found |= self.inputs(used[1], query.place(used.start()), (*path, name))
         return found
 
     def choices(self, inputs: Iterable[str], place: str) -> list[dict[str, int]]:
@@ -67,37 +64,34 @@ class Queries:
         names = sorted(inputs)
         for name in names:
             if name not in self.options:
-                raise SiteError(place, f"unknown dropdown {name!r}", suggest(name, self.options))
+                raise SiteError(place, f"unknown dropdown {name!r}; {suggest(name, self.options)}")
         picks = list(itertools.product(*(range(len(self.options[name])) for name in names)))
         if len(picks) > MAX_OPTIONS:
             what = f"{len(picks)} options of {' and '.join(names)}, at most {MAX_OPTIONS}"
-            raise SiteError(place, what, "group the rest in SQL")
+            raise SiteError(place, f"{what}; group the rest in SQL")
         return [dict(zip(names, pick, strict=True)) for pick in picks]
 
     def table(self, name: str, choice: Choice, place: str) -> str:
-        """Return the temporary table that holds a query's rows at a choice; make it if need be.
+        """Return the temporary table with a query's rows at a choice, named after what made it.
 
         Raises:
             SiteError: the query fails; the error is at the line that DuckDB names.
         """
-        inputs = sorted(self.inputs(name, place))
-        if set(inputs) - set(choice):
-            raise SiteError(place, f"query {name!r} depends on a dropdown", "use one that does not")
-        table = f'temp."{self._page}:{name}{"".join(f":{each}={choice[each]}" for each in inputs)}"'
-        if table not in self._tables:
-            query = self._queries[name]
-            values = {each: self.options[each][choice[each]] for each in INPUT.findall(query.sql)}
-            sql = INPUT.sub(r"$\1", query.sql)
-            sql = QUERY.sub(lambda used: self.table(used[1], choice, query.place()), sql)
-            try:
-                # The query's first line stays the first, so that DuckDB's line is the author's.
-                self._connection.execute(f"create temp table {table} as {sql}", values)
-            except duckdb.Error as error:
-                what, _, where = str(error).partition("\n\nLINE ")
-                line = int(where.partition(":")[0] or 1) - 1
-                what = f"query {name!r} fails: {' '.join(what.split())}"
-                raise SiteError(query.place(line), what, "correct the SQL") from error
-            self._tables.add(table)
+        if self.inputs(name, place) - choice.keys():
+            raise SiteError(place, f"query {name!r} depends on a dropdown; use one that does not")
+        query = self._queries[name]
+        values = {each: self.options[each][choice[each]] for each in INPUT.findall(query.sql)}
+        sql = INPUT.sub(r"$\1", query.sql)
+        sql = QUERY.sub(lambda used: self.table(used[1], choice, query.place()), sql)
+        table = f'temp."{hashlib.sha256(repr((sql, values)).encode()).hexdigest()}"'
+        try:
+            # The query's first line stays the first, so that DuckDB's line is the author's.
+            self._connection.execute(f"create temp table if not exists {table} as {sql}", values)
+        except duckdb.Error as error:
+            what, _, where = str(error).partition("\n\nLINE ")
+            place = f"{query.path}:{query.line + int(where.partition(':')[0] or 1) - 1}"
+            what = " ".join(what.split())
+            raise SiteError(place, f"query {name!r} fails: {what}; correct the SQL") from error
         return table
 
     def run(self, name: str, choice: Choice, place: str) -> Result:
@@ -110,7 +104,7 @@ class Queries:
         rows = [[_plain(value) for value in row] for row in found.fetchall()]
         if len(rows) > MAX_ROWS:
             what = f"query {name!r} returns more than {MAX_ROWS:,} rows"
-            raise SiteError(place, what, "aggregate them, or add a limit")
+            raise SiteError(place, f"{what}; aggregate them, or add a limit")
         fields = {c: Field(c, [row[n] for row in rows]) for n, c in enumerate(found.columns)}
         return Result(self._queries[name], fields)
 
@@ -123,5 +117,6 @@ def tables_read(queries: Iterable[Query]) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    value = float(value) if isinstance(value, decimal.Decimal) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, (float, decimal.Decimal)):
+        return value
+    return float(value) + 0.0 if math.isfinite(value) else None  # -0.0 + 0.0 has no sign

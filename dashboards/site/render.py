@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from .components import PARTS, PROSE, TAGS, Component, bind, options
+from .charts import drawn
+from .components import PARTS, PROSE, TAGS, TONES, Component, bind, columns, options
 from .parse import Node, Page, SiteError, suggest
 from .queries import Choice, Queries, Result
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
 # Indented text is the inside of a tag, not code; and no page loads an image from elsewhere.
 MARKDOWN.enable(["table", "replacements", "smartquotes"]).disable(["code", "image"])
+LOADER = FileSystemLoader(Path(__file__).parent / "templates")
+JINJA = Environment(
+    loader=LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+JINJA.globals |= {"columns": columns, "drawn": drawn, "options": options, "tones": TONES}
+JINJA.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
 
 
 class Renderer:
-    """Renders one page; `macros` has a template for each tag, `link` says where a link leads."""
+    """Renders one page, which may link to the others by their names."""
 
-    def __init__(
-        self, page: Page, queries: Queries, macros: Any, link: Callable[[str, Node], str]
-    ) -> None:
-        self._page, self._queries, self._macros, self._link = page, queries, macros, link
+    def __init__(self, page: Page, queries: Queries, pages: Collection[str]) -> None:
+        self.page, self._queries, self._pages = page, queries, pages
+        self._macros: Any = JINJA.get_template("components.html").module
         self._ids = (f"{page.path.stem}-{number}" for number in itertools.count(1))
-        self._defaults: dict[str, int] = {}
 
     def body(self) -> Markup:
         """Return the page's body, after all its queries have run.
@@ -35,37 +42,30 @@ class Renderer:
         Raises:
             SiteError: something on the page is wrong.
         """
-        for node in self._page.root.walk():
-            if node.tag != "page" and node.tag not in TAGS:
-                raise SiteError(node.place, f"unknown tag <{node.tag}>", suggest(node.tag, TAGS))
+        for node in self.page.root.walk():
             if node.tag == "Dropdown":
                 dropdown = self._bind(node, {})
+                if dropdown.name in self._queries.options:
+                    raise SiteError(node.place, f"a second {dropdown.name!r}; rename one")
                 with node.located():
                     values = [value for value, _ in options(dropdown)]
-                if dropdown.name in self._defaults:
-                    raise SiteError(node.place, f"a second {dropdown.name!r}", "rename one")
                 self._queries.options[dropdown.name] = values
-                first = dropdown.defaultValue or str(values[0])
-                self._defaults[dropdown.name] = [str(value) for value in values].index(first)
-        for name, query in self._page.queries.items():
+        for name, query in self.page.queries.items():
             inputs = self._queries.inputs(name, query.place())
             for choice in self._queries.choices(inputs, query.place()):
                 self._queries.table(name, choice, query.place())
-        return self._prose(self._page.root, {})
+        return self._prose(self.page.root, {})
 
     def _prose(self, node: Node, choice: Choice) -> Markup:
         # Markdown sees a mark where a component stands: a block in a paragraph of its own.
         text, made = "", list[Markup]()
         for child in node.children:
-            if isinstance(child, str):
+            if isinstance(child, Node):
+                mark = "\ue001{}\ue001" if child.tag == "Value" else "\n\n\ue000{}\ue000\n\n"
+                text += mark.format(len(made))
+                made.append(self._component(child, choice))
+            else:
                 text += child
-                continue
-            if child.tag in PARTS:
-                where = f"put it in <{PARTS[child.tag]}>"
-                raise SiteError(child.place, f"<{child.tag}> is misplaced", where)
-            ends = ("\ue001", "\ue001") if child.tag == "Value" else ("\n\n\ue000", "\ue000\n\n")
-            text += str(len(made)).join(ends)
-            made.append(self._choices(child, choice))
         tokens = MARKDOWN.parse(text)
         for token in itertools.chain.from_iterable(token.children or () for token in tokens):
             if token.type == "link_open":
@@ -74,46 +74,53 @@ class Renderer:
         marks = r"<p>\ue000(\d+)\ue000</p>|[\ue000\ue001](\d+)[\ue000\ue001]"
         return Markup(re.sub(marks, lambda mark: made[int(mark[1] or mark[2])], rendered))
 
-    def _choices(self, node: Node, choice: Choice) -> Markup:
+    def _link(self, target: str, node: Node) -> str:
+        name = target.removesuffix(".md")
+        if name != target and "/" not in name and name not in self._pages:
+            what = f"a link to {target}, which is no page"
+            raise SiteError(node.place, f"{what}; {suggest(name, self._pages)}")
+        return f"{name}.html" if name in self._pages else target
+
+    def _component(self, node: Node, choice: Choice) -> Markup:
         """Render a component once for each choice that its data and its insides depend on."""
+        if node.tag in PARTS:
+            raise SiteError(node.place, f"<{node.tag}> is misplaced; put it in <{PARTS[node.tag]}>")
         inputs: set[str] = set()
         for each in node.walk() if "data" in node.attributes else ():
             if name := each.attributes.get("data"):
                 inputs |= self._queries.inputs(name, each.place) - choice.keys()
-        choices = self._queries.choices(inputs, node.place)
-        made = [self._component(node, {**choice, **each}) for each in choices]
+        made = []
+        for picks in self._queries.choices(inputs, node.place):
+            component = self._bind(node, {**choice, **picks})
+            with node.located():
+                template = getattr(self._macros, component.tag, self._macros.Chart)
+                made.append((picks, template(component)))
         if not inputs:
-            return made[0]
-        shown = {name: self._defaults[name] for name in inputs}
-        variants = list(zip(choices, made, strict=True))
-        return self._macros.variants(variants, shown, "span" if node.tag == "Value" else "div")
-
-    def _component(self, node: Node, choice: Choice) -> Markup:
-        name, message = node.attributes.get("data"), node.attributes.get("emptyMessage")
-        data = self._queries.run(name, choice, node.place) if name else None
-        if data and not any(field.values for field in data.fields.values()):
-            if message is None:
-                what = f"<{node.tag}> would be empty: {name!r} returns no row"
-                raise SiteError(node.place, what, "correct the query, or give emptyMessage=")
-            return self._macros.Empty(message)
-        component = self._bind(node, choice)
-        with node.located():
-            return getattr(self._macros, node.tag, self._macros.Chart)(component)
+            return made[0][1]
+        return self._macros.variants(made, "span" if node.tag == "Value" else "div")
 
     def _bind(self, node: Node, choice: Choice, around: Result | None = None) -> Component:
+        if node.tag not in TAGS:
+            raise SiteError(node.place, f"unknown tag <{node.tag}>; {suggest(node.tag, TAGS)}")
         name, holds = node.attributes.get("data"), TAGS[node.tag][1]
         data = self._queries.run(name, choice, node.place) if name else around
-        component = bind(node, data)
-        component.uid, component.parts = next(self._ids), []
+        if name and data and not any(field.values for field in data.fields.values()):
+            if message := node.attributes.get("emptyMessage"):
+                return Component(tag="Empty", message=message)
+            what = f"<{node.tag}> would be empty: {name!r} returns no row"
+            raise SiteError(node.place, f"{what}; correct the query, or give emptyMessage=")
+        with node.located():
+            component = bind(node, data)
+        component.uid = next(self._ids)
         if holds == PROSE:
             component.body = self._prose(node, choice)
             return component
         for child in node.children:
-            if isinstance(child, Node) and child.tag == holds:
+            advice = f"inside <{node.tag}>; it holds {f'<{holds}>' if holds else 'nothing'}"
+            if isinstance(child, Node) and child.tag != holds:
+                raise SiteError(child.place, f"<{child.tag}> {advice}")
+            if isinstance(child, Node):
                 component.parts.append(self._bind(child, choice, data))
-            elif isinstance(child, Node) or child.strip():
-                what = f"<{child.tag}>" if isinstance(child, Node) else repr(child.strip())
-                place = child.place if isinstance(child, Node) else node.place
-                advice = f"it holds {f'<{holds}>' if holds else 'nothing'}"
-                raise SiteError(place, f"{what} inside <{node.tag}>", advice)
+            elif child.strip():
+                raise SiteError(node.place, f"{child.strip()!r} {advice}")
         return component

@@ -116,6 +116,29 @@ def published(once: Callable[[str, Callable[[Path], None]], Path], instacart_fil
     return Place(once("published", run))
 
 
+@pytest.fixture(scope="session")
+def complete_journey(once: Once) -> Place:
+    """The place of a `restock run` on The Complete Journey, to be read as `published` is."""
+
+    def run(folder: Path) -> None:
+        # Fewer rows than by default, for the time it takes; every pair is scored all the same.
+        raw = str(folder / "raw")
+        Place(folder).restock("run", RESTOCK_RAW_DIR=raw, RESTOCK_TRAINING_ROWS="300000")
+
+    return Place(once("complete_journey", run))
+
+
+@pytest.fixture(scope="session")
+def instacart_sample(once: Once) -> Place:
+    """The place of a `restock run` on the real sample, to be read as `published` is."""
+
+    def run(folder: Path) -> None:
+        Place(folder).restock("run", "--source", "instacart", "--raw-dir", SHARED_INSTACART)
+
+    return Place(once("instacart_sample", run))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the test that takes longest, so that nothing waits for it at the end."""
+    """Start with the test that takes longest, and end with those that wait for what others make."""
     items.sort(key=lambda item: item.name != "test_complete_journey")
+    items.sort(key=lambda item: item.path.name == "test_browser.py")

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import SHARED_INSTACART, Place, needs_shared_data
+from conftest import ROOT, Place, needs_shared_data
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +142,25 @@ def test_readers_do_not_stop_a_run(published: Place, place: Place, instacart_fil
     assert place.query("select distinct batch_id from fct_predictions") != before
 
 
+def test_report_watches_until_it_is_interrupted(published: Place, place: Place) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    watching = subprocess.Popen(
+        [Path(sys.executable).with_name("restock"), "report", "--watch"],
+        cwd=ROOT, env=place.environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watching.stderr
+    drawn = (line for line in watching.stderr if "✓ report" in line)
+    next(drawn)
+    page = place.folder / "pages/index.html"
+    page.unlink()
+    place.warehouse.touch()
+    next(drawn)
+    assert page.exists()
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(10) == 0
+    assert "Aborted" not in watching.stderr.read()
+
+
 @pytest.mark.parametrize(
     ("suffix", "identifier"), [("csv", "{}"), ("parquet", "'id-' || {}")], ids=["numbers", "text"]
 )
@@ -174,30 +196,29 @@ def test_an_order_log_of_ones_own(
     )
 
 
-def test_complete_journey(place: Place) -> None:
-    # Fewer rows than by default, for the time it takes; every pair is scored all the same.
-    place.restock("run", RESTOCK_RAW_DIR=str(place.folder / "raw"), RESTOCK_TRAINING_ROWS="300000")
-    assert place.query("select count(*) from fct_predictions") == [(867_688,)]
-    assert place.query(RANKS_HAVE_TIES_OR_HOLES) == []
-    assert place.query("select distinct context_source from targets where cutoff = 0") == [
-        ("as_of",)
-    ]
+def test_complete_journey(complete_journey: Place) -> None:
+    assert complete_journey.query("select count(*) from fct_predictions") == [(867_688,)]
+    assert complete_journey.query(RANKS_HAVE_TIES_OR_HOLES) == []
+    assert complete_journey.query(
+        "select distinct context_source from targets where cutoff = 0"
+    ) == [("as_of",)]
     # 2018-01-02 is a Tuesday, one day after the newest order.
-    assert place.query(
+    assert complete_journey.query(
         "select distinct order_dow, min(days_since_prior_order) from targets where cutoff = 0 "
         "group by order_dow"
     ) == [(2, 1)]
-    assert model_beats_every_baseline(place)
+    assert model_beats_every_baseline(complete_journey)
 
 
 @needs_shared_data
-def test_instacart_sample(place: Place) -> None:
-    place.restock("run", "--source", "instacart", "--raw-dir", SHARED_INSTACART)
-    assert place.query("select count(*), count(distinct user_id) from fct_predictions") == [
-        (114_782, 1_596)
-    ]
-    assert place.query(RANKS_HAVE_TIES_OR_HOLES) == []
+def test_instacart_sample(instacart_sample: Place) -> None:
+    assert instacart_sample.query(
+        "select count(*), count(distinct user_id) from fct_predictions"
+    ) == [(114_782, 1_596)]
+    assert instacart_sample.query(RANKS_HAVE_TIES_OR_HOLES) == []
     assert dict(
-        place.query("select context_source, count(*) from targets where cutoff = 0 group by 1")
+        instacart_sample.query(
+            "select context_source, count(*) from targets where cutoff = 0 group by 1"
+        )
     ) == {"open": 1_035, "typical": 561}
-    assert model_beats_every_baseline(place)
+    assert model_beats_every_baseline(instacart_sample)

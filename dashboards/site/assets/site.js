@@ -69,16 +69,6 @@ function table(box) {
   });
 }
 
-// All pages in one file: the address says which one is seen.
-function route() {
-  const pages = all(".page");
-  const shown = pages.find(({ id }) => `#${id}` === location.hash) ?? pages.find(({ hidden }) => !hidden);
-  document.title = `${shown.querySelector("h1").textContent} · Restock`;
-  for (const page of pages) page.hidden = page !== shown;
-  for (const link of all("nav a")) link.ariaCurrent = link.hash === `#${shown.id}` ? "page" : null;
-  scrollTo(0, 0);
-}
-
 function print(on) {
   document.documentElement.classList.toggle("paper", on);
   redraw();
@@ -86,11 +76,7 @@ function print(on) {
 
 all(".page").forEach(dropdowns);
 all(".table").forEach(table);
-if (all(".page").length > 1) {
-  addEventListener("hashchange", route);
-  route();
-}
-document.querySelector("nav [aria-current]").scrollIntoView({ block: "nearest", inline: "center" });
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 addEventListener("DOMContentLoaded", () => { // by now Plotly is there
   document.body.append(probe);
   all(".plot").forEach((plot) => sizes.observe(plot));

@@ -1,0 +1,255 @@
+"""The pages in a real browser: what a reader sees, clicks and hears, on real data."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import SHARED_INSTACART, Place
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from test_site import EVERYTHING, EVIL, HEAD, QUERIES, site, small_warehouse
+
+from dashboards.site import Site, parse_page
+from dashboards.site.formats import DASH, MINUS
+from ml.report import PAGES, write
+from ml.report import QUERIES as SHARED
+
+CHROMIUM = shutil.which("chromium")
+if not CHROMIUM:
+    pytest.skip("no browser: apt-get install chromium", allow_module_level=True)
+
+__all__ = ["site", "small_warehouse"]  # fixtures
+pytestmark = pytest.mark.slow
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
+FLAGS += " --disable-background-networking --disable-component-update"
+SOURCES = {
+    "complete_journey": "complete_journey",
+    "instacart": "instacart_sample" if SHARED_INSTACART.exists() else "published",
+}
+# Of each chart that is seen: how many traces it has, and how many marks each has that was drawn.
+MARKS = """plots => plots.filter(plot => plot.clientWidth).map(plot => [plot.data?.length,
+    [...plot.querySelectorAll(".cartesianlayer :is(.trace, .hm)")]
+        .map(trace => trace.querySelectorAll("path, image").length)])"""
+FIGURES = """boxes => boxes.map(box => {
+    const when = JSON.parse(box.closest("[data-when]")?.dataset.when ?? "{}");
+    const chosen = ([name, n]) =>
+        [name, document.querySelector(`[data-name=${name}]`).options[n].value];
+    return {
+        ...box.dataset,
+        shown: box.querySelector(".number").textContent,
+        choice: Object.fromEntries(Object.entries(when).map(chosen)),
+    };
+})"""
+# What is in a table's columns, by cell, as it is and when its head was pressed once and twice.
+PRESSED = """table => [...table.querySelectorAll("thead th")].map((head, n) => {
+    const keys = ({cells}) => cells[n].dataset.sort;
+    const all = () => [...table.querySelectorAll("tbody tr")].map(keys);
+    const press = () => (head.firstElementChild.click(), [head.ariaSort, all()]);
+    return [head.className, all(), press(), press()];
+})"""
+FOUND = """(table, text) => {
+    const search = table.querySelector("input");
+    search.value = text;
+    search.dispatchEvent(new Event("input"));
+    return [...table.querySelectorAll("tbody tr:not([hidden])")].map(row => row.textContent);
+}"""
+AXE = """async options => {
+    const {passes, violations} = await axe.run(options);
+    const grave = violations.filter(({impact}) => ["serious", "critical"].includes(impact));
+    return [passes.length, grave.map(({id, nodes}) => [id, nodes[0].html])];
+}"""
+SEEN = "elements => elements.filter(each => each.getClientRects().length)"
+SETTLED = """() => new Promise(done =>
+    requestAnimationFrame(() => setTimeout(() => requestAnimationFrame(done))))"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A window in which nothing may go wrong, and from which nothing may leave the machine."""
+    faults: list[str] = []
+    requests: list[str] = []
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
+    page.on("request", lambda request: requests.append(request.url))
+    yield page
+    page.close()
+    assert faults == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PAGES.glob("*.md")))
+@pytest.mark.parametrize("source", SOURCES)
+def test_page(source: str, name: str, page: Page, request: pytest.FixtureRequest) -> None:
+    place: Place = request.getfixturevalue(SOURCES[source])
+    page.goto((place.folder / "pages" / f"{name}.html").as_uri())
+    page.evaluate(SETTLED)
+    assert page.get_by_role("heading", level=1).count() == 1
+    figures_equal_the_warehouse(page, place, name)
+    all_charts_have_marks(page)
+    for table in page.locator(".table:visible").all():
+        table_sorts_and_searches(table)
+    for tab in page.locator(".tabs label").all():
+        tab.click()
+        all_charts_have_marks(page)
+    nobody_is_shut_out(page)
+    for dropdown in page.locator("select").all():
+        dropdown_changes_the_page(page, dropdown)
+    for width in (360, 2560):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert fits(page)
+
+
+def figures_equal_the_warehouse(page: Page, place: Place, name: str) -> None:
+    """What each BigValue shows is what its query finds, run here without the renderer."""
+    sql = {path.stem: path.read_text() for path in SHARED.glob("*.sql")}
+    sql |= {n: query.sql for n, query in parse_page(PAGES / f"{name}.md").queries.items()}
+    for figure in page.locator(".big-value").evaluate_all(FIGURES):
+        query = whole(figure["query"], sql, figure["choice"])
+        expected = place.query(f"select {figure['column']} from {query} limit 1")[0][0]
+        shown = figure["shown"].replace(MINUS, "-").replace(",", "")
+        if expected is None:
+            assert (figure["raw"], shown) == ("", DASH)
+        elif isinstance(expected, str):
+            assert figure["raw"] == shown == expected
+        elif not hasattr(expected, "isoformat"):
+            assert float(figure["raw"]) == pytest.approx(float(expected), rel=1e-12)
+            digits = len(shown.rstrip("%").partition(".")[2]) + 2 * shown.endswith("%")
+            value = float(shown.rstrip("%")) / (100 if shown.endswith("%") else 1)
+            assert value == pytest.approx(float(expected), abs=0.501 * 10**-digits)
+
+
+def whole(name: str, sql: dict[str, str], choice: dict[str, str]) -> str:
+    """A query with those that it uses, and the options that were chosen, written into it."""
+    text = re.sub(
+        r"'?\$\{inputs\.(\w+)(\.value)?\}'?",
+        lambda used: "'" + choice[used[1]].replace("'", "''") + "'",
+        sql[name].strip().rstrip(";"),
+    )
+    return re.sub(r"\$\{(\w+)\}", lambda used: whole(used[1], sql, choice), f"({text}\n)")
+
+
+def all_charts_have_marks(page: Page) -> None:
+    page.evaluate(SETTLED)
+    for traces, marks in page.locator(".plot").evaluate_all(MARKS):
+        assert traces and len(marks) == traces and min(marks) > 0
+
+
+def table_sorts_and_searches(table: Locator) -> None:
+    for kind, before, *pressed in table.evaluate(PRESSED):
+        assert {order for order, _ in pressed} == {"ascending", "descending"}
+        known = {order: [key for key in keys if key] for order, keys in pressed}
+        for order, keys in pressed:
+            assert sorted(keys) == sorted(before)
+            assert not any(keys[len(known[order]) :]), "NULL comes last"
+        assert known["ascending"] == known["descending"][::-1]
+        if "number" in kind:
+            numbers = [float(key) for key in known["ascending"]]
+            assert numbers == sorted(numbers)
+    if table.locator("input").count():
+        name = table.locator("tbody th").first.text_content()
+        found = table.evaluate(FOUND, name)
+        assert found and all(str(name).lower() in text.lower() for text in found)
+        assert table.evaluate(FOUND, "\ue000") == []
+        assert table.evaluate(FOUND, "")
+
+
+def dropdown_changes_the_page(page: Page, dropdown: Locator) -> None:
+    """Each option shows what was computed for it, and not all show the same."""
+    shown = set()
+    name = dropdown.get_attribute("data-name")
+    variants = page.locator(f".variant[data-when*={name}]")
+    count = dropdown.locator("option").count()
+    for n in range(count):
+        dropdown.select_option(index=n)
+        all_charts_have_marks(page)
+        found = variants.evaluate_all(
+            f"variants => ({SEEN})(variants).map(each => [each.dataset.when, each.textContent])"
+        )
+        assert found and all(f'"{name}":{n}' in when for when, _ in found)
+        shown.add(str([text for _, text in found]))
+    assert len(shown) > 1 or count == 1
+
+
+def fits(page: Page) -> bool:
+    page.evaluate(SETTLED)
+    root = "document.documentElement"
+    return bool(page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"))
+
+
+def nobody_is_shut_out(page: Page) -> None:
+    """axe-core finds nothing serious; in the dark, where only colours differ, it looks at those."""
+    page.evaluate(Axe().axe_script)
+    for scheme, rules in {"light": {}, "dark": {"runOnly": ["color-contrast"]}}.items():
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.evaluate(SETTLED)
+        options = {"preload": False, "resultTypes": ["violations"], **rules}
+        looked, faults = page.evaluate(AXE, options)
+        assert looked and faults == []
+
+
+def test_every_component(site: Site, page: Page, tmp_path: Path) -> None:
+    """What a page may hold, one of each: marks, order, pages of a table, search, options, tabs."""
+    (site.pages_dir / "index.md").write_text(HEAD + QUERIES + EVERYTHING)
+    write(site.build(), tmp_path / "out")
+    page.goto((tmp_path / "out" / "index.html").as_uri())
+    all_charts_have_marks(page)
+    assert page.locator(".plot:visible").count() == 8
+    assert "<script>alert('1')</scr…" in page.locator(".ytick").all_text_contents()
+
+    table = page.locator(".table:has(input):visible")
+
+    def column(n: int) -> list[str]:
+        rows = table.locator("tbody tr:visible")
+        return [row.locator("th, td").nth(n).inner_text() for row in rows.all()]
+
+    assert column(1) == ["900", "400"]
+    table.locator("thead button").nth(0).click()
+    assert column(0) == [EVIL, "a very long name of an aisle of spices"]
+    table.locator("thead button").nth(2).click()
+    assert column(2) == ["50%", "30%"]
+    table.get_by_role("button", name="Next").click()
+    assert column(2) == ["10%", DASH] and "3\u20134 of 4" in table.inner_text()
+    table.locator("input").fill("hara")
+    assert column(0) == ["O'Hara's milk"]
+    page.locator("select").select_option(label="Pantry")
+    assert column(0) == [EVIL, "a very long name of an aisle of spices"]
+
+    page.locator(".tabs input").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_text("Some text.").is_visible()
+    page.set_viewport_size({"width": 360, "height": 900})
+    assert fits(page)
+    nobody_is_shut_out(page)
+
+
+def test_standalone_has_every_page_in_one_file(site: Site, page: Page, tmp_path: Path) -> None:
+    chart = "<BarChart data=hours x=hour y=low/>"
+    (site.pages_dir / "index.md").write_text(HEAD + QUERIES + "See [more](more.md).\n" + chart * 4)
+    (site.pages_dir / "more.md").write_text(HEAD.replace("Test", "More") + QUERIES + chart)
+    (tmp_path / "mail.html").write_text(site.build(standalone=True)["standalone.html"])
+    page.goto((tmp_path / "mail.html").as_uri())
+    all_charts_have_marks(page)
+    heading = page.get_by_role("heading", name="More")
+    assert heading.bounding_box()["y"] > 900  # type: ignore[index]
+    page.get_by_text("more", exact=True).click()
+    page.wait_for_timeout(800)  # it scrolls
+    assert heading.bounding_box()["y"] < 900  # type: ignore[index]
+
+
+def test_the_first_page_is_seen_within_a_second(published: Place, page: Page) -> None:
+    page.goto((published.folder / "pages" / "index.html").as_uri())
+    painted = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+    assert page.evaluate(painted) < 1000
+    pages = [path for path in (published.folder / "pages").rglob("*") if path.is_file()]
+    assert sum(p.stat().st_size for p in pages if p.name != "plotly.min.js") < 3_000_000
