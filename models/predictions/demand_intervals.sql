@@ -15,33 +15,52 @@ products as (
     select * from {{ ref('dim_products') }}
 ),
 
-sums as (
+levels as (
+    select 'department' as level
+    union all
+    select 'aisle' as level
+    union all
+    select 'product' as level
+),
+
+lines as (
     select
-        case
-            when grouping(products.product_id) = 0 then 'product'
-            when grouping(products.aisle) = 0 then 'aisle'
-            else 'department'
-        end as level,
-        products.product_id,
+        levels.level,
         products.department,
-        products.aisle,
-        max(products.product_name) as product_name,
-        sum(demand.shopper_count) as pair_count,
-        sum(demand.basket_count) as basket_count,
-        sum(cast(demand.expected_units as decimal(18, 9))) as expected_units,
-        sum(cast(demand.units_variance as decimal(18, 9))) as units_variance,
-        coalesce(sum(tested.shopper_count), 0) as test_pair_count,
-        coalesce(sum(tested.bought_units), 0) as test_bought_units,
-        coalesce(sum(cast(tested.expected_units as decimal(18, 9))), 0) as test_expected_units,
-        coalesce(sum(cast(tested.units_variance as decimal(18, 9))), 0) as test_units_variance
+        case when levels.level <> 'department' then products.aisle end as aisle,
+        case when levels.level = 'product' then products.product_name end as product_name,
+        case when levels.level = 'product' then demand.product_id end as product_id,
+        demand.shopper_count,
+        demand.basket_count,
+        demand.expected_units,
+        demand.units_variance,
+        coalesce(tested.shopper_count, 0) as test_shopper_count,
+        coalesce(tested.bought_units, 0) as test_bought_units,
+        coalesce(tested.expected_units, 0) as test_expected_units,
+        coalesce(tested.units_variance, 0) as test_units_variance
     from demand
     inner join products on demand.product_id = products.product_id
     left join tested on demand.product_id = tested.product_id
-    group by grouping sets (
-        (products.department),
-        (products.department, products.aisle),
-        (products.department, products.aisle, products.product_id)
-    )
+    cross join levels
+),
+
+sums as (
+    select
+        level,
+        product_id,
+        department,
+        aisle,
+        product_name,
+        sum(shopper_count) as pair_count,
+        sum(basket_count) as basket_count,
+        {{ exact_sum('expected_units') }} as expected_units,
+        {{ exact_sum('units_variance') }} as units_variance,
+        sum(test_shopper_count) as test_pair_count,
+        sum(test_bought_units) as test_bought_units,
+        {{ exact_sum('test_expected_units') }} as test_expected_units,
+        {{ exact_sum('test_units_variance') }} as test_units_variance
+    from lines
+    group by level, product_id, department, aisle, product_name
 ),
 
 final as (
@@ -50,8 +69,12 @@ final as (
         product_id,
         department,
         aisle,
-        case level
-            when 'product' then product_name when 'aisle' then aisle else department
+        case
+            when level = 'department' then department
+            when level = 'aisle' then aisle
+            -- Two products may have one name.
+            when count(*) over (partition by level, product_name) = 1 then product_name
+            else product_name || ' (' || cast(product_id as varchar) || ')'
         end as name,
         cast(pair_count as integer) as pair_count,
         cast(basket_count as integer) as basket_count,

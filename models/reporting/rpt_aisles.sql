@@ -1,5 +1,5 @@
--- Most at risk first: an aisle that falls short of the average by many units has many shoppers and a
--- low probability that they come back to it.
+-- Most at risk first: an aisle that falls short of the average by many units has many shoppers and
+-- a low probability that they come back to it.
 with
 
 aisles as (
@@ -44,7 +44,8 @@ final as (
         rated.test_bought_units / cast(nullif(rated.test_pair_count, 0) as double)
             as observed_share,
         cast(
-            row_number() over (order by rated.short_units desc, rated.department, rated.aisle)
+            row_number()
+                over (order by rated.short_units desc, rated.department asc, rated.aisle asc)
             as integer
         ) as risk_rank
     from rated

@@ -4,7 +4,8 @@ intervals as (
     select
         *,
         row_number() over (
-            partition by level order by expected_units desc, department, name, product_id
+            partition by level
+            order by expected_units desc, department asc, name asc, product_id asc
         ) as units_rank
     from {{ ref('demand_intervals') }}
 ),

@@ -15,7 +15,9 @@ final as (
         importance.feature,
         importance.feature_group,
         importance.auc_loss,
-        cast(row_number() over (order by importance.auc_loss desc, importance.feature) as integer)
+        cast(
+            row_number() over (order by importance.auc_loss desc, importance.feature asc) as integer
+        )
             as importance_rank
     from importance
     inner join newest on importance.run_id = newest.run_id

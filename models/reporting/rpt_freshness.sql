@@ -21,15 +21,15 @@ final as (
     from orders
     union all
     select
-        2,
-        'Models built and tested',
-        max(finished_at)
+        2 as position,
+        'Models built and tested' as event,
+        max(finished_at) as happened_at
     from results
     union all
     select
-        3,
-        'Scores published',
-        max(finished_at)
+        3 as position,
+        'Scores published' as event,
+        max(finished_at) as happened_at
     from batches
 )
 

@@ -53,4 +53,4 @@ final as (
 )
 
 select * from final
-order by protocol, auc desc
+order by protocol asc, auc desc

@@ -3,7 +3,6 @@ with
 
 metrics as (
     select * from {{ source('ml', 'metrics') }}
-    where protocol = 'holdout'
 ),
 
 production as (
@@ -11,7 +10,7 @@ production as (
         run_id,
         model_name
     from {{ ref('rpt_model_comparison') }}
-    where protocol = 'holdout' and is_production
+    where is_production
 ),
 
 parts as (
@@ -29,6 +28,7 @@ final as (
     select
         metrics.run_id,
         metrics.model_name,
+        metrics.protocol,
         metrics.kind,
         metrics.part as segment,
         {{ metric('auc') }} as auc,
@@ -45,8 +45,9 @@ final as (
         cast({{ metric('shoppers') }} as integer) as shopper_count,
         cast({{ metric('pairs') }} as integer) as pair_count
     from parts as metrics
-    group by metrics.run_id, metrics.model_name, metrics.kind, metrics.part
+    group by
+        metrics.run_id, metrics.model_name, metrics.protocol, metrics.kind, metrics.part
 )
 
 select * from final
-order by kind, segment
+order by protocol, kind, segment

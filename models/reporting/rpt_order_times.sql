@@ -6,13 +6,32 @@ orders as (
     select * from {{ ref('fct_test_orders') }}
 ),
 
+grains as (
+    select 'hour' as grain
+    union all
+    select 'weekday' as grain
+    union all
+    select 'weekday and hour' as grain
+),
+
+placed as (
+    select
+        grains.grain,
+        case when grains.grain <> 'hour' then orders.order_dow end as order_dow,
+        case when grains.grain <> 'weekday' then orders.order_hour end as order_hour,
+        orders.pair_count,
+        orders.expected_units,
+        orders.bought_units,
+        orders.ordered_at
+    from orders
+    cross join grains
+    -- Orders that have a date and no time are in no hour.
+    where grains.grain = 'weekday' or orders.order_hour is not null
+),
+
 sums as (
     select
-        case
-            when grouping(order_hour) = 1 then 'weekday'
-            when grouping(order_dow) = 1 then 'hour'
-            else 'weekday and hour'
-        end as grain,
+        grain,
         order_dow,
         order_hour,
         count(ordered_at) > 0 as has_calendar,
@@ -22,8 +41,8 @@ sums as (
         cast(sum(bought_units) as double) / sum(pair_count) as observed,
         {{ ratio_end('bought_units', 'pair_count', '-') }} as observed_low,
         {{ ratio_end('bought_units', 'pair_count', '+') }} as observed_high
-    from orders
-    group by grouping sets ((order_dow), (order_hour), (order_dow, order_hour))
+    from placed
+    group by grain, order_dow, order_hour
 ),
 
 final as (
@@ -48,8 +67,6 @@ final as (
         observed_low as observed_low_share,
         observed_high as observed_high_share
     from sums
-    -- Orders that have a date and no time are in no hour.
-    where grain = 'weekday' or order_hour is not null
 )
 
 select * from final

@@ -47,11 +47,11 @@ compared as (
 ranked as (
     select
         *,
-        row_number() over (order by expected_units desc, product_id) as units_rank,
+        row_number() over (order by expected_units desc, product_id asc) as units_rank,
         case
             when is_common
                 then row_number() over (
-                    order by is_common desc, mean_probability desc, product_id
+                    order by is_common desc, mean_probability desc, product_id asc
                 )
         end as probability_rank,
         case

@@ -1,5 +1,5 @@
--- What came of the pairs to which the model gave about the same probability. The band takes pairs for
--- independent of one another.
+-- What came of the pairs to which the model gave about the same probability. The band takes pairs
+-- for independent of one another.
 with
 
 bins as (

@@ -17,23 +17,23 @@ products as (
     select * from {{ ref('dim_products') }}
 ),
 
-order_counts as (
-    select
-        count(*) as orders,
-        count(distinct user_id) as shoppers,
-        coalesce(sum(case when is_open then 1 else 0 end), 0) as open_orders,
-        coalesce(sum(case when order_hour is null then 1 else 0 end), 0) as orders_without_time
-    from orders
+line_counts as (
+    select coalesce(sum(row_count), 0) as lines
+    from files
+    where table_name in ('order_lines', 'order_products')
 ),
 
 item_counts as (
     select count(*) as items from order_items
 ),
 
-line_counts as (
-    select coalesce(sum(row_count), 0) as lines
-    from files
-    where table_name in ('order_lines', 'order_products')
+order_counts as (
+    select
+        count(*) as orders,
+        count(distinct user_id) as shoppers,
+        coalesce(sum(case when is_open then 1 else 0 end), 0) as open_orders,
+        coalesce(sum(case when order_hour is null then 1 else 0 end), 0) as untimed_orders
+    from orders
 ),
 
 product_counts as (
@@ -45,77 +45,38 @@ product_counts as (
 
 counts as (
     select
-        1 as position,
-        'Order lines read' as what,
-        lines as row_count,
-        'all that the raw files have' as remark
-    from line_counts
-    union all
-    select
-        2,
-        'Order lines merged',
-        greatest(line_counts.lines - item_counts.items, 0),
-        'a product that is in one order twice is one item'
+        line_counts.*,
+        item_counts.*,
+        order_counts.*,
+        product_counts.*,
+        -- Where dbt built alone nobody counted the lines.
+        greatest(line_counts.lines - item_counts.items, 0) as merged_lines
     from line_counts
     cross join item_counts
-    union all
-    select
-        3,
-        'Order items',
-        items,
-        'what features and labels are made of'
-    from item_counts
-    union all
-    select
-        4,
-        'Shoppers',
-        shoppers,
-        'everyone with an order'
-    from order_counts
-    union all
-    select
-        5,
-        'Orders',
-        orders,
-        'open ones included'
-    from order_counts
-    union all
-    select
-        6,
-        'Open orders',
-        open_orders,
-        'placed, but their products are not known yet'
-    from order_counts
-    union all
-    select
-        7,
-        'Orders without a time of day',
-        orders_without_time,
-        'their hour is unknown'
-    from order_counts
-    union all
-    select
-        8,
-        'Products',
-        products,
-        'in the catalogue, or bought'
-    from product_counts
-    union all
-    select
-        9,
-        'Products without a catalogue row',
-        unnamed_products,
-        'kept, and called unknown'
-    from product_counts
+    cross join order_counts
+    cross join product_counts
 ),
 
 final as (
-    select
-        cast(position as integer) as position,
-        what,
-        cast(row_count as bigint) as row_count,
-        remark
-    from counts
+    {% for column, what, remark in [
+        ('lines', 'Order lines read', 'all that the raw files have'),
+        ('merged_lines', 'Order lines merged', 'a product that is in one order twice is one item'),
+        ('items', 'Order items', 'what features and labels are made of'),
+        ('shoppers', 'Shoppers', 'everyone with an order'),
+        ('orders', 'Orders', 'open ones included'),
+        ('open_orders', 'Open orders', 'placed, but their products are not known yet'),
+        ('untimed_orders', 'Orders without a time of day', 'their hour is unknown'),
+        ('products', 'Products', 'in the catalogue, or bought'),
+        ('unnamed_products', 'Products without a catalogue row', 'kept, and called unknown'),
+    ] %}
+        select
+            {{ loop.index }} as position,
+            '{{ what }}' as what,
+            cast({{ column }} as bigint) as row_count,
+            '{{ remark }}' as remark
+        from counts
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 )
 
 select * from final

@@ -52,4 +52,4 @@ final as (
 )
 
 select * from final
-order by shopper_count desc, segment
+order by shopper_count desc, segment asc

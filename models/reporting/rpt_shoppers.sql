@@ -5,22 +5,24 @@ with
 shoppers as (
     select
         *,
-        case
-            when segment in ('lapsing', 'slowing') then basket_mean_count * (late_ratio - 1)
-        end as missed_items
+        basket_mean_count * 7 / greatest(usual_gap_days, 1) as weekly_items,
+        -- A few orders in one week are no rhythm that could be lost.
+        segment in ('lapsing', 'slowing') and order_count >= {{ var('regular_orders') }}
+            as is_drifting
     from {{ ref('fct_shoppers') }}
 ),
 
 ranked as (
     select
         *,
-        row_number() over (order by expected_units desc, user_id) as units_rank,
+        row_number() over (order by expected_units desc, user_id asc) as units_rank,
         case
-            when missed_items is not null
-                then row_number() over (order by coalesce(missed_items, 0) desc, user_id)
+            when is_drifting
+                then row_number() over (order by is_drifting desc, weekly_items desc, user_id asc)
         end as drifting_rank,
         row_number() over (
-            partition by segment order by md5(cast(user_id as varchar)), user_id
+            partition by segment
+            order by basket_item_count > 0 desc, md5(cast(user_id as varchar)), user_id
         ) as sample_rank
     from shoppers
 ),
@@ -37,7 +39,7 @@ final as (
         usual_gap_days,
         late_ratio,
         basket_mean_count,
-        missed_items,
+        weekly_items,
         expected_units,
         cast(units_rank as integer) as units_rank,
         cast(drifting_rank as integer) as drifting_rank,
