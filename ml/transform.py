@@ -25,7 +25,7 @@ class Feature:
 
 @dataclass(frozen=True)
 class Tested:
-    """How a dbt test ended: ``kind`` is ``data`` or ``unit``, ``status`` is ``pass`` or ``warn``."""
+    """How a dbt test ended; ``kind`` is ``data`` or ``unit``, ``status`` ``pass`` or ``warn``."""
 
     name: str
     kind: str
@@ -105,14 +105,13 @@ def features(settings: Settings) -> list[Feature]:
 
 
 def _tested(result: Any) -> Tested:
-    """Translate a result of dbt; of a unit test the node is the model's own, with `model`."""
     node = result.node
     is_unit = node.resource_type == "unit_test"
-    model = node.model if is_unit else (node.attached_node or node.name).rpartition(".")[2]
+    about = node.tested_node_unique_id if is_unit else node.attached_node
     return Tested(
         name=node.name,
         kind="unit" if is_unit else "data",
-        model=model,
+        model=(about or "").rpartition(".")[2],
         status=str(result.status),
         failures=result.failures or 0,
         seconds=result.execution_time,
