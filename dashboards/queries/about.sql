@@ -11,4 +11,4 @@ select
         ''
     ) as tested
 from ${summary} as summary
-left join ${tested} as tested on true
+cross join ${tested} as tested

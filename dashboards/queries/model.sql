@@ -1,6 +1,7 @@
 -- The model in production, beside the two that it is judged by.
 select
     production.*,
+    production.calibration_error_share as calibration_error_pct2,
     frequency.auc as frequency_auc,
     frequency.precision_at_5_share as frequency_precision_share,
     ceiling.precision_at_5_share as ceiling_precision_share,

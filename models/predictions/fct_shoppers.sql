@@ -38,8 +38,11 @@ rhythms as (
         features.user_last_gap_days as last_gap_days,
         targets.days_since_prior_order as wait_days,
         targets.context_source,
-        targets.days_since_prior_order / nullif(features.user_gap_mean_days, 0) as wait_ratio,
-        features.user_last_gap_days / nullif(features.user_gap_mean_days, 0) as last_gap_ratio
+        -- A gap is late if it is both many times the usual one and many days longer.
+        greatest(
+            {{ var('segment_late_ratio') }} * features.user_gap_mean_days,
+            {{ var('segment_late_days') }} + features.user_gap_mean_days
+        ) as late_gap_days
     from scores
     inner join targets on scores.user_id = targets.user_id
     inner join features on scores.user_id = features.user_id
@@ -51,8 +54,8 @@ final as (
         batch_id,
         case
             when order_count < {{ var('segment_orders') }} then 'new'
-            when wait_ratio > {{ var('segment_late_ratio') }} then 'lapsing'
-            when last_gap_ratio > {{ var('segment_late_ratio') }} then 'slowing'
+            when wait_days > late_gap_days then 'lapsing'
+            when last_gap_days > late_gap_days then 'slowing'
             when reordered_share >= {{ var('segment_loyal_share') }} then 'loyal'
             else 'exploring'
         end as segment,
@@ -64,7 +67,6 @@ final as (
         wait_days,
         last_gap_days,
         cast(usual_gap_days as double) as usual_gap_days,
-        cast(greatest(wait_ratio, last_gap_ratio) as double) as late_ratio,
         cast(basket_mean_count as double) as basket_mean_count,
         cast(reordered_share as double) as reordered_share,
         expected_units

@@ -34,6 +34,8 @@ final as (
         cast(sum(shoppers.above_half_count) as double) / sum(shoppers.pair_count)
             as above_half_share,
         cast({{ exact_sum('shoppers.expected_units') }} as double) as expected_units,
+        cast(sum(case when shoppers.context_source = 'typical' then 1 else 0 end) as integer)
+            as typical_context_count,
         max(newest.newest_ordered_at) as newest_ordered_at,
         max(batches.finished_at) as scored_at
     from shoppers

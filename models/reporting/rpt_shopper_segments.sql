@@ -26,12 +26,12 @@ final as (
             when 'new' then 'fewer than {{ var("segment_orders") }} orders so far'
             when 'lapsing'
                 then
-                    'the wait since the last order is over {{ var("segment_late_ratio") }}'
-                    || ' times the usual'
+                    'the wait since the last order is over {{ var("segment_late_ratio") }} times'
+                    || ' the usual gap, and {{ var("segment_late_days") }} days longer'
             when 'slowing'
                 then
-                    'the last two orders were over {{ var("segment_late_ratio") }}'
-                    || ' times as far apart as usual'
+                    'the last gap was over {{ var("segment_late_ratio") }} times the usual,'
+                    || ' and {{ var("segment_late_days") }} days longer'
             when 'loyal'
                 then
                     'in rhythm, and at least '

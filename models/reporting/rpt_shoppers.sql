@@ -37,7 +37,6 @@ final as (
         wait_days,
         last_gap_days,
         usual_gap_days,
-        late_ratio,
         basket_mean_count,
         weekly_items,
         expected_units,
