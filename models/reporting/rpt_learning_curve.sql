@@ -13,7 +13,11 @@ metrics as (
 ),
 
 newest as (
-    select max(run_id) as run_id from metrics
+    select
+        protocol,
+        max(run_id) as run_id
+    from metrics
+    group by protocol
 ),
 
 production as (
@@ -30,7 +34,8 @@ final as (
         {{ metric('auc_high') }} as auc_high,
         {{ metric('mean_f1') }} as mean_f1_share
     from metrics
-    inner join newest on metrics.run_id = newest.run_id
+    inner join newest
+        on metrics.protocol = newest.protocol and metrics.run_id = newest.run_id
     inner join production on metrics.model_name = production.model_name
     group by metrics.run_id, metrics.protocol, metrics.training_shopper_count
 )

@@ -6,8 +6,10 @@ bins as (
     select * from {{ source('ml', 'calibration_bins') }}
 ),
 
-newest as (
-    select max(run_id) as run_id from bins
+production as (
+    select run_id
+    from {{ ref('rpt_model_comparison') }}
+    where protocol = 'holdout' and is_production
 ),
 
 final as (
@@ -21,7 +23,7 @@ final as (
         {{ wilson_end('bins.mean_observed', 'bins.n', '-') }} as observed_low_share,
         {{ wilson_end('bins.mean_observed', 'bins.n', '+') }} as observed_high_share
     from bins
-    inner join newest on bins.run_id = newest.run_id
+    inner join production on bins.run_id = production.run_id
 )
 
 select * from final
