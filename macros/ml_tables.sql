@@ -59,4 +59,18 @@
         threshold double,
         status varchar
     );
+    create table if not exists ml.raw_files (
+        file_name varchar,
+        table_name varchar,
+        row_count bigint
+    );
+    create table if not exists ml.test_results (
+        test_name varchar,
+        kind varchar,
+        model_name varchar,
+        status varchar,
+        failures integer,
+        seconds double,
+        finished_at timestamp
+    );
 {% endmacro %}

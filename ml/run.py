@@ -43,16 +43,24 @@ def fetch(settings: Settings, progress: Progress) -> Result:
 
 def build(settings: Settings, progress: Progress) -> Result:
     """Build and test every dbt model."""
-    steps = transform.run(settings, "build", progress=progress)
-    with warehouse.connect(settings, read_only=True) as con:
+    built = transform.run(settings, "build", progress=progress)
+    intake = sources.landed(settings.landing)
+    with warehouse.connect(settings) as con, warehouse.transaction(con):
+        con.execute("delete from ml.raw_files")
+        files = [(file.name, file.table, file.rows) for file in intake.files]
+        con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
+        con.execute("delete from ml.test_results")
+        warehouse.record_tests(con, built.tests)
         rows = warehouse.scalar(con, "select count(*) from examples")
-    return {"rows": rows, "models_and_tests": steps, "path": str(settings.warehouse)}
+    return {"rows": rows, "models_and_tests": built.steps, "path": str(settings.warehouse)}
 
 
 def score_and_report_tables(settings: Settings, progress: Progress) -> Result:
     """Score every pair, then rebuild what is made of the scores."""
     result = score(settings, progress)
-    transform.run(settings, "build", "--selector", "results", progress=progress)
+    built = transform.run(settings, "build", "--selector", "results", progress=progress)
+    with warehouse.connect(settings) as con, warehouse.transaction(con):
+        warehouse.record_tests(con, built.tests)
     return result | {"path": str(settings.warehouse)}
 
 

@@ -23,8 +23,28 @@ class Feature:
     group: str
 
 
-def run(settings: Settings, *arguments: str, progress: Progress) -> int:
-    """Run a dbt command and return how many models and tests it went through.
+@dataclass(frozen=True)
+class Tested:
+    """How a dbt test ended; ``kind`` is ``data`` or ``unit``, ``status`` ``pass`` or ``warn``."""
+
+    name: str
+    kind: str
+    model: str
+    status: str
+    failures: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a dbt command went through: so many models, seeds and tests, and how the tests ended."""
+
+    steps: int
+    tests: list[Tested]
+
+
+def run(settings: Settings, *arguments: str, progress: Progress) -> Built:
+    """Run a dbt command and return what it went through.
 
     Raises:
         BusyError: if another process holds the warehouse.
@@ -64,7 +84,7 @@ def run(settings: Settings, *arguments: str, progress: Progress) -> int:
     ]
     if failed:
         raise _translated("\n".join(failed[:5]), settings)
-    return len(results)
+    return Built(len(results), [_tested(r) for r in results if "test" in r.node.resource_type])
 
 
 def features(settings: Settings) -> list[Feature]:
@@ -82,6 +102,20 @@ def features(settings: Settings) -> list[Feature]:
         for name, column in columns.items()
         if "feature" in column["config"].get("meta", {})
     ]
+
+
+def _tested(result: Any) -> Tested:
+    node = result.node
+    is_unit = node.resource_type == "unit_test"
+    about = node.tested_node_unique_id if is_unit else node.attached_node
+    return Tested(
+        name=node.name,
+        kind="unit" if is_unit else "data",
+        model=(about or "").rpartition(".")[2],
+        status=str(result.status),
+        failures=result.failures or 0,
+        seconds=result.execution_time,
+    )
 
 
 def _translated(message: str, settings: Settings) -> RestockError:

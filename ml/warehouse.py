@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 from ml.basket import Bools
 from ml.errors import RestockError
 from ml.settings import Settings
-from ml.transform import Feature, busy, disk_full
+from ml.transform import Feature, Tested, busy, disk_full
 
 SPLITS = ("train", "validation", "test")
 
@@ -199,6 +200,14 @@ def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     con.register("rows_to_append", rows)
     con.execute(f"insert into {table} by name select * from rows_to_append")
     con.unregister("rows_to_append")
+
+
+def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> None:
+    """Keep how dbt's tests ended, in place of how they ended before."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    rows = [(t.name, t.kind, t.model, t.status, t.failures, t.seconds, now) for t in tests]
+    con.executemany("delete from ml.test_results where test_name = ?", [row[:1] for row in rows])
+    con.executemany("insert into ml.test_results values (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def copy_history(old: Settings, new: Settings) -> None:

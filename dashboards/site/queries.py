@@ -113,7 +113,8 @@ def tables_read(queries: Iterable[Query]) -> set[str]:
     """Return the names of the warehouse tables that queries read."""
     plain = (QUERY.sub("(select 1)", INPUT.sub("null", query.sql)) for query in queries)
     with duckdb.connect() as parser:
-        return {table for sql in plain for table in parser.get_table_names(sql, qualified=True)}
+        named = {name for sql in plain for name in parser.get_table_names(sql, qualified=True)}
+    return {name.partition(" AS ")[0] for name in named}
 
 
 def _plain(value: Any) -> Any:

@@ -2,10 +2,19 @@ with
 
 metrics as (
     select * from {{ source('ml', 'metrics') }}
+    where segment = 'all'
 ),
 
 newest as (
-    select max(run_id) as run_id from metrics
+    select
+        protocol,
+        max(run_id) as run_id
+    from metrics
+    group by protocol
+),
+
+production as (
+    select max_by(model_name, finished_at) as model_name from {{ source('ml', 'batches') }}
 ),
 
 final as (
@@ -14,20 +23,34 @@ final as (
         metrics.model_name,
         metrics.split,
         metrics.protocol,
-        max(case when metrics.metric = 'auc' then metrics.value end) as auc,
-        max(case when metrics.metric = 'precision_at_5' then metrics.value end)
-            as precision_at_5_share,
-        max(case when metrics.metric = 'mean_f1' then metrics.value end) as mean_f1_share,
-        max(case when metrics.metric = 'log_loss' then metrics.value end) as log_loss,
-        cast(max(case when metrics.metric = 'shoppers' then metrics.value end) as integer)
-            as shopper_count,
-        cast(max(case when metrics.metric = 'pairs' then metrics.value end) as integer)
-            as pair_count
+        coalesce(metrics.model_name = max(production.model_name), false) as is_production,
+        {{ metric('auc') }} as auc,
+        {{ metric('auc_low') }} as auc_low,
+        {{ metric('auc_high') }} as auc_high,
+        {{ metric('average_precision') }} as average_precision,
+        {{ metric('log_loss') }} as log_loss,
+        {{ metric('log_loss_low') }} as log_loss_low,
+        {{ metric('log_loss_high') }} as log_loss_high,
+        {{ metric('brier') }} as brier,
+        {{ metric('expected_calibration_error') }} as calibration_error_share,
+        {{ metric('mean_f1') }} as mean_f1_share,
+        {{ metric('mean_f1_low') }} as mean_f1_low_share,
+        {{ metric('mean_f1_high') }} as mean_f1_high_share,
+        {{ metric('precision_at_5') }} as precision_at_5_share,
+        {{ metric('precision_at_5_low') }} as precision_at_5_low_share,
+        {{ metric('precision_at_5_high') }} as precision_at_5_high_share,
+        {{ metric('precision_at_10') }} as precision_at_10_share,
+        {{ metric('recall_at_10') }} as recall_at_10_share,
+        {{ metric('ndcg_at_10') }} as ndcg_at_10,
+        {{ metric('hit_rate_at_10') }} as hit_rate_at_10_share,
+        cast({{ metric('shoppers') }} as integer) as shopper_count,
+        cast({{ metric('pairs') }} as integer) as pair_count
     from metrics
-    inner join newest on metrics.run_id = newest.run_id
-    where metrics.segment = 'all'
+    inner join newest
+        on metrics.protocol = newest.protocol and metrics.run_id = newest.run_id
+    cross join production
     group by metrics.run_id, metrics.model_name, metrics.split, metrics.protocol
 )
 
 select * from final
-order by auc desc
+order by protocol asc, auc desc

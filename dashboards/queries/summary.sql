@@ -1,0 +1,1 @@
+select * from rpt_score_summary

@@ -1,0 +1,94 @@
+-- Every level at once: what a product, an aisle and a department are expected to sell, and how that
+-- went for test shoppers. The interval takes purchases for independent of one another; those of one
+-- order are not, so it is somewhat too narrow, the more so for what holds many products.
+with
+
+demand as (
+    select * from {{ ref('fct_demand') }}
+),
+
+tested as (
+    select * from {{ ref('fct_test_demand') }}
+),
+
+products as (
+    select * from {{ ref('dim_products') }}
+),
+
+levels as (
+    select 'department' as level
+    union all
+    select 'aisle' as level
+    union all
+    select 'product' as level
+),
+
+lines as (
+    select
+        levels.level,
+        products.department,
+        case when levels.level <> 'department' then products.aisle end as aisle,
+        case when levels.level = 'product' then products.product_name end as product_name,
+        case when levels.level = 'product' then demand.product_id end as product_id,
+        demand.shopper_count,
+        demand.basket_count,
+        demand.expected_units,
+        demand.units_variance,
+        coalesce(tested.shopper_count, 0) as test_shopper_count,
+        coalesce(tested.bought_units, 0) as test_bought_units,
+        coalesce(tested.expected_units, 0) as test_expected_units,
+        coalesce(tested.units_variance, 0) as test_units_variance
+    from demand
+    inner join products on demand.product_id = products.product_id
+    left join tested on demand.product_id = tested.product_id
+    cross join levels
+),
+
+sums as (
+    select
+        level,
+        product_id,
+        department,
+        aisle,
+        product_name,
+        sum(shopper_count) as pair_count,
+        sum(basket_count) as basket_count,
+        {{ exact_sum('expected_units') }} as expected_units,
+        {{ exact_sum('units_variance') }} as units_variance,
+        sum(test_shopper_count) as test_pair_count,
+        sum(test_bought_units) as test_bought_units,
+        {{ exact_sum('test_expected_units') }} as test_expected_units,
+        {{ exact_sum('test_units_variance') }} as test_units_variance
+    from lines
+    group by level, product_id, department, aisle, product_name
+),
+
+final as (
+    select
+        level,
+        product_id,
+        department,
+        aisle,
+        case
+            when level = 'department' then department
+            when level = 'aisle' then aisle
+            -- Two products may have one name.
+            when count(*) over (partition by level, product_name) = 1 then product_name
+            else product_name || ' (' || cast(product_id as varchar) || ')'
+        end as name,
+        cast(pair_count as integer) as pair_count,
+        cast(basket_count as integer) as basket_count,
+        cast(expected_units as double) as expected_units,
+        cast({{ count_end('expected_units', 'units_variance', '-') }} as double) as low_units,
+        cast({{ count_end('expected_units', 'units_variance', '+') }} as double) as high_units,
+        cast(test_pair_count as integer) as test_pair_count,
+        cast(test_expected_units as double) as test_expected_units,
+        cast({{ count_end('test_expected_units', 'test_units_variance', '-') }} as double)
+            as test_low_units,
+        cast({{ count_end('test_expected_units', 'test_units_variance', '+') }} as double)
+            as test_high_units,
+        cast(test_bought_units as integer) as test_bought_units
+    from sums
+)
+
+select * from final

@@ -1,0 +1,28 @@
+-- What the model said of test shoppers before their last order, beside what that order had.
+with
+
+predictions as (
+    select * from {{ source('ml', 'test_predictions') }}
+),
+
+examples as (
+    select * from {{ ref('examples') }}
+    where cutoff = 1 and split = 'test'
+),
+
+final as (
+    select
+        predictions.run_id,
+        predictions.user_id,
+        predictions.product_id,
+        predictions.reorder_probability,
+        predictions.in_basket,
+        examples.label as was_bought
+    from predictions
+    inner join examples
+        on
+            predictions.user_id = examples.user_id
+            and predictions.product_id = examples.product_id
+)
+
+select * from final

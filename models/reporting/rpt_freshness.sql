@@ -1,0 +1,36 @@
+-- A view, as what it tells comes from several steps.
+with
+
+orders as (
+    select * from {{ ref('fct_orders') }}
+),
+
+results as (
+    select * from {{ source('ml', 'test_results') }}
+),
+
+batches as (
+    select * from {{ source('ml', 'batches') }}
+),
+
+final as (
+    select
+        1 as position,
+        'Newest order' as event,
+        max(ordered_at) as happened_at
+    from orders
+    union all
+    select
+        2 as position,
+        'Models built and tested' as event,
+        max(finished_at) as happened_at
+    from results
+    union all
+    select
+        3 as position,
+        'Scores published' as event,
+        max(finished_at) as happened_at
+    from batches
+)
+
+select * from final

@@ -1,0 +1,83 @@
+-- What became of the rows that were read.
+with
+
+files as (
+    select * from {{ ref('rpt_raw_files') }}
+),
+
+orders as (
+    select * from {{ ref('fct_orders') }}
+),
+
+order_items as (
+    select * from {{ ref('fct_order_items') }}
+),
+
+products as (
+    select * from {{ ref('dim_products') }}
+),
+
+line_counts as (
+    select coalesce(sum(row_count), 0) as lines
+    from files
+    where table_name in ('order_lines', 'order_products')
+),
+
+item_counts as (
+    select count(*) as items from order_items
+),
+
+order_counts as (
+    select
+        count(*) as orders,
+        count(distinct user_id) as shoppers,
+        coalesce(sum(case when is_open then 1 else 0 end), 0) as open_orders,
+        coalesce(sum(case when order_hour is null then 1 else 0 end), 0) as untimed_orders
+    from orders
+),
+
+product_counts as (
+    select
+        count(*) as products,
+        coalesce(sum(case when is_in_catalogue then 0 else 1 end), 0) as unnamed_products
+    from products
+),
+
+counts as (
+    select
+        line_counts.*,
+        item_counts.*,
+        order_counts.*,
+        product_counts.*,
+        -- Where dbt built alone nobody counted the lines.
+        greatest(line_counts.lines - item_counts.items, 0) as merged_lines
+    from line_counts
+    cross join item_counts
+    cross join order_counts
+    cross join product_counts
+),
+
+final as (
+    {% for column, what, remark in [
+        ('lines', 'Order lines read', 'all that the raw files have'),
+        ('merged_lines', 'Order lines merged', 'a product that is in one order twice is one item'),
+        ('items', 'Order items', 'what features and labels are made of'),
+        ('shoppers', 'Shoppers', 'everyone with an order'),
+        ('orders', 'Orders', 'open ones included'),
+        ('open_orders', 'Open orders', 'placed, but their products are not known yet'),
+        ('untimed_orders', 'Orders without a time of day', 'their hour is unknown'),
+        ('products', 'Products', 'in the catalogue, or bought'),
+        ('unnamed_products', 'Products without a catalogue row', 'kept, and called unknown'),
+    ] %}
+        select
+            {{ loop.index }} as position,
+            '{{ what }}' as what,
+            cast({{ column }} as bigint) as row_count,
+            '{{ remark }}' as remark
+        from counts
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+)
+
+select * from final
+order by position
