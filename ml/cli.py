@@ -103,7 +103,7 @@ class Session:
                 highlight=False,
             )
         if figures := result.get("figures"):
-            self.console.print(_figures(figures), soft_wrap=True)
+            self.console.print(_figures(figures), width=max(self.console.width, 110))
         return self.results[name]
 
     @contextmanager
