@@ -21,9 +21,10 @@ from rich.table import Table
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ml import run as jobs
+from ml import simulate as simulation
 from ml.errors import RestockError, StorageError
 from ml.settings import Settings
-from ml.transform import disk_full
+from ml.transform import Progress, disk_full
 
 app = typer.Typer(
     help="Predicts what each shopper will buy again.",
@@ -56,6 +57,7 @@ class Session:
         self.silent = quiet or as_json
         self.console = Console(stderr=True, quiet=self.silent)
         self.results: dict[str, dict[str, Any]] = {}
+        self.written: dict[str, Path] = {}
 
     def step(self, name: str, settings: Settings, function: jobs.Step) -> dict[str, Any]:
         """Do a step, showing how far it is, and note what it took."""
@@ -99,11 +101,22 @@ class Session:
 
     @contextmanager
     def job(self, **flags: Any) -> Iterator[Settings]:
-        """Load the settings, hold the warehouse, and end with a summary or with one clear error."""
-        try:
+        """Load the settings and hold the warehouse, for as long as the context lasts."""
+        with self.told():
             settings = Settings.load(**flags)
             with jobs.exclusive(settings):
                 yield settings
+            self.written["warehouse"] = settings.warehouse
+            if "train" in self.results:
+                self.written["model"] = settings.models / "production"
+            if "report" in self.results:
+                self.written["pages"] = settings.dashboards / "index.html"
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """End with a summary or with one clear error."""
+        try:
+            yield
         except (RestockError, OSError, duckdb.Error) as error:
             known = _known(error)
             if self.as_json:
@@ -115,19 +128,16 @@ class Session:
         if self.as_json:
             print(json.dumps(self.results))
         else:
-            self._summarise(settings)
+            self._summarise()
 
-    def _summarise(self, settings: Settings) -> None:
+    def _summarise(self) -> None:
         table = Table(box=None, pad_edge=False, show_header=False)
         for label, value in {
             "seconds": f"{sum(result['seconds'] for result in self.results.values()):.1f}",
             "peak memory": f"{_peak_memory_mib():,.0f} MiB",
-            "warehouse": settings.warehouse,
-            "model": settings.models / "production" if "train" in self.results else None,
-            "pages": settings.dashboards / "index.html" if "report" in self.results else None,
+            **self.written,
         }.items():
-            if value is not None:
-                table.add_row(f"[dim]{label}", str(value))
+            table.add_row(f"[dim]{label}", str(value))
         self.console.print(table, soft_wrap=True)
 
 
@@ -200,6 +210,37 @@ def run(
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
         jobs.run(settings, session.step)
+
+
+@app.command()
+def simulate(
+    shoppers: Annotated[int, typer.Option(help="How many; Instacart has 206,209.")],
+    out: Annotated[Path, typer.Option(help="Where to: a folder that is empty or not there yet.")],
+    products: Annotated[
+        int | None,
+        typer.Option(help="Size of the catalogue; by default it grows with the shoppers."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives other shoppers.")] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write made-up orders in Instacart's files, with the true probability of every pair."""
+    session = Session(quiet, as_json)
+
+    def write(settings: Settings, progress: Progress) -> dict[str, Any]:
+        done = simulation.simulate(
+            out,
+            shoppers,
+            seed,
+            products,
+            threads=settings.threads or None,
+            progress=lambda reached: progress("simulating", reached, shoppers),
+        )
+        return {"rows": sum(done.rows.values()), "files": done.rows, "path": str(done.folder)}
+
+    with session.told():
+        session.step("simulate", Settings.load(), write)
+        session.written["orders"] = out
 
 
 def main() -> None:
