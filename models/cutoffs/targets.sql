@@ -112,6 +112,18 @@ next_orders as (
     cross join calendar
 ),
 
+-- Those a model learns from and is measured on, drawn by a hash of their ids. They are told apart by
+-- its end and split by its start, so that the splits have their shares among them too.
+learning_shoppers as (
+    select
+        user_id,
+        row_number() over (
+            order by substr(md5(cast(user_id as varchar)), 17), user_id
+        ) as place
+    from last_orders
+    where order_number > {{ var('min_past_orders') }}
+),
+
 past_targets as (
     select
         cast(orders_from_last as integer) as cutoff,
@@ -127,6 +139,9 @@ past_targets as (
     where
         orders_from_last <= {{ var('label_cutoffs') }}
         and order_number > {{ var('min_past_orders') }}
+        and user_id in (
+            select user_id from learning_shoppers where place <= {{ var('learning_shoppers') }}
+        )
 ),
 
 targets as (

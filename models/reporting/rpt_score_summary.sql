@@ -17,7 +17,7 @@ final as (
         cast(count(distinct predictions.user_id) as integer) as shopper_count,
         cast(sum(case when predictions.in_basket then 1 else 0 end) as integer)
             as basket_item_count,
-        cast({{ exact_sum('predictions.reorder_probability') }} as double) / count(*)
+        {{ exact_sum('predictions.reorder_probability') }} / count(*)
             as mean_probability_share,
         cast(sum(case when predictions.reorder_probability > 0.5 then 1 else 0 end) as double)
         / count(*) as above_half_share,
