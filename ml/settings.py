@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
+from ml import memory
 from ml.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,8 +32,8 @@ class Settings:
     dashboards: Path
     models: Path
     as_of: str = ""
-    memory_limit: str = "2GB"
-    """Memory that DuckDB may take before it spills to disk."""
+    memory_limit: str = ""
+    """Memory for DuckDB and Python together, such as 3GB; by default a share of the machine's."""
     model: str = "gradient_boosting"
     seed: int = 7
     threads: int = 0
@@ -76,6 +77,7 @@ class Settings:
                 date.fromisoformat(str(values["as_of"]))
         except ValueError:
             raise SettingsError(f"as_of is '{values['as_of']}': write it as 2018-01-02") from None
+        memory.in_bytes(str(values.get("memory_limit", "")))
         return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
     def moved_to(self, folder: Path) -> Self:
@@ -86,6 +88,11 @@ class Settings:
             dashboards=folder / "pages",
             models=folder / "models",
         )
+
+    @property
+    def duckdb_memory(self) -> str:
+        """Memory that DuckDB may take before it spills to disk, as DuckDB writes it."""
+        return memory.of_duckdb(self.memory_limit)
 
     @property
     def target(self) -> Path:
