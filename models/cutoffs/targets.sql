@@ -112,8 +112,8 @@ next_orders as (
     cross join calendar
 ),
 
--- Those a model learns from and is measured on, drawn by a hash of their ids. They are told apart by
--- its end and split by its start, so that the splits have their shares among them too.
+-- Those a model learns from and is measured on, drawn by a hash of their ids: by its end, as the
+-- splits go by its start and must have their shares among them too.
 learning_shoppers as (
     select
         user_id,
@@ -140,7 +140,8 @@ past_targets as (
         orders_from_last <= {{ var('label_cutoffs') }}
         and order_number > {{ var('min_past_orders') }}
         and user_id in (
-            select user_id from learning_shoppers where place <= {{ var('learning_shoppers') }}
+            select learning_shoppers.user_id from learning_shoppers
+            where learning_shoppers.place <= {{ var('learning_shoppers') }}
         )
 ),
 
