@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: run test test-fast mutate torture lint format lock clean
+SIZES ?= 1/16 1/4 1
+
+.PHONY: run test test-fast mutate torture bench lint format lock clean
 
 run: $(VENV)/.ready
 	@$(BIN)/restock run
@@ -21,6 +23,9 @@ mutate: $(VENV)/.ready
 
 torture: $(VENV)/.ready
 	$(BIN)/python tests/python/torture.py --write
+
+bench: $(VENV)/.ready
+	$(BIN)/python benchmarks/bench.py --sizes "$(SIZES)"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

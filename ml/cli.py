@@ -22,6 +22,7 @@ from rich.table import Table
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ml import run as jobs
+from ml import simulate as simulation
 from ml import tune as tuning
 from ml.errors import RestockError, SettingsError, StorageError
 from ml.evaluate import cross_validate
@@ -30,7 +31,7 @@ from ml.metrics import Estimate
 from ml.report import PAGES, QUERIES, changes
 from ml.report import report as write_pages
 from ml.settings import Settings
-from ml.transform import disk_full
+from ml.transform import Progress, disk_full
 
 app = typer.Typer(
     help="Predicts what each shopper will buy again.",
@@ -63,6 +64,7 @@ class Session:
         self.silent = quiet or as_json
         self.console = Console(stderr=True, quiet=self.silent)
         self.results: dict[str, dict[str, Any]] = {}
+        self.written: dict[str, Path] = {}
 
     def step(self, name: str, settings: Settings, function: jobs.Step) -> dict[str, Any]:
         """Do a step, showing how far it is, and note what it took."""
@@ -108,18 +110,21 @@ class Session:
 
     @contextmanager
     def job(self, **flags: Any) -> Iterator[Settings]:
-        """Load the settings, hold the warehouse, and end with a summary or with one clear error."""
-        with self.explained():
+        """Load the settings and hold the warehouse; end with a summary or with one clear error."""
+        with self.told():
             settings = Settings.load(**flags)
             with jobs.exclusive(settings):
                 yield settings
-        if self.as_json:
-            print(json.dumps(self.results))
-        else:
-            self._summarise(settings)
+            self.written["warehouse"] = settings.warehouse
+            if "train" in self.results:
+                self.written["model"] = settings.models / "production"
+            if "report" in self.results:
+                first = Path(self.results["report"]["path"]).name
+                self.written["pages"] = settings.dashboards / first
+        self.sum_up()
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
         """End the command with one clear error where something went wrong."""
         try:
             yield
@@ -132,17 +137,18 @@ class Session:
             )
             raise typer.Exit(known.exit_code) from None
 
-    def _summarise(self, settings: Settings) -> None:
+    def sum_up(self) -> None:
+        """Say what was done, what it took, and where it lies."""
+        if self.as_json:
+            print(json.dumps(self.results))
+            return
         table = Table(box=None, pad_edge=False, show_header=False)
         for label, value in {
             "seconds": f"{sum(result['seconds'] for result in self.results.values()):.1f}",
             "peak memory": f"{_peak_memory_mib():,.0f} MiB",
-            "warehouse": settings.warehouse,
-            "model": settings.models / "production" if "train" in self.results else None,
-            "pages": self.results["report"]["path"] if "report" in self.results else None,
+            **self.written,
         }.items():
-            if value is not None:
-                table.add_row(f"[dim]{label}", str(value))
+            table.add_row(f"[dim]{label}", str(value))
         self.console.print(table, soft_wrap=True)
 
 
@@ -332,7 +338,7 @@ def report(
     if not watch:
         draw()
         return
-    with session.explained():
+    with session.told():
         warehouse = Settings.load(source=source, raw_dir=raw_dir).warehouse
     with suppress(KeyboardInterrupt):
         for _ in changes(PAGES, QUERIES, warehouse):
@@ -352,6 +358,38 @@ def run(
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
         jobs.run(settings, session.step)
+
+
+@app.command()
+def simulate(
+    shoppers: Annotated[int, typer.Option(help="How many; Instacart has 206,209.")],
+    out: Annotated[Path, typer.Option(help="Where to: a folder that is empty or not there yet.")],
+    products: Annotated[
+        int | None,
+        typer.Option(help="Size of the catalogue; by default it grows with the shoppers."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives other shoppers.")] = 0,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write made-up orders in Instacart's files, with the true probability of every pair."""
+    session = Session(quiet, as_json)
+
+    def write(settings: Settings, progress: Progress) -> dict[str, Any]:
+        done = simulation.simulate(
+            out,
+            shoppers,
+            seed,
+            products,
+            threads=settings.threads or None,
+            progress=lambda reached: progress("simulating", reached, shoppers),
+        )
+        return {"rows": sum(done.rows.values()), "files": done.rows, "path": str(done.folder)}
+
+    with session.told():
+        session.step("simulate", Settings.load(), write)
+        session.written["orders"] = out
+    session.sum_up()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Lets a plain `dbt build` start from the raw files, as `restock build` does."""
+"""Lets a plain `dbt build` start from the raw files, within its memory, as `restock build` does."""
 
 from typing import Any
 
@@ -18,3 +18,7 @@ class Plugin(BasePlugin):
             SourceError: if they are missing or malformed.
         """
         sources.intake(Settings.load())
+
+    def update_connection_config(self, creds: Any, config: dict[str, Any]) -> None:
+        """Keep DuckDB to its part of ``RESTOCK_MEMORY_LIMIT``."""
+        config["memory_limit"] = Settings.load().duckdb_memory

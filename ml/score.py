@@ -1,6 +1,9 @@
 """The scoring job: every pair at cutoff 0, in batches, published in one transaction."""
 
 import secrets
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +15,14 @@ from ml.basket import rank_in_user
 from ml.settings import Settings
 from ml.transform import Progress, features
 
+AHEAD = 2  # batches that are worked on while the next one is read
+
 
 def score(settings: Settings, progress: Progress) -> dict[str, Any]:
     """Score every user-product pair into ``ml.predictions`` with the production model.
 
     Readers see the batch before until the whole new one is in. Memory is bounded by
-    ``settings.batch_rows`` pairs, or by the shopper with the most.
+    a few times ``settings.batch_rows`` pairs, or by the shopper with the most.
 
     Raises:
         RestockError: if there is no model, or it does not match the features.
@@ -31,26 +36,11 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
         total = warehouse.scalar(con, "select count(*) from feat_user_products where cutoff = 0")
         with warehouse.transaction(con):
             con.execute("delete from ml.predictions")
-            for batch in warehouse.stream(con, columns, cutoff=0, rows=settings.batch_rows):
+            batches = warehouse.stream(con, columns, cutoff=0, rows=settings.batch_rows)
+            for rows in _overlapped(lambda batch: _scored(model, batch, batch_id), batches):
                 progress("scoring", done, total)
-                # As it is published: ranks and baskets must not depend on digits that are not.
-                probability = model.predict(batch.X).astype(np.float32)
-                in_basket = model.basket(probability, batch.offsets)
-                done += len(batch)
-                warehouse.append(
-                    con,
-                    "ml.predictions",
-                    pa.table(
-                        {
-                            "user_id": batch.user_of_pair(),
-                            "product_id": batch.product_id,
-                            "reorder_probability": probability,
-                            "rank_in_user": rank_in_user(probability, batch.offsets),
-                            "in_basket": in_basket,
-                            "batch_id": pa.repeat(batch_id, len(batch)),
-                        }
-                    ),
-                )
+                warehouse.append(con, "ml.predictions", rows)
+                done += len(rows)
             con.execute(
                 "insert into ml.batches values (?, ?, ?, ?, 0, ?, ?, ?)",
                 [
@@ -65,3 +55,33 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
             )
     progress("scored", done, total)
     return {"rows": done, "batch_id": batch_id, "model": card["model_version"]}
+
+
+def _scored(model: registry.Model, batch: warehouse.Examples, batch_id: str) -> pa.Table:
+    """Return the rows of ``ml.predictions`` for a batch."""
+    # As it is published: ranks and baskets must not depend on digits that are not.
+    probability = model.predict(batch.X).astype(np.float32)
+    return pa.table(
+        {
+            "user_id": batch.user_of_pair(),
+            "product_id": batch.product_id,
+            "reorder_probability": probability,
+            "rank_in_user": rank_in_user(probability, batch.offsets),
+            "in_basket": model.basket(probability, batch.offsets),
+            "batch_id": pa.repeat(batch_id, len(batch)),
+        }
+    )
+
+
+def _overlapped(
+    function: Callable[[warehouse.Examples], pa.Table], batches: Iterable[warehouse.Examples]
+) -> Iterator[pa.Table]:
+    """Yield the function of every batch in turn, worked out while the next ones are read."""
+    with ThreadPoolExecutor(AHEAD) as pool:
+        pending: deque[Future[pa.Table]] = deque()
+        for batch in batches:
+            pending.append(pool.submit(function, batch))
+            if len(pending) > AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

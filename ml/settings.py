@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
+from ml import memory
 from ml.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,8 +35,8 @@ class Settings:
     """Date that cutoff 0 stands on, as 2018-01-02; empty for the day after the newest order."""
     as_of_days: str = ""
     """Or days after each shopper's last order that it stands on, for data without dates."""
-    memory_limit: str = "2GB"
-    """Memory that DuckDB may take before it spills to disk."""
+    memory_limit: str = ""
+    """Memory for DuckDB and Python together, such as 3GB; by default a share of the machine's."""
     model: str = "gradient_boosting"
     seed: int = 7
     threads: int = 0
@@ -84,6 +85,7 @@ class Settings:
             raise SettingsError(f"as_of_days is '{days}': it must be a whole number, 0 or more")
         if days and values.get("as_of"):
             raise SettingsError("as_of and as_of_days are two ways to name a day: use one")
+        memory.in_bytes(str(values.get("memory_limit", "")))
         return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
     def moved_to(self, folder: Path) -> Self:
@@ -98,6 +100,11 @@ class Settings:
     def for_model(self, name: str) -> Self:
         """Return the settings for a model; the parameters are only those of the one set here."""
         return self if name == self.model else replace(self, model=name, parameters={})
+
+    @property
+    def duckdb_memory(self) -> str:
+        """Memory that DuckDB may take before it spills to disk, as DuckDB writes it."""
+        return memory.of_duckdb(self.memory_limit)
 
     @property
     def target(self) -> Path:

@@ -70,7 +70,7 @@ def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.D
     path = settings.warehouse
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
-    config: dict[str, Any] = {"memory_limit": settings.memory_limit}
+    config: dict[str, Any] = {"memory_limit": settings.duckdb_memory}
     if settings.threads:
         config["threads"] = settings.threads
     try:

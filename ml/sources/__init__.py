@@ -152,7 +152,7 @@ def intake(settings: Settings) -> Intake:
         settings.raw_dir,
         settings.landing,
         threads=settings.threads or None,
-        memory_limit=settings.memory_limit,
+        memory_limit=settings.duckdb_memory,
     )
 
 

@@ -118,6 +118,18 @@ next_orders as (
     cross join calendar
 ),
 
+-- Those a model learns from and is measured on, drawn by a hash of their ids: by its end, as the
+-- splits go by its start and must have their shares among them too.
+learning_shoppers as (
+    select
+        user_id,
+        row_number() over (
+            order by substr(md5(cast(user_id as varchar)), 17), user_id
+        ) as place
+    from last_orders
+    where order_number > {{ var('min_past_orders') }}
+),
+
 past_targets as (
     select
         cast(orders_from_last as integer) as cutoff,
@@ -133,6 +145,10 @@ past_targets as (
     where
         orders_from_last <= {{ var('label_cutoffs') }}
         and order_number > {{ var('min_past_orders') }}
+        and user_id in (
+            select learning_shoppers.user_id from learning_shoppers
+            where learning_shoppers.place <= {{ var('learning_shoppers') }}
+        )
 ),
 
 targets as (

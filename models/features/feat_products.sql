@@ -28,7 +28,7 @@ totals as (
         sum(again_in_1) as again_in_1,
         sum(purchases - in_last_1) as followed_by_1,
         sum(days_since_first - days_since_last) as gap_days,
-        sum(cart_position_sum) as cart_position_sum,
+        {{ exact_sum('cart_position_sum') }} as cart_position_sum,
         sum(cart_positions) as cart_positions,
         sum(purchases_again) as purchases_again,
         sum(expected_again) as expected_again
@@ -53,7 +53,7 @@ final as (
             as product_again_in_1_share,
         cast(totals.gap_days / nullif(totals.purchases_again, 0) as float)
             as product_gap_mean_days,
-        cast(cast(totals.cart_position_sum as double) / nullif(totals.cart_positions, 0) as float)
+        cast(totals.cart_position_sum / nullif(totals.cart_positions, 0) as float)
             as product_cart_position_share
     from totals
     inner join population on totals.cutoff = population.cutoff

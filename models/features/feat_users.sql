@@ -61,11 +61,11 @@ orders as (
         sum(is_same_dow) as same_dow_orders,
         sum(is_near_hour) as near_hour_orders,
         -- What a product would have that was in every order.
-        {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)') }} as decay_2_orders,
-        {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)') }} as decay_5_orders,
-        {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)') }} as decay_15_orders,
-        {{ exact_sum('power(0.5, days_ago / 30.0)') }} as decay_30_days,
-        {{ exact_sum('power(0.5, days_ago / 90.0)') }} as decay_90_days
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)', bits=40) }} as decay_2_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)', bits=40) }} as decay_5_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)', bits=40) }} as decay_15_orders,
+        {{ exact_sum('power(0.5, days_ago / 30.0)', bits=40) }} as decay_30_days,
+        {{ exact_sum('power(0.5, days_ago / 90.0)', bits=40) }} as decay_90_days
     from aged
     group by cutoff, user_id
 ),
@@ -79,8 +79,8 @@ products as (
         sum(purchases - in_last_1) as followed_by_1,
         sum(orders_since_first - 1) as chances,
         sum(purchases_again) as purchases_again,
-        cast(sum(expected_again) as double) as expected_again,
-        sum(decay_5_orders) as product_decay_5_orders
+        sum(expected_again) as expected_again,
+        {{ exact_sum('decay_5_orders', bits=40) }} as product_decay_5_orders
     from pair_totals
     group by cutoff, user_id
 ),

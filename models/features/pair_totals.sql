@@ -1,5 +1,8 @@
 -- One pass over the past lines: everything about a pair that needs them. Whatever is said of
--- shoppers, products and aisles as sums over pairs is summed from here.
+-- shoppers, products and aisles as sums over pairs is summed from here. Narrow, as it is the one
+-- large table among the features: the others are made of it where they are read.
+{{ config(materialized='by_shopper') }}
+
 with
 
 past_items as (
@@ -56,7 +59,6 @@ totals as (
         max(orders_ago) as orders_since_first,
         max(days_ago) as days_since_first,
         min(order_number) as first_order_number,
-        sum(case when orders_ago <= 1 then 1 else 0 end) as in_last_1,
         sum(case when orders_ago <= 2 then 1 else 0 end) as in_last_2,
         sum(case when orders_ago <= 3 then 1 else 0 end) as in_last_3,
         sum(case when orders_ago <= 5 then 1 else 0 end) as in_last_5,
@@ -64,11 +66,11 @@ totals as (
         -- Orders in a row up to the last purchase: those since the last one that followed a pause.
         max(purchase_number)
         - max(case when gap_orders = 1 then 0 else purchase_number end) + 1 as last_run,
-        {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)') }} as decay_2_orders,
-        {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)') }} as decay_5_orders,
-        {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)') }} as decay_15_orders,
-        {{ exact_sum('power(0.5, days_ago / 30.0)') }} as decay_30_days,
-        {{ exact_sum('power(0.5, days_ago / 90.0)') }} as decay_90_days,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)', bits=40) }} as decay_2_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)', bits=40) }} as decay_5_orders,
+        {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)', bits=40) }} as decay_15_orders,
+        {{ exact_sum('power(0.5, days_ago / 30.0)', bits=40) }} as decay_30_days,
+        {{ exact_sum('power(0.5, days_ago / 90.0)', bits=40) }} as decay_90_days,
         median(gap_orders) as gap_median_orders,
         median(gap_days) as gap_median_days,
         {{ exact_stddev('gap_orders') }} as gap_stddev_orders,
@@ -84,12 +86,41 @@ totals as (
     group by cutoff, user_id, product_id
 ),
 
-final as (
+narrow as (
     select
-        totals.*,
-        totals.purchases - 1 as purchases_again,
-        cast(totals.expected_so_far + coalesce(hazards.expected_purchases, 0) as decimal(18, 12))
-            as expected_again
+        totals.cutoff,
+        totals.user_id,
+        totals.product_id,
+        totals.aisle_id,
+        cast(totals.purchases as integer) as purchases,
+        cast(totals.purchases - 1 as integer) as purchases_again,
+        cast(totals.orders_since_last as integer) as orders_since_last,
+        cast(totals.days_since_last as integer) as days_since_last,
+        cast(totals.orders_since_first as integer) as orders_since_first,
+        cast(totals.days_since_first as integer) as days_since_first,
+        cast(totals.first_order_number as integer) as first_order_number,
+        cast(case when totals.orders_since_last = 1 then 1 else 0 end as integer) as in_last_1,
+        cast(totals.in_last_2 as integer) as in_last_2,
+        cast(totals.in_last_3 as integer) as in_last_3,
+        cast(totals.in_last_5 as integer) as in_last_5,
+        cast(totals.again_in_1 as integer) as again_in_1,
+        cast(totals.last_run as integer) as last_run,
+        cast(totals.decay_2_orders as float) as decay_2_orders,
+        cast(totals.decay_5_orders as float) as decay_5_orders,
+        cast(totals.decay_15_orders as float) as decay_15_orders,
+        cast(totals.decay_30_days as float) as decay_30_days,
+        cast(totals.decay_90_days as float) as decay_90_days,
+        cast(totals.gap_median_orders as float) as gap_median_orders,
+        cast(totals.gap_median_days as float) as gap_median_days,
+        cast(totals.gap_stddev_orders as float) as gap_stddev_orders,
+        cast(totals.gap_stddev_days as float) as gap_stddev_days,
+        cast(totals.gap_last_orders as integer) as gap_last_orders,
+        cast(totals.gap_last_days as integer) as gap_last_days,
+        cast(totals.same_dow as integer) as same_dow,
+        cast(totals.near_hour as integer) as near_hour,
+        cast(totals.cart_position_sum as float) as cart_position_sum,
+        cast(totals.cart_positions as integer) as cart_positions,
+        totals.expected_so_far + coalesce(hazards.expected_purchases, 0) as expected_again
     from totals
     -- The stretch that has not ended yet.
     left join hazards
@@ -97,6 +128,15 @@ final as (
             totals.cutoff = hazards.cutoff
             and least(totals.purchases, {{ var('hazard_purchases') }}) = hazards.times_bought
             and least(totals.orders_since_last - 1, {{ var('hazard_orders') }}) = hazards.orders
+),
+
+final as (
+    select
+        *,
+        cast(
+            rank() over (partition by cutoff, user_id order by decay_5_orders desc) as integer
+        ) as decay_rank
+    from narrow
 )
 
 select * from final

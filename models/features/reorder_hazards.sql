@@ -81,11 +81,11 @@ final as (
         cutoff,
         cast(times_bought as integer) as times_bought,
         cast(orders as integer) as orders,
-        cast({{ exact_sum('purchases / at_risk') }} over (
+        {{ exact_sum('purchases / at_risk', over='over (
             partition by cutoff, times_bought
             order by orders
             rows between unbounded preceding and current row
-        ) as decimal(18, 12)) as expected_purchases
+        )') }} as expected_purchases
     from at_risk
 )
 

@@ -9,9 +9,8 @@ final as (
         product_id,
         batch_id,
         -- One unit for each shopper who buys it: an expected count is a sum of probabilities.
-        cast({{ exact_sum('reorder_probability') }} as double) as expected_units,
-        cast({{ exact_sum('reorder_probability * (1 - reorder_probability)') }} as double)
-            as units_variance,
+        {{ exact_sum('reorder_probability') }} as expected_units,
+        {{ exact_sum('reorder_probability * (1 - reorder_probability)') }} as units_variance,
         cast(count(*) as integer) as shopper_count,
         cast(sum(case when in_basket then 1 else 0 end) as integer) as basket_count
     from predictions

@@ -29,7 +29,7 @@ final as (
             as basket_count,
         cast(sum(shoppers.basket_item_count) as integer) as basket_item_count,
         cast(sum(shoppers.basket_item_count) as double) / count(*) as mean_basket_item_count,
-        cast({{ exact_sum('shoppers.expected_units') }} as double) / sum(shoppers.pair_count)
+        {{ exact_sum('shoppers.expected_units') }} / sum(shoppers.pair_count)
             as mean_probability_share,
         cast(sum(shoppers.above_half_count) as double) / sum(shoppers.pair_count)
             as above_half_share,

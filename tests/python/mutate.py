@@ -101,8 +101,8 @@ MUTANTS = (
     Mutant(
         "split by row instead of by shopper",
         "models/cutoffs/targets.sql",
-        "md5(cast(user_id as varchar))",
-        "md5(cast(user_id as varchar) || cast(cutoff as varchar))",
+        "when md5(cast(user_id as varchar))",
+        "when md5(cast(user_id as varchar) || cast(cutoff as varchar))",
         tests=(SERVED,),
     ),
     Mutant(
@@ -119,14 +119,14 @@ MUTANTS = (
     ),
     Mutant(
         "a feature reads fct_order_items",
-        "models/features/feat_user_products.sql",
+        "models/features/user_aisle_totals.sql",
         PAST,
         ALL_ORDERS,
         tests=(GATE,),
     ),
     Mutant(
         "a feature reads fct_order_items (without the gate)",
-        "models/features/feat_user_products.sql",
+        "models/features/user_aisle_totals.sql",
         PAST,
         ALL_ORDERS,
     ),
@@ -157,13 +157,14 @@ MUTANTS = (
     Mutant(
         "the label's order is counted in the streak",
         "models/features/feat_user_products.sql",
-        "in_last_1 = 1 then last_run else 0 end as integer",
+        "in_last_1 = 1 then last_run else 0 end",
         "in_last_1 = 1 then last_run else 0 end + (\n"
         "            select count(*) from {{ ref('fct_order_items') }} as items\n"
         "            where items.user_id = joined.user_id\n"
         "                and items.product_id = joined.product_id\n"
-        "                and items.order_number = joined.order_number\n"
-        "        ) as integer",
+        "                and items.order_number\n"
+        "                    = joined.first_order_number + joined.orders_since_first\n"
+        "        )",
     ),
     Mutant(
         "days since the last purchase run up to a later order",

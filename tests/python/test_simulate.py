@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+from conftest import Place
 from lightgbm import LGBMClassifier
 from sklearn.metrics import roc_auc_score
 
@@ -336,3 +337,20 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(StorageError, match="No space left"):
         simulate(tmp_path / "data", 10, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_what_the_function_writes(place: Place, tmp_path: Path) -> None:
+    simulate(tmp_path / "function", 300, seed=5, products=2_000)
+    sized = ("--shoppers", "300", "--seed", "5", "--products", "2000", "--out")
+    summary = place.restock("simulate", *sized, tmp_path / "command")["simulate"]
+    assert summary["path"] == str(tmp_path / "command")
+    assert summary["rows"] == sum(summary["files"].values())
+    names = {path.name for path in (tmp_path / "function").iterdir()}
+    assert summary["files"].keys() == names
+    for name in names:
+        written = (tmp_path / "command" / name).read_bytes()
+        assert written == (tmp_path / "function" / name).read_bytes(), name
+
+    again = place.call("restock", "simulate", *sized, tmp_path / "command")
+    assert again.returncode == 2
+    assert "is not an empty folder" in again.stderr

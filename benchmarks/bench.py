@@ -1,0 +1,307 @@
+"""Measures the whole job at several sizes, and beside its peers; writes docs/benchmarks.md.
+
+`make bench` does all of it, `make bench SIZES=1/16` a quick part. The orders are simulated, at full
+size as many as Instacart's: 206,209 shoppers. Every number on the page is written by this script.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from ml.settings import ROOT
+from ml.simulate import simulate
+
+FULL = 206_209
+PAGE = ROOT / "docs" / "benchmarks.md"
+RAW = ROOT / "data" / "raw" / "simulated"
+# A job that takes well under a minute is repeated, so that its spread is seen.
+REPEATED_BELOW, REPEATS = FULL // 8, 3
+SLOWEST = 12
+
+
+def raw_files(shoppers: int) -> Path:
+    """Return a folder with the orders of so many shoppers; made once, then kept."""
+    folder = RAW / str(shoppers)
+    return folder if folder.exists() else simulate(folder, shoppers).folder
+
+
+def measure(script: str, *arguments: str | Path, **places: str) -> Any:
+    """Run a script of this folder in a process of its own and return the JSON it prints."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name(script), *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | places,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def at(folder: str, raw: Path) -> dict[str, str]:
+    """Return the variables of a job on these raw files that writes into a folder."""
+    return {
+        "RESTOCK_SOURCE": "instacart",
+        "RESTOCK_RAW_DIR": str(raw),
+        "RESTOCK_WAREHOUSE": f"{folder}/restock.duckdb",
+        "RESTOCK_DASHBOARDS": f"{folder}/pages",
+        "DBT_TARGET_PATH": f"{folder}/target",
+        "DBT_LOG_PATH": f"{folder}/logs",
+    }
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Write a median, and the range where there is more than one value."""
+    if not values:
+        return ""
+    middle = f"{statistics.median(values):,.{digits}f}"
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Write a markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return [f"| {' | '.join(map(str, line))} |" for line in lines] + [""]
+
+
+def order_lines(raw: Path) -> int:
+    """Return how many order lines the raw files have."""
+    with duckdb.connect() as con:
+        return con.execute(f"select count(*) from '{raw}/order_products__*.csv'").fetchall()[0][0]
+
+
+def measured_job(size: Fraction) -> dict[str, Any]:
+    """Run the whole job at a size, with its floor and its pair features."""
+    shoppers = round(FULL * size)
+    raw = raw_files(shoppers)
+    runs = []
+    for _ in range(REPEATS if shoppers < REPEATED_BELOW else 1):
+        with tempfile.TemporaryDirectory(prefix="restock-bench-") as folder:
+            runs.append(measure("job.py", **at(folder, raw)))
+            floor = measure("floor.py", raw, f"{folder}/restock.duckdb")
+    with tempfile.TemporaryDirectory(prefix="restock-bench-") as folder:
+        pairs = measure("pair_features.py", **at(folder, raw))
+    return {
+        "size": str(size),
+        "shoppers": shoppers,
+        "lines": order_lines(raw),
+        "runs": runs,
+        "floor": sum(floor.values()),
+        "pairs": pairs,
+    }
+
+
+def seconds(job: dict[str, Any]) -> float:
+    """Return the wall clock of a job, the median of its runs."""
+    return statistics.median(
+        sum(stage["seconds"] for stage in run["stages"].values()) for run in job["runs"]
+    )
+
+
+def peak(job: dict[str, Any]) -> float:
+    """Return the highest peak of a job's resident memory, in MiB."""
+    return max(stage["peak_mib"] for run in job["runs"] for stage in run["stages"].values())
+
+
+def sizes_part(jobs: Sequence[dict[str, Any]]) -> list[str]:
+    """Write the table of the sizes."""
+    rows = []
+    for before, job in zip([None, *jobs], jobs, strict=False):
+        score = [run["stages"]["score"] for run in job["runs"]]
+        rows.append(
+            [
+                job["size"],
+                f"{job['shoppers']:,}",
+                f"{job['lines']:,}",
+                spread([sum(s["seconds"] for s in run["stages"].values()) for run in job["runs"]]),
+                f"{seconds(job) / seconds(before):.1f}" if before else "",
+                f"{peak(job):,.0f}",
+                f"{job['runs'][-1]['bytes'] / 2**20:,.0f}",
+                spread([s["rows"] / s["seconds"] for s in score], 0),
+                f"{job['pairs']['seconds']:.1f}, {job['pairs']['peak_mib']:,.0f} MiB",
+                f"{job['floor']:.1f}",
+                f"{seconds(job) / job['floor']:.1f}",
+            ]
+        )
+    header = [
+        *("size", "shoppers", "order lines", "whole job, s", "growth", "peak memory, MiB"),
+        *("warehouse, MiB", "scored, rows/s", "raw csv to pair features, one cutoff, s"),
+        *("floor, s", "times the floor"),
+    ]
+    return table(header, rows)
+
+
+def stages_part(job: dict[str, Any]) -> list[str]:
+    """Write the table of a job's stages, and of its slowest models and tests."""
+    rows = []
+    for name in job["runs"][0]["stages"]:
+        stage = [run["stages"][name] for run in job["runs"]]
+        rows.append(
+            [
+                name,
+                f"{stage[0]['rows']:,}",
+                spread([s["seconds"] for s in stage]),
+                spread([s["cpu_seconds"] for s in stage]),
+                spread([s["rows"] / s["seconds"] for s in stage], 0),
+                f"{max(s['peak_mib'] for s in stage):,.0f}",
+            ]
+        )
+    stages = job["runs"][-1]["stages"].values()
+    nodes = sorted(
+        ((took, node) for stage in stages for node, took in stage["nodes"].items()), reverse=True
+    )
+    return [
+        f"### At {job['size']}",
+        "",
+        *table(["stage", "rows", "s", "CPU s", "rows/s", "peak memory, MiB"], rows),
+        f"The slowest of {len(nodes)} models and tests:",
+        "",
+        *table(
+            ["model or test", "s"],
+            [
+                ["`{0}.{2}`".format(*node.split(".")), f"{took:.1f}"]
+                for took, node in nodes[:SLOWEST]
+            ],
+        ),
+    ]
+
+
+def measured_peers(raw: Path) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Run every peer in turn, several times: task -> who -> what each run took."""
+    runs: dict[str, dict[str, list[dict[str, float]]]] = {
+        task: defaultdict(list) for task in ("features", "boosting", "prediction")
+    }
+    with tempfile.TemporaryDirectory(prefix="restock-bench-") as folder:
+        results = {
+            engine: f"{folder}/{engine}.parquet" for engine in ("DuckDB", "pandas", "Polars")
+        }
+        for _ in range(REPEATS):
+            for engine, result in results.items():
+                runs["features"][engine].append(measure("peers.py", raw, engine, result))
+            for task in ("boosting", "prediction"):
+                for name, took in measure("peers.py", task).items():
+                    runs[task][name].append({"seconds": took})
+        first, *others = results.values()
+        for other in others:
+            insist_equal(first, other)
+    return runs
+
+
+def insist_equal(first: str, other: str) -> None:
+    """Compare two tables of pair features.
+
+    Raises:
+        ValueError: if they differ by more than rounding.
+    """
+    with duckdb.connect() as con:
+        columns = [name for name, *_ in con.execute(f"describe from '{first}'").fetchall()][2:]
+        differs = " or ".join(
+            f"(a.{c} is null) <> (b.{c} is null) or abs(a.{c} - b.{c}) > 1e-9" for c in columns
+        )
+        query = f"""
+            select count(*) from '{first}' as a full join '{other}' as b using (user_id, product_id)
+            where a.user_id is null or b.user_id is null or {differs}
+        """
+        if differing := con.execute(query).fetchall()[0][0]:
+            raise ValueError(f"{differing} rows of {first} and {other} differ")
+
+
+def peers_part(runs: dict[str, dict[str, list[dict[str, float]]]], lines: int) -> list[str]:
+    """Write the tables of the peers, each with its ratio to ours."""
+    said = {
+        "features": f"From raw csv of {lines:,} order lines to ten pair features in a Parquet file,"
+        " seconds. Polars is lazy and streaming. The three results are compared: equal.",
+        "boosting": "300,000 made-up rows of 70 columns, 100 trees of 15 leaves, seconds.",
+        "prediction": "350 trees of 15 leaves, seconds per million rows. Ours are the masked trees"
+        " of `ml/trees.py`, with LightGBM's own scores, on one thread; the others take every core.",
+    }
+    page = []
+    for task, entries in runs.items():
+        ours, *_ = entries
+        rows = []
+        for name, taken in entries.items():
+            times = [run["seconds"] for run in taken]
+            ratios = [a / b["seconds"] for a, b in zip(times, entries[ours], strict=True)]
+            memory = [run["peak_mib"] for run in taken if "peak_mib" in run]
+            rows.append([name, spread(times, 2), spread(ratios, 2), spread(memory, 0)])
+        header = [task, "s", f"times {ours}", "peak memory, MiB"]
+        page += [said[task], "", *table(header, rows)]
+    return page
+
+
+def machine() -> str:
+    """Describe the machine, and whether others were at work on it."""
+    cpu = Path("/proc/cpuinfo").read_text().split("model name\t: ")[1].splitlines()[0]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    libraries = ", ".join(
+        f"{name} {version(name)}" for name in ("duckdb", "lightgbm", "pandas", "polars")
+    )
+    return (
+        f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; Python {platform.python_version()}, "
+        f"{libraries}"
+    )
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", default="1/16 1/4 1", help="parts of the full size")
+    sizes = sorted(Fraction(size) for size in parser.parse_args().sizes.split())
+    load = os.getloadavg()[0]
+    # Peers need not see the largest: a quarter says enough, and fits into pandas.
+    compared = raw_files(round(FULL * min(sizes[-1], Fraction(1, 4))))
+    peers = measured_peers(compared)
+    jobs = [measured_job(size) for size in sizes]
+    busy = (
+        f"**Others were at work on the machine: its load was {load:.1f} before the first run. "
+        "Times are too long; CPU seconds less so.**"
+        if load > 0.5
+        else f"The machine was quiet (load {load:.1f} before the first run)."
+    )
+    PAGE.write_text(
+        "\n".join(
+            [
+                "# Benchmarks",
+                "",
+                f'Written by `make bench SIZES="{" ".join(map(str, sizes))}"` on {date.today()}. '
+                f"{machine()}. {busy}",
+                "",
+                "## The whole job",
+                "",
+                "`restock run` on simulated orders (`restock simulate`), from raw csv to published "
+                "predictions and pages. Where a job was repeated: the median, and the range. "
+                "*Growth* is the time over that of the size before. The *floor* is DuckDB reading "
+                "the raw csv and writing the predictions, and nothing else. Memory is resident, of "
+                "the only process there is.",
+                "",
+                *sizes_part(jobs),
+                *(line for job in jobs[::-1] for line in stages_part(job)),
+                "## Peers",
+                "",
+                "Side by side in one run, in turn, on the same files; medians, ranges in brackets.",
+                "",
+                *peers_part(peers, order_lines(compared)),
+            ]
+        )
+    )
+    print(PAGE.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""One limit for DuckDB and Python together, by default a share of what there is."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Place
+
+from ml import memory
+from ml.errors import SettingsError
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("3GB", 3 * GIB), ("1.5 GiB", 3 * GIB // 2), ("500mb", 500 << 20), ("4096", 4096)],
+)
+def test_limits_are_read(limit: str, expected: int) -> None:
+    assert memory.in_bytes(limit) == expected
+
+
+@pytest.mark.parametrize("limit", ["much", "-1GB", "0GB", "3 bananas"])
+def test_what_is_no_limit_is_refused(limit: str) -> None:
+    with pytest.raises(SettingsError, match="write it as 3GB"):
+        memory.in_bytes(limit)
+
+
+def test_a_container_has_less_than_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CGROUP", (limit,))
+    machine = memory.of_machine()
+    limit.write_text("max\n")
+    assert memory.of_machine() == machine
+    limit.write_text(f"{GIB}\n")
+    assert memory.of_machine() == GIB
+    assert memory.in_bytes("") == int(0.6 * GIB)
+
+
+def test_python_has_its_part() -> None:
+    assert memory.of_duckdb("8GB") == "7168MiB"
+    assert memory.of_duckdb("3GB") == "2048MiB"
+    assert memory.of_duckdb("1GB") == "512MiB"
+
+
+def test_plain_dbt_keeps_to_the_limit(place: Place, instacart_files: Path) -> None:
+    shown = place.call(
+        *("dbt", "show", "--quiet", "--inline", "select current_setting('memory_limit') as mem"),
+        RESTOCK_SOURCE="instacart",
+        RESTOCK_RAW_DIR=str(instacart_files),
+        RESTOCK_MEMORY_LIMIT="3GB",
+    )
+    assert "2.0 GiB" in shown.stdout, shown.stdout + shown.stderr
