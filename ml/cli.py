@@ -63,6 +63,8 @@ class Session:
         self.as_json = as_json
         self.silent = quiet or as_json
         self.console = Console(stderr=True, quiet=self.silent)
+        if not self.console.is_terminal:
+            self.console.width = 120  # of a log file, which has no edge
         self.results: dict[str, dict[str, Any]] = {}
         self.written: dict[str, Path] = {}
 
@@ -105,7 +107,7 @@ class Session:
                 highlight=False,
             )
         if figures := result.get("figures"):
-            self.console.print(_figures(figures), width=max(self.console.width, 110))
+            self.console.print(_figures(figures))
         return self.results[name]
 
     @contextmanager
