@@ -1,0 +1,54 @@
+"""The model card says what the last evaluation found, of the features and model that are here."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, Place
+
+from ml import card, metrics
+from ml.settings import Settings
+from ml.transform import Feature, features
+
+CARD = ROOT / "docs" / "model_card.md"
+FIGURES = sorted(CARD.with_suffix("").glob("*.json"))
+
+
+def test_the_card_is_what_its_figures_render_to() -> None:
+    assert {path.stem for path in FIGURES} == {"complete_journey", "instacart"}
+    assert CARD.read_text() == card.render(CARD.with_suffix(""))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)
+def test_the_figures_are_of_this_model_and_these_features(
+    path: Path, published: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stale: run `restock evaluate --folds 5 --card docs/model_card.md` on both data sets again."""
+    monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
+    settings = Settings.load()
+    written = json.loads(path.read_text())
+    now = card.made_with(settings, features(settings))
+    assert {name: written[name] for name in now} == now
+
+
+def test_a_card_is_written_from_one_evaluation(tmp_path: Path) -> None:
+    names = ("auc", "log_loss", "precision_at_5", "mean_f1", "expected_calibration_error")
+    values = {f"{name}{suffix}": 0.25 for name in names for suffix in ("", "_low", "_high")}
+    values |= {"shoppers": 120, "pairs": 900, "mean_predicted": 0.125, "mean_observed": 0.375}
+    rows = [
+        ("run", "gradient_boosting", "test", "5-fold", segment, metric, value)
+        for segment in ("all", "context=typical", "training_shoppers=70")
+        for metric, value in values.items()
+    ]
+    bins = metrics.reliability_bins(np.array([0.1, 0.9]), np.array([0, 1]))
+    settings = Settings.load()
+    columns = [Feature("pair_purchase_count", "integer", "pairs")]
+    card.write(tmp_path / "card.md", settings, columns, "5-fold", rows, bins, None)
+    text = (tmp_path / "card.md").read_text()
+    assert "| **gradient boosting** | 0.2500 (0.2500 to 0.2500) |" in text
+    assert "120 shoppers with a labelled order, 900 pairs" in text
+    assert "37.5% were bought again. The data have no dates." in text
+    assert "Weakest: context: typical (AUC 0.250)" in text
+    assert "| 70 | 0.2500 (0.2500 to 0.2500) |" in text
