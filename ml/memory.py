@@ -7,6 +7,8 @@ from pathlib import Path
 from ml.errors import SettingsError
 
 SHARE_OF_MACHINE = 0.6
+# What DuckDB is given it takes, to save itself the disk. More than this does not make it faster.
+AMPLE = 4 << 30
 # What the libraries, a million training pairs and a batch of scores take. The rest is DuckDB's,
 # which spills to disk what does not fit.
 PYTHON = 1 << 30
@@ -25,13 +27,13 @@ def of_machine() -> int:
 
 
 def in_bytes(limit: str) -> int:
-    """Read a limit such as ``3GB`` or ``1.5 GiB``; without one, a share of the machine's.
+    """Read a limit such as ``3GB`` or ``1.5 GiB``; without one, a share of the machine's, or ample.
 
     Raises:
         SettingsError: if it is none.
     """
     if not limit:
-        return int(of_machine() * SHARE_OF_MACHINE)
+        return min(int(of_machine() * SHARE_OF_MACHINE), AMPLE)
     written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", limit.strip(), re.IGNORECASE)
     if written is None or float(written[1]) == 0:
         raise SettingsError(f"memory_limit is '{limit}': write it as 3GB or 500MB")
