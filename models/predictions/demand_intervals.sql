@@ -72,8 +72,12 @@ final as (
         case
             when level = 'department' then department
             when level = 'aisle' then aisle
-            -- Two products may have one name.
-            when count(*) over (partition by level, product_name) = 1 then product_name
+            -- Of products that share a name, the one that sells most goes by the name alone.
+            when
+                row_number() over (
+                    partition by level, product_name order by expected_units desc, product_id asc
+                ) = 1
+                then product_name
             else product_name || ' (' || cast(product_id as varchar) || ')'
         end as name,
         cast(pair_count as integer) as pair_count,

@@ -91,6 +91,36 @@ def test_batch_model_and_page_belong_together(published: Place) -> None:
     assert batch in page
 
 
+def test_pages_count_every_pair_and_shopper_once(published: Place) -> None:
+    ((pairs, shoppers),) = published.query(
+        "select count(*), count(distinct user_id) from fct_predictions"
+    )
+    for table in ("score_summary", "score_distribution", "history_lengths", "aisles", "risk_bands"):
+        assert published.query(f"select sum(pair_count) from rpt_{table}") == [(pairs,)], table
+    assert published.query("select sum(shopper_count) from rpt_shopper_segments") == [(shoppers,)]
+    ((tested, bought),) = published.query(
+        "select count(*), sum(label::int) from examples where cutoff = 1 and split = 'test'"
+    )
+    assert published.query("select pair_count, bought_units from rpt_test_summary") == [
+        (tested, bought)
+    ]
+    assert published.query("select sum(pair_count) from rpt_reliability") == [(tested,)]
+    assert published.query("select sum(test_pair_count) from rpt_aisles") == [(tested,)]
+    for grain in ("hour", "weekday", "weekday and hour"):
+        where = f"from rpt_order_times where grain = '{grain}'"
+        assert published.query(f"select sum(pair_count) {where}") == [(tested,)], grain
+
+
+def test_rows_read_and_tests_are_there_to_see(published: Place, instacart_files: Path) -> None:
+    rows = {
+        path.name: len(path.read_text().splitlines()) - 1 for path in instacart_files.glob("*.csv")
+    }
+    assert dict(published.query("select file_name, row_count from rpt_raw_files")) == rows
+    kinds = dict(published.query("select kind, count(*) from rpt_test_results group by kind"))
+    assert kinds.keys() == {"data", "unit"} and min(kinds.values()) > 10
+    assert published.query("select distinct status from rpt_test_results") == [("pass",)]
+
+
 def test_a_second_run_gives_the_same_predictions_and_keeps_history(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
