@@ -281,7 +281,7 @@ def evaluate(
         if card and not folds:
             raise SettingsError("--card is written from a cross-validation: give --folds too")
         step = partial(cross_validate, folds=folds, model_card=card) if folds else evaluation
-        session.step("evaluate", settings, step)
+        session.step("evaluate", settings, jobs.with_tables(step))
 
 
 @app.command()

@@ -55,13 +55,17 @@ def build(settings: Settings, progress: Progress) -> Result:
     return {"rows": rows, "models_and_tests": built.steps, "path": str(settings.warehouse)}
 
 
-def score_and_report_tables(settings: Settings, progress: Progress) -> Result:
-    """Score every pair, then rebuild what is made of the scores."""
-    result = score(settings, progress)
-    built = transform.run(settings, "build", "--selector", "results", progress=progress)
-    with warehouse.connect(settings) as con, warehouse.transaction(con):
-        warehouse.record_tests(con, built.tests)
-    return result | {"path": str(settings.warehouse)}
+def with_tables(step: Step) -> Step:
+    """Return a step that also rebuilds the tables that are made of what it wrote."""
+
+    def both(settings: Settings, progress: Progress) -> Result:
+        result = step(settings, progress)
+        built = transform.run(settings, "build", "--selector", "results", progress=progress)
+        with warehouse.connect(settings) as con, warehouse.transaction(con):
+            warehouse.record_tests(con, built.tests)
+        return result | {"path": str(settings.warehouse)}
+
+    return both
 
 
 def score_as_of(settings: Settings, progress: Progress) -> Result:
@@ -85,7 +89,7 @@ def score_as_of(settings: Settings, progress: Progress) -> Result:
             "would be its past. Choose that day or a later one."
         )
     transform.run(settings, "build", "--select", "targets+,+examples", progress=progress)
-    return score_and_report_tables(settings, progress)
+    return STEPS["score"](settings, progress)
 
 
 STEPS: dict[str, Step] = {
@@ -93,7 +97,7 @@ STEPS: dict[str, Step] = {
     "build": build,
     "train": train,
     "evaluate": evaluate,
-    "score": score_and_report_tables,
+    "score": with_tables(score),
     "audit": audit,
     "report": report.report,
 }
