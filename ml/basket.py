@@ -131,8 +131,7 @@ def fit_order_effect(probability: Floats, label: Ints, offsets: Ints) -> float:
     """Return the order effect for the baskets of a model, 0 where it does not help.
 
     The effect that makes these orders likeliest is taken if its baskets have a mean F1 above that
-    of independent products by more than one standard error of the difference, as in
-    `calibration.fit`.
+    of independent products by more than two standard errors of the difference.
 
     Args:
         probability: of orders that the model was not trained on, shape (n_pairs,).
@@ -152,7 +151,7 @@ def fit_order_effect(probability: Floats, label: Ints, offsets: Ints) -> float:
         for effect in (likeliest, 0.0)
     )
     gain = with_it - without
-    helps = gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1) > 0
+    helps = gain.sum() > 2 * np.sqrt(len(gain)) * gain.std(ddof=1) > 0
     return likeliest if helps else 0.0
 
 

@@ -15,7 +15,7 @@ from ml.errors import RestockError
 from ml.settings import Settings
 from ml.transform import Feature, Progress, features
 
-HELD_CUTOFFS = 3
+HELD_CUTOFFS = 5
 """Orders of a validation shopper that are calibrated on, as such shoppers are few."""
 
 
