@@ -34,12 +34,12 @@ COUNTS = {
         )
     """,
     "pairs without a prediction": """
-        select count(*) from (select user_id, product_id from examples where cutoff = 0) as pairs
+        select count(*) from (select user_id, product_id from pair_totals where cutoff = 0) as pairs
         anti join fct_predictions using (user_id, product_id)
     """,
     "predictions without a pair": """
         select count(*) from fct_predictions
-        anti join (select user_id, product_id from examples where cutoff = 0) as pairs
+        anti join (select user_id, product_id from pair_totals where cutoff = 0) as pairs
             using (user_id, product_id)
     """,
 }

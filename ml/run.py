@@ -51,7 +51,7 @@ def build(settings: Settings, progress: Progress) -> Result:
         con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
         con.execute("delete from ml.test_results")
         warehouse.record_tests(con, built.tests)
-        rows = warehouse.scalar(con, "select count(*) from examples")
+        rows = warehouse.scalar(con, "select sum(user_product_count) from feat_users")
     return {"rows": rows, "models_and_tests": built.steps, "path": str(settings.warehouse)}
 
 

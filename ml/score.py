@@ -33,7 +33,9 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
     batch_id = f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     done = 0
     with warehouse.connect(settings) as con:
-        total = warehouse.scalar(con, "select count(*) from feat_user_products where cutoff = 0")
+        total = warehouse.scalar(
+            con, "select sum(user_product_count) from feat_users where cutoff = 0"
+        )
         with warehouse.transaction(con):
             con.execute("delete from ml.predictions")
             batches = warehouse.stream(con, columns, cutoff=0, rows=settings.batch_rows)

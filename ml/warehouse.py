@@ -111,12 +111,10 @@ def stream(
     chosen = "', '".join(splits)
     shoppers = con.execute(
         f"""
-        select pairs.user_id, count(*) as n
-        from feat_user_products as pairs
-        inner join targets on pairs.cutoff = targets.cutoff and pairs.user_id = targets.user_id
-        where pairs.cutoff = {cutoff} and targets.split in ('{chosen}')
-        group by pairs.user_id
-        order by pairs.user_id
+        select user_id, user_product_count
+        from feat_users inner join targets using (cutoff, user_id)
+        where cutoff = {cutoff} and split in ('{chosen}')
+        order by user_id
         """
     ).fetchall()
     users = [user for user, _ in shoppers]
