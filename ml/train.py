@@ -107,34 +107,38 @@ def sample(
         RestockError: if there are none.
     """
     chosen = "', '".join(splits)
-    ((reorders, others),) = con.execute(
+    pairs = warehouse.scalar(
+        con,
         f"""
-        select
-            coalesce(sum(case when label then 1 else 0 end), 0),
-            coalesce(sum(case when label then 0 else 1 end), 0)
-        from examples
+        select coalesce(sum(user_product_count), 0)
+        from feat_users inner join targets using (cutoff, user_id)
         where cutoff > 0 and split in ('{chosen}')
-        """
-    ).fetchall()
-    if reorders + others == 0:
+        """,
+    )
+    if pairs == 0:
         raise warehouse.nothing_labelled(splits)
-    # However many reorders there are, some of the others must be seen beside them.
-    room = max(settings.training_rows - reorders, settings.training_rows // 10)
-    share = min(1.0, room / max(others, 1))
+    # How many reorders there are is known in the end; the share of the others is smaller then.
+    most = settings.training_rows / int(pairs)
     rng = np.random.default_rng(settings.seed)
-    parts = []
+    parts, others = [], 0
     for cutoff in label_cutoffs(con):
         for batch in warehouse.stream(con, columns, cutoff=cutoff, splits=splits):
-            kept = (rng.random(len(batch)) < share) | (batch.label == 1)
+            draw = np.where(batch.label == 1, 0, rng.random(len(batch)))
+            others += int(np.count_nonzero(batch.label == 0))
+            kept = draw < most
             users = batch.user_of_pair().filter(pa.array(kept))
-            parts.append((batch.X[kept], batch.label[kept], users))
-    label = np.concatenate([part[1] for part in parts])
-    return Sample(
-        X=np.concatenate([part[0] for part in parts]),
+            parts.append((batch.X[kept], batch.label[kept], draw[kept], users))
+    X, label, draw = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    # However many reorders there are, some of the others must be seen beside them.
+    room = max(settings.training_rows - label.sum(), settings.training_rows // 10)
+    share = min(1.0, most, room / max(others, 1))
+    drawn = Sample(
+        X=X,
         label=label,
         weight=np.where(label == 1, 1, 1 / share).astype(np.float32),
-        user_id=pa.concat_arrays([part[2] for part in parts]).to_numpy(zero_copy_only=False),
+        user_id=pa.concat_arrays([part[3] for part in parts]).to_numpy(zero_copy_only=False),
     )
+    return drawn.of(draw < share)
 
 
 def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> registry.Model:
