@@ -145,7 +145,8 @@ def fit_order_effect(probability: Floats, label: Ints, offsets: Ints) -> float:
         by_order = np.add.reduceat(likelihood, offsets[:-1], axis=1)
         return -float(logsumexp(by_order, axis=0, b=chance[:, None]).sum())
 
-    likeliest = float(minimize_scalar(surprise, bounds=(0, 3), method="bounded").x)
+    found = minimize_scalar(surprise, bounds=(0, 3), method="bounded", options={"xatol": 0.02})
+    likeliest = float(found.x)
     with_it, without = (
         f1(expected_f1_basket(probability, offsets, effect)[0], label, offsets)
         for effect in (likeliest, 0.0)

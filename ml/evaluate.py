@@ -33,7 +33,7 @@ VALIDATION_SHARE = 0.1
 OTHERS_ROWS = 200_000
 """Pairs that the estimators beside the one that is set are trained on: they take much longer."""
 CURVE = (1 / 8, 1 / 4, 1 / 2)
-"""Shares of the training shoppers that the learning curve is made of, beside all of them."""
+"""Shares of the training shoppers of the first fold: the learning curve, beside all of them."""
 IMPORTANCE_PAIRS = 20_000
 """Pairs that permutation importance looks at: enough for an AUC to the third digit."""
 HISTORY = {
@@ -57,6 +57,10 @@ class Predictions:
         """Predict the orders of some shoppers."""
         probability = model.predict(test.X)
         return cls(probability, model.basket(probability, test.offsets))
+
+    def pairs(self, rows: Bools) -> "Predictions":
+        """Return those of some pairs."""
+        return Predictions(self.probability[rows], self.in_basket[rows])
 
     @classmethod
     def empty(cls, pairs: int) -> "Predictions":
@@ -92,7 +96,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
         for segment in _segments(con, columns, test):
             report.add_segments(test, predicted, segment)
         report.add_segment("context=typical", typical, Predictions.of(model, typical))
-        report.add_segment(f"training_shoppers={trained['training_shoppers']}", test, predicted)
+        report.add_segment(_size(trained["training_shoppers"]), test, predicted)
         progress("shuffling one feature after the other", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
@@ -131,16 +135,14 @@ def cross_validate(
         typical = context.typical(settings, con, columns, test, splits=SPLITS)
         scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
     models = {name: Predictions.empty(len(test)) for name in estimators.ESTIMATORS}
-    curve = {share: Predictions.empty(len(test)) for share in CURVE}
-    shoppers = dict.fromkeys((*CURVE, 1.0), 0)
-    as_served = Predictions.empty(len(test))
+    main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
     learned_place = place(learned.user_id)
     rng = np.random.default_rng(settings.seed)
     for fold in range(folds):
-        chosen = part_in_fold(test_place, fold, folds) == "test"
-        rows = np.repeat(chosen, np.diff(test.offsets))
-        part = test.of(chosen)
+        test_part = part_in_fold(test_place, fold, folds)
+        rows = np.repeat(test_part == "test", np.diff(test.offsets))
+        part, newest = test.of(test_part == "test"), test.of(test_part == "validation")
         validation = held.of(part_in_fold(held_place, fold, folds) == "validation")
         training = learned.of(part_in_fold(learned_place, fold, folds) == "train")
         if not len(part) or not len(validation):
@@ -150,36 +152,36 @@ def cross_validate(
         few = training.of(rng.random(len(training)) < OTHERS_ROWS / len(training))
         for step, name in enumerate(models):
             progress(f"fold {fold + 1}: {name}", fold * len(models) + step, folds * len(models))
-            learned_from = training if name == settings.model else few
-            model = train.fit(settings.for_model(name), learned_from, validation)
-            models[name].fill(rows, Predictions.of(model, part))
             if name == settings.model:
+                model = train.fit(settings, training, validation)
                 as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
-        # Nested samples of shoppers, by a part of the hash that folds do not use.
-        order = place(training.user_id, digit=8)
-        for share in shoppers:
-            some = training.of(order < share)
-            shoppers[share] += len(np.unique(some.user_id))
-            if share in curve:
-                model = train.fit(settings, some, validation)
-                curve[share].fill(rows, Predictions.of(model, part))
+            else:
+                model = train.fit(settings.for_model(name), few, newest)
+            models[name].fill(rows, Predictions.of(model, part))
+        if fold == 0:
+            report.add_segment(_size(len(np.unique(training.user_id))), part, main.pairs(rows))
+            # Nested samples of shoppers, by a part of the hash that folds do not use.
+            order = place(training.user_id, digit=8)
+            for share in CURVE:
+                progress("learning curve", len(models), folds * len(models))
+                some = training.of(order < share)
+                model = train.fit(settings, some, newest)
+                report.add_segment(
+                    _size(len(np.unique(some.user_id))), part, Predictions.of(model, part)
+                )
     progress("computing figures", folds, folds + 2)
-    main = models[settings.model]
     report.add(test, models, scores)
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
-    for share, count in shoppers.items():
-        size = round(count / folds)
-        report.add_segment(f"training_shoppers={size}", test, curve.get(share, main))
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         report.write(con, test, main)
-        ((newest,),) = con.execute(
+        ((newest_order,),) = con.execute(
             "select cast(max(ordered_at) as date) from fct_orders where not is_open"
         ).fetchall()
     if model_card:
         bins = metrics.reliability_bins(main.probability, test.label)
-        card.write(model_card, settings, columns, report.protocol, report.rows, bins, newest)
+        card.write(model_card, settings, columns, report.protocol, report.rows, bins, newest_order)
     progress("measured", folds + 2, folds + 2)
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
 
@@ -321,6 +323,11 @@ def _segments(
         names[np.searchsorted(list(HISTORY), orders, side="right") - 1],
         np.array([f"department={departments[id]}" for id in test.product_id.to_pylist()]),
     ]
+
+
+def _size(shoppers: int) -> str:
+    """Name the point of the learning curve that so many training shoppers are."""
+    return f"training_shoppers={shoppers}"
 
 
 def _importance(
