@@ -12,6 +12,9 @@ from ml import estimators, metrics, registry
 from ml.settings import Settings
 from ml.transform import Feature
 
+CURVE = "training_shoppers="
+"""What the segments that are points of the learning curve begin with."""
+
 
 def write(
     path: Path,
@@ -76,4 +79,11 @@ def render(folder: Path) -> str:
         keep_trailing_newline=True,
     )
     data = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    for of_source in data:
+        segments = of_source["figures"][of_source["model"]]
+        of_source["curve"] = sorted(
+            (int(name.removeprefix(CURVE)), segments.pop(name))
+            for name in list(segments)
+            if name.startswith(CURVE)
+        )
     return environment.get_template("model_card.md.jinja").render(data=data)

@@ -30,7 +30,7 @@ Row = tuple[str, str, str, str, str, str, float]
 
 VALIDATION_SHARE = 0.1
 """Of all shoppers, in each fold; as in the standing split."""
-OTHERS_ROWS = 200_000
+OTHERS_ROWS = 100_000
 """Pairs that the estimators beside the one that is set are trained on: they take much longer."""
 CURVE = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the training shoppers of the first fold: the learning curve, beside all of them."""

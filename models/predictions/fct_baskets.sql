@@ -7,7 +7,7 @@ predictions as (
 ),
 
 pairs as (
-    select * from {{ ref('feat_user_products') }}
+    select * from {{ ref('pair_totals') }}
     where cutoff = 0
 ),
 
@@ -19,10 +19,10 @@ users as (
 facts as (
     select
         predictions.*,
-        pairs.pair_last_5_count as recent_count,
+        pairs.in_last_5 as recent_count,
         least(users.user_order_count, 5) as recent_orders,
-        cast(round(pairs.pair_gap_median_days) as integer) as gap_days,
-        pairs.pair_days_since_last as days_ago
+        cast(round(pairs.gap_median_days) as integer) as gap_days,
+        pairs.days_since_last as days_ago
     from predictions
     inner join pairs
         on

@@ -49,6 +49,6 @@ def test_a_card_is_written_from_one_evaluation(tmp_path: Path) -> None:
     text = (tmp_path / "card.md").read_text()
     assert "| **gradient boosting** | 0.2500 (0.2500 to 0.2500) |" in text
     assert "120 shoppers with a labelled order, 900 pairs" in text
-    assert "37.5% were bought again. The data have no dates." in text
+    assert "37.5% were bought again. The data have no dates.\n" in text
     assert "Weakest: context: typical (AUC 0.250)" in text
     assert "| 70 | 0.2500 (0.2500 to 0.2500) |" in text
