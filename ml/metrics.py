@@ -18,6 +18,7 @@ from ml.basket import Bools, Floats, Ints, f1, rank_in_user, user_of_pair
 
 CUTS = (5, 10, 20)
 BINS = 20
+UNBOUNDED = ("log_loss", "mean_basket_size")  # all others are shares, 0 to 1
 Ratio = tuple[Floats, Floats]  # numerator and denominator per shopper, each (n_users,)
 
 
@@ -147,7 +148,9 @@ def evaluate(
         if is_probability:
             total = np.abs(sums[:, n:-1]).sum(axis=1)
             draws["expected_calibration_error"] = total / sums[:, -1]
-    return {name: _estimate(draw) for name, draw in draws.items()}
+    return {
+        name: _estimate(draw, np.inf if name in UNBOUNDED else 1) for name, draw in draws.items()
+    }
 
 
 def ceiling(
@@ -267,11 +270,14 @@ def _resampled_sums(columns: Floats, replicates: int, seed: int) -> Floats:
     return np.stack(sums)
 
 
-def _estimate(draws: Floats) -> Estimate:
-    """Turn the value on the sample, followed by those on the replicates, into an estimate."""
+def _estimate(draws: Floats, largest: float) -> Estimate:
+    """Turn the value on the sample, followed by those on the replicates, into an estimate.
+
+    Its interval keeps to the values that the metric can have, 0 to ``largest``.
+    """
     value, replicates = draws[0], draws[1:]
     replicates = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(replicates):
         return Estimate(float(value), np.nan, np.nan)
     low, high = np.quantile(replicates, [0.025, 0.975]) + value - replicates.mean()
-    return Estimate(float(value), max(0.0, float(low)), float(high))
+    return Estimate(float(value), max(0.0, float(low)), min(largest, float(high)))

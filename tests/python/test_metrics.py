@@ -218,3 +218,15 @@ def test_bad_input_is_named() -> None:
         evaluate(SCORE, LABEL[:-1], OFFSETS)
     with pytest.raises(ValueError, match=r"score\[2\] is missing"):
         evaluate(np.where(SCORE == 0.7, np.nan, SCORE), LABEL, OFFSETS)
+
+
+def test_intervals_keep_to_what_a_share_can_be() -> None:
+    few = evaluate(
+        np.array([0.9, 0.1, 0.8, 0.3, 0.2, 0.6]),
+        np.array([1, 0, 1, 0, 1, 0]),
+        np.array([0, 2, 4, 6]),
+    )
+    for name, estimate in few.items():
+        assert 0 <= estimate.low <= estimate.high
+        assert estimate.high <= 1 or name == "log_loss"
+    assert few["auc"].high == 1
