@@ -12,6 +12,10 @@ from ml import estimators, metrics, registry
 from ml.settings import Settings
 from ml.transform import Feature
 
+SHOWN = (
+    *("shoppers", "pairs", "mean_predicted", "mean_observed"),
+    *("auc", "log_loss", "precision_at_5", "mean_f1", "expected_calibration_error"),
+)
 CURVE = "training_shoppers="
 """What the segments that are points of the learning curve begin with."""
 
@@ -34,7 +38,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for _, model, _, _, segment, metric, value in rows:
-        figures.setdefault(model, {}).setdefault(segment, {})[metric] = round(value, 6)
+        if metric.removesuffix("_low").removesuffix("_high") in SHOWN:
+            figures.setdefault(model, {}).setdefault(segment, {})[metric] = round(value, 6)
     written = {
         "source": settings.source,
         "protocol": protocol,
