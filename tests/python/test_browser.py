@@ -165,12 +165,12 @@ def table_sorts_and_searches(table: Locator) -> None:
 
 
 def dropdown_changes_the_page(page: Page, dropdown: Locator) -> None:
-    """Each option shows what was computed for it, and not all show the same."""
+    """An option shows what was computed for it, and not all show the same: a few, spread out."""
     shown = set()
     name = dropdown.get_attribute("data-name")
     variants = page.locator(f".variant[data-when*={name}]")
     count = dropdown.locator("option").count()
-    for n in range(count):
+    for n in sorted({0, 1, count // 2, count - 1} & set(range(count))):
         dropdown.select_option(index=n)
         all_charts_have_marks(page)
         found = variants.evaluate_all(
