@@ -81,6 +81,7 @@ def _gradient_boosting(seed: int, threads: int) -> Any:
             subsample_freq=1,
             colsample_bytree=0.4,
             reg_lambda=20.0,
+            scale_pos_weight=1.0,
             n_jobs=threads,
             random_state=seed,
             # The same model on every run, whatever the thread that finishes first.

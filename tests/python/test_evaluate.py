@@ -1,6 +1,7 @@
 """The evaluation job: folds of shoppers, segments, the context as served, and days to come."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from conftest import Place
 
+from ml.estimators import make
 from ml.evaluate import HISTORY, part_in_fold, place
+from ml.settings import Settings
 
 FOLDS = 2
 
@@ -73,6 +76,15 @@ def test_folds_measure_every_model_on_every_shopper(copy: Place, instacart_files
     )
     assert len(curve) == 4 and curve[0][0] < curve[-1][0] <= shoppers / 2
     assert curve[0][1] < curve[-1][1]
+
+
+@pytest.mark.slow
+def test_a_search_says_what_it_found(published: Place, instacart_files: Path) -> None:
+    found = published.restock(
+        "tune", "--trials", "1", "--source", "instacart", "--raw-dir", instacart_files
+    )["tune"]
+    assert 0 < found["log_loss"]["now"] < 1 and 0 < found["log_loss"]["best"] < 1
+    make(replace(Settings.load(), parameters=found["parameters"]))  # knows them all
 
 
 @pytest.mark.slow
