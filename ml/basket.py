@@ -16,10 +16,6 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 
-# Two sizes whose expected F1 differ by less than this are a tie, and the smaller basket wins. It
-# lies above the rounding error of `_best_size` (1e-11 for 1,000 products).
-_TIE = 1e-10
-
 
 def user_of_pair(offsets: Ints) -> Ints:
     """Return the shopper's code, 0 to n_users - 1, of every pair."""
@@ -37,9 +33,10 @@ def rank_in_user(score: Floats, offsets: Ints) -> Ints:
             f"offsets run from {offsets[0]} to {offsets[-1]}, but there are {len(score)} pairs: "
             "they must start at 0 and end at the number of pairs"
         )
-    user = user_of_pair(offsets)
+    from ml.kernels import write_ranks
+
     rank = np.empty(len(score), dtype=np.int64)
-    rank[np.lexsort((-score, user))] = np.arange(len(score)) - offsets[user] + 1
+    write_ranks(-score, offsets, rank)
     return rank
 
 
@@ -77,28 +74,19 @@ def expected_f1_basket(
     if not np.all((probability >= 0) & (probability <= 1)):
         row = np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0]
         raise ValueError(f"probability[{row}] is {probability[row]}: it must be from 0 to 1")
+    from ml.kernels import write_best_sizes
+
     rank = rank_in_user(probability, offsets)
     start, count = offsets[:-1], np.diff(offsets)
     given, chance = given_order_effect(probability, order_effect)
-    descending = np.empty((len(chance), len(probability) + 1))
-    descending[:, np.repeat(start, count) + rank - 1] = given
-    descending[:, -1] = 0  # one zero more, for padding to point at
-
-    # Shoppers of about one size are computed together: a product of probability 0 changes
-    # nothing. The width depends on the shopper alone, so a shopper's result never depends on
-    # who else is in the call.
-    width = _padded(count)
-    size = np.zeros(len(count), dtype=np.int64)
-    expected = np.empty(len(count))
-    for w in np.unique(width):
-        users = np.flatnonzero(width == w)
-        # Half a megabyte: stays in cache.
-        rows = max(1, 2**16 // (len(_nodes(w)[0]) * len(chance)))
-        for block in np.split(users, range(rows, len(users), rows)):
-            column = np.arange(w)
-            filled = column < count[block, None]
-            p = descending[:, np.where(filled, start[block, None] + column, -1)]
-            size[block], expected[block] = _best_size(p, chance)
+    descending = np.empty((len(probability), len(chance)))
+    descending[np.repeat(start, count) + rank - 1] = given.T
+    nodes = _node_count(count)
+    distinct, which = np.unique(nodes, return_inverse=True)
+    rules = np.concatenate([_rule(int(n)) for n in distinct], axis=1)
+    first = np.cumsum([0, *distinct])[which]
+    size, expected = np.empty(len(count), dtype=np.int64), np.empty(len(count))
+    write_best_sizes(descending, chance, offsets, rules, first, nodes, size, expected)
     return rank <= np.repeat(size, count), expected
 
 
@@ -164,56 +152,21 @@ def f1(in_basket: Bools, label: Ints, offsets: Ints) -> Floats:
     return np.where(sizes > 0, 2 * hits / np.maximum(sizes, 1), 1.0)
 
 
-def _best_size(p: Floats, chance: Floats) -> tuple[Ints, Floats]:
-    """Return the best basket size and its expected F1 for each shopper.
-
-    With S the number of reorders among the other products, E[F1] of the first k products is
-    2 * sum over i <= k of p_i * E[1 / (k + 1 + S)]. Since 1 / a is the integral of t^(a - 1)
-    over [0, 1] and E[t^S] is a product of factors 1 - p_j + p_j t, it is the integral of one
-    polynomial, which Gauss-Legendre quadrature sums up exactly, all terms positive. That takes
-    the place of the dynamic programme of Ye et al. (algorithm 1) with O(n) memory per shopper.
-
-    Args:
-        p: descending probabilities given each kind of order, shape (n_kinds, n_users, n_products).
-        chance: weight of each kind, shape (n_kinds,).
-    """
-    t, weight = _nodes(p.shape[2])
-    integrand = chance[:, None, None] * np.repeat(weight[None, None, :], p.shape[1], axis=1)
-    products = np.moveaxis(p, 2, 0)[..., None]
-    for p_k in products:
-        integrand *= 1 - p_k * (1 - t)
-    share = np.zeros_like(integrand)
-    size = np.zeros(p.shape[1], dtype=np.int64)
-    best = chance @ np.prod(1 - p, axis=2)
-    reorders = chance @ p.sum(axis=2)
-    for k, p_k in enumerate(products, start=1):
-        # 1 / (k + 1 + S) is at most 1 / (k + 1), so larger baskets cannot win any more.
-        if np.all(2 * reorders <= best * (k + 1)):
-            break
-        share += p_k / (1 - p_k * (1 - t))
-        integrand *= t
-        f1 = 2 * np.vecdot(share, integrand).sum(axis=0)
-        better = f1 > best + _TIE
-        size[better], best[better] = k, f1[better]
-    return size, best
-
-
-@cache
-def _nodes(n: int) -> tuple[Floats, Floats]:
-    """Return the nodes in (0, 1) and weights that integrate the polynomials of n products.
+def _node_count(count: Ints) -> Ints:
+    """Return how many nodes integrate the polynomials of so many products.
 
     n nodes are exact for their degree d = 2n - 1. Their coefficients are not negative, so the
     Chebyshev coefficients fall off like those of t^d, a binomial tail: by Hoeffding's inequality
     m nodes err by at most 8 n exp(-4 m^2 / d), below 1e-14 for the m used here.
     """
-    nodes = min(n, int(np.ceil(np.sqrt(45 * (2 * n - 1)) / 2)))
+    enough = np.ceil(np.sqrt(45 * np.maximum(2 * count - 1, 0)) / 2)
+    return np.minimum(count, enough.astype(np.int64))
+
+
+@cache
+def _rule(nodes: int) -> Floats:
+    """Return the nodes in (0, 1) and the weights of Gauss-Legendre quadrature, shape (2, nodes)."""
+    if nodes == 0:
+        return np.empty((2, 0))
     x, weight = np.polynomial.legendre.leggauss(nodes)
-    return (x + 1) / 2, weight / 2
-
-
-def _padded(count: Ints) -> Ints:
-    """Round sizes up to the next step of a ladder whose steps grow by a tenth, from 1."""
-    ladder = [1]
-    while ladder[-1] < count.max(initial=1):
-        ladder.append(ladder[-1] + max(1, ladder[-1] // 10))
-    return np.asarray(ladder)[np.searchsorted(ladder, count)]
+    return np.stack([(x + 1) / 2, weight / 2])

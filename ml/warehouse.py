@@ -195,9 +195,8 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     """Add rows to a table, column by name."""
-    con.register("rows_to_append", rows)
-    con.execute(f"insert into {table} by name select * from rows_to_append")
-    con.unregister("rows_to_append")
+    # DuckDB finds the argument by its name; what is registered it would keep until it commits.
+    con.execute(f"insert into {table} by name select * from rows")
 
 
 def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> None:

@@ -27,7 +27,7 @@ def test_scores_are_lightgbms(leaves: int) -> None:
     assert trees is not None
     # Values on and beside every threshold, and missing ones where training had none.
     # (but for those next to 0, which LightGBM takes for 0).
-    probes = np.tile(trees.thresholds[np.abs(trees.thresholds) > 1e-34, None], 7)
+    probes = np.tile(trees.threshold[np.abs(trees.threshold) > 1e-34, None], 7)
     near = np.concatenate([probes, np.nextafter(probes, np.float32(np.inf)), -probes])
     seen, _ = data(1_037, seed=0)
     holes = np.where(np.random.default_rng(1).random(seen.shape) < 0.2, np.nan, seen)
