@@ -64,6 +64,13 @@
         table_name varchar,
         row_count bigint
     );
+    create table if not exists ml.scored_shoppers (
+        user_id user_id_type,
+        digest hugeint,
+        is_since_training boolean,
+        made_by varchar,
+        made_with varchar
+    );
     create table if not exists ml.test_results (
         test_name varchar,
         kind varchar,

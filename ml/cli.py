@@ -98,6 +98,8 @@ class Session:
             f"[green]✓[/] [bold]{name:9}[/]{self.results[name]['rows']:>12,} rows "
             f"{self.results[name]['seconds']:>7.1f} s"
         )
+        if note := result.get("note"):
+            self.console.print(f"  [dim]{note}[/]", highlight=False)
         for check, worst in result.get("checks", {}).items():
             colour = {"pass": "green", "warn": "yellow"}[worst["status"]]
             where = f" ({worst['subject']})" if worst["subject"] else ""
@@ -353,13 +355,21 @@ def run(
     source: Source = None,
     raw_dir: RawDir = None,
     model: Model = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Make everything anew, however few shoppers have new orders."),
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Do everything: fetch, build, train, evaluate, score, audit, report; publish at the end."""
+    """Do everything: fetch, build, train, evaluate, score, audit, report; publish at the end.
+
+    Where a run went before, only shoppers with new orders are scored again, by the same model;
+    once a tenth of them have new orders, or the code or a setting changed, the run is a full one.
+    """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
-        jobs.run(settings, session.step)
+        jobs.run(settings, session.step, full=full)
 
 
 @app.command()

@@ -57,7 +57,7 @@ def typical(
         con.execute("detach typical")
         transform.run(
             work,
-            *("run", "--select", "targets+,+examples", "--vars", "{label_cutoffs: 0}"),
+            *("run", "--select", "usual_gap+,+examples", "--vars", "{label_cutoffs: 0}"),
             *("--target-path", f"{folder}/target"),
             progress=lambda what, done, total: None,
         )

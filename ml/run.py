@@ -11,11 +11,12 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ml import registry, report, sources, transform, warehouse
+from ml import increment, registry, report, sources, transform, warehouse
 from ml.audit import audit
 from ml.errors import BusyError, SettingsError
 from ml.evaluate import evaluate
@@ -44,11 +45,8 @@ def fetch(settings: Settings, progress: Progress) -> Result:
 def build(settings: Settings, progress: Progress) -> Result:
     """Build and test every dbt model."""
     built = transform.run(settings, "build", progress=progress)
-    intake = sources.landed(settings.landing)
     with warehouse.connect(settings) as con, warehouse.transaction(con):
-        con.execute("delete from ml.raw_files")
-        files = [(file.name, file.table, file.rows) for file in intake.files]
-        con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
+        increment.record_files(con, settings)
         con.execute("delete from ml.test_results")
         warehouse.record_tests(con, built.tests)
         rows = warehouse.scalar(con, "select sum(user_product_count) from feat_users")
@@ -103,8 +101,13 @@ STEPS: dict[str, Step] = {
 }
 
 
-def run(settings: Settings, step: Callable[[str, Settings, Step], Result]) -> dict[str, Result]:
+def run(
+    settings: Settings, step: Callable[[str, Settings, Step], Result], *, full: bool = False
+) -> dict[str, Result]:
     """Do every step in a release of its own, then publish it.
+
+    Where there is a release already, only what new orders change is made again, unless they are
+    of many shoppers, or it is to be a ``full`` run: see ``ml/increment.py``.
 
     ``step`` is called with each step's name, its settings and its function, and returns its result.
     """
@@ -118,10 +121,22 @@ def run(settings: Settings, step: Callable[[str, Settings, Step], Result]) -> di
             # Finds out now, not after the work, whether another process is writing it.
             with warehouse.connect(settings, read_only=True):
                 pass
-        for name, function in STEPS.items():
+        results["fetch"] = step("fetch", work, fetch)
+        if settings.warehouse.exists() and not full:
+            work.warehouse.parent.mkdir(parents=True)
+            shutil.copyfile(settings.warehouse, work.warehouse)
+            same_model = replace(work, models=settings.models)
+            results["update"] = step("update", same_model, increment.update)
+            if not results["update"]["is_full_run"]:
+                results["report"] = step("report", same_model, report.report)
+                _publish(release, same_model, settings)
+                return results
+            work.warehouse.unlink()
+        for name, function in list(STEPS.items())[1:]:
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
                 warehouse.copy_history(settings, work)
+        increment.record(work)
         _publish(release, work, settings)
     finally:
         _remove_all_but_current(settings)
@@ -131,9 +146,10 @@ def run(settings: Settings, step: Callable[[str, Settings, Step], Result]) -> di
 def _publish(release: Path, work: Settings, settings: Settings) -> None:
     """Make a release the current one: one rename changes warehouse, model and pages together."""
     version = registry.production(work.models)
-    settings.models.mkdir(parents=True, exist_ok=True)
-    shutil.move(version, settings.models / version.name)
-    shutil.rmtree(work.models)
+    if work.models != settings.models:
+        settings.models.mkdir(parents=True, exist_ok=True)
+        shutil.move(version, settings.models / version.name)
+        shutil.rmtree(work.models)
     replace_link(release / "model", settings.models / version.name)
     # A log that a crashed writer left belongs to the file that is replaced.
     Path(f"{settings.warehouse}.wal").unlink(missing_ok=True)

@@ -7,37 +7,40 @@ items as (
 ),
 
 catalogue as (
-    select * from {{ staged('products') }}
+    select
+        product_id,
+        product_name,
+        coalesce(aisle, 'unknown') as aisle,
+        coalesce(department, 'unknown') as department
+    from {{ staged('products') }}
+),
+
+numbered as (
+    select
+        *,
+        -- A narrow key: grouping 33 million lines by a name would cost far more. It counts the
+        -- catalogue alone, so that it does not change with what is bought.
+        dense_rank() over (order by department, aisle) as aisle_id
+    from catalogue
 ),
 
 bought as (
     select distinct product_id from items
 ),
 
-named as (
-    select
-        coalesce(catalogue.product_id, bought.product_id) as product_id,
-        coalesce(
-            catalogue.product_name,
-            'Unknown product ' || cast(coalesce(catalogue.product_id, bought.product_id) as varchar)
-        ) as product_name,
-        coalesce(catalogue.aisle, 'unknown') as aisle,
-        coalesce(catalogue.department, 'unknown') as department,
-        catalogue.product_id is not null as is_in_catalogue
-    from catalogue
-    full outer join bought on catalogue.product_id = bought.product_id
-),
-
 final as (
     select
-        product_id,
-        product_name,
-        aisle,
-        department,
-        -- A narrow key: grouping 33 million lines by a name would cost far more.
-        cast(dense_rank() over (order by department, aisle) as integer) as aisle_id,
-        is_in_catalogue
-    from named
+        coalesce(numbered.product_id, bought.product_id) as product_id,
+        coalesce(
+            numbered.product_name,
+            'Unknown product ' || cast(coalesce(numbered.product_id, bought.product_id) as varchar)
+        ) as product_name,
+        coalesce(numbered.aisle, 'unknown') as aisle,
+        coalesce(numbered.department, 'unknown') as department,
+        cast(coalesce(numbered.aisle_id, 0) as integer) as aisle_id,
+        numbered.product_id is not null as is_in_catalogue
+    from numbered
+    full outer join bought on numbered.product_id = bought.product_id
 )
 
 select * from final

@@ -64,7 +64,7 @@ gaps as (
 ),
 
 usual_gap as (
-    select cast(round(median(days_since_prior_order)) as integer) as days from known_orders
+    select * from {{ ref('usual_gap') }}
 ),
 
 usual as (

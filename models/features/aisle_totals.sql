@@ -1,3 +1,5 @@
+{{ config(tags=['population']) }}
+
 with
 
 user_aisle_totals as (

@@ -115,7 +115,7 @@ final as (
     from pairs
     inner join targets on pairs.cutoff = targets.cutoff and pairs.user_id = targets.user_id
     inner join users on pairs.cutoff = users.cutoff and pairs.user_id = users.user_id
-    inner join products on pairs.cutoff = products.cutoff and pairs.product_id = products.product_id
+    left join products on pairs.cutoff = products.cutoff and pairs.product_id = products.product_id
     left join bought
         on
             pairs.cutoff = bought.cutoff

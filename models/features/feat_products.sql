@@ -1,3 +1,5 @@
+{{ config(tags=['population']) }}
+
 with
 
 pair_totals as (

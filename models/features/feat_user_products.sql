@@ -45,22 +45,22 @@ joined as (
         user_aisles.days_since_last as aisle_days_since_last,
         user_aisles.days_since_first as aisle_days_since_first,
         -- Of the product and the aisle, what the other shoppers did.
-        products.purchases_again - pairs.purchases_again as others_again,
-        products.expected_again - pairs.expected_again as others_expected,
-        (aisles.purchases_again - user_aisles.purchases_again + 20)
-        / (aisles.expected_again - user_aisles.expected_again + 20)
+        {{ of_others('products.purchases_again', 'pairs.purchases_again') }} as others_again,
+        {{ of_others('products.expected_again', 'pairs.expected_again') }} as others_expected,
+        ({{ of_others('aisles.purchases_again', 'user_aisles.purchases_again') }} + 20)
+        / ({{ of_others('aisles.expected_again', 'user_aisles.expected_again') }} + 20)
             as aisle_reorder_ratio
     from pair_totals as pairs
     inner join feat_users as users
         on pairs.cutoff = users.cutoff and pairs.user_id = users.user_id
-    inner join feat_products as products
+    left join feat_products as products
         on pairs.cutoff = products.cutoff and pairs.product_id = products.product_id
     inner join user_aisle_totals as user_aisles
         on
             pairs.cutoff = user_aisles.cutoff
             and pairs.user_id = user_aisles.user_id
             and pairs.aisle_id = user_aisles.aisle_id
-    inner join aisle_totals as aisles
+    left join aisle_totals as aisles
         on pairs.cutoff = aisles.cutoff and pairs.aisle_id = aisles.aisle_id
 ),
 

@@ -1,6 +1,8 @@
 -- What is usual: of the pairs bought n times and not for k orders, the share bought again in the
 -- next one, summed up over k (the Nelson-Aalen estimator of a cumulative hazard). A pair that came
 -- back after k orders, or has waited for k, was expected to come back so many times by then.
+{{ config(tags=['population']) }}
+
 with
 
 past_items as (

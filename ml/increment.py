@@ -1,0 +1,255 @@
+"""A run on new orders of a few shoppers: only theirs is made again.
+
+What is said of a shopper is made of the shopper's own orders and of the *population*: what is
+usual for everyone. The population belongs to the model, as its parameters do, and stays as it was
+when the model was trained. So shoppers whose orders did not change keep their features and scores,
+and those of the others come out as if everything had been built anew, for this model and this
+population.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from ml import registry, sources, transform, warehouse
+from ml.score import score
+from ml.settings import ROOT, Settings
+from ml.transform import Progress
+
+FULL_RUN_SHARE = 0.1
+"""Share of the shoppers: when more changed since the model was trained, everything is made anew."""
+
+# The models with the tag `population`, and those with rows of a shopper. Of the latter that have
+# them, cutoff 0 alone moves on: at the others the model was trained and measured.
+POPULATION = ("usual_gap", "reorder_hazards", "feat_products", "aisle_totals")
+OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
+AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
+
+CODE = ("dbt_project.yml", "requirements.lock", "macros", "ml", "models")
+
+
+def update(settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Bring a copy of the published warehouse up to date with what was landed.
+
+    Returns, beside the rows scored, a ``note``, and ``is_full_run``: true if so much changed that
+    everything must be made anew, and nothing was done.
+
+    Raises:
+        RestockError: if a model or a test fails.
+    """
+    with TemporaryDirectory(dir=settings.warehouse.parent) as folder:
+        work = replace(settings, warehouse=Path(folder) / settings.warehouse.name)
+        progress("comparing", 0, 4)
+        with warehouse.connect(settings) as con:
+            if not _is_of(con, settings):
+                note = "the code, the settings, the catalogue or the calendar changed: a full run"
+                return {"rows": 0, "is_full_run": True, "note": note}
+            con.execute(f"attach {warehouse.quoted(work.warehouse)} as work")
+            shoppers, changed, since_training = _compare(con, settings)
+            note = f"{changed:,} of {shoppers:,} shoppers have other orders than before"
+            if since_training > FULL_RUN_SHARE * shoppers:
+                note = f"{since_training:,} of {shoppers:,} shoppers changed since the training"
+                return {"rows": 0, "is_full_run": True, "note": f"{note}: a full run"}
+            if changed == 0:
+                return {"rows": 0, "is_full_run": False, "note": note}
+            _set_out(con, settings)
+            calendar = _as_of(con, settings)
+            con.execute("detach work")
+        progress("building", 1, 4)
+        transform.run(
+            replace(work, as_of=calendar),
+            *("build", "--select", "+examples", "dim_users"),
+            *("--exclude", "tag:population", "path:models/staging"),
+            *("--exclude-resource-type", "unit_test", "--vars", "{label_cutoffs: 0}"),
+            progress=lambda what, done, total: None,
+        )
+        progress("scoring", 2, 4)
+        scored = score(work, lambda what, done, total: None)
+        progress("publishing", 3, 4)
+        with warehouse.connect(settings) as con:
+            con.execute(f"attach {warehouse.quoted(work.warehouse)} as work (read_only)")
+            with warehouse.transaction(con):
+                _merge(con, settings)
+    built = transform.run(
+        settings,
+        *("build", "--select", "path:models/predictions", "path:models/reporting"),
+        *("--exclude-resource-type", "unit_test"),
+        progress=lambda what, done, total: None,
+    )
+    with warehouse.connect(settings) as con, warehouse.transaction(con):
+        warehouse.record_tests(con, built.tests)
+        record_files(con, settings)
+    progress("updated", 4, 4)
+    return {"rows": scored["rows"], "is_full_run": False, "note": note, "shoppers": changed}
+
+
+def record(settings: Settings) -> None:
+    """Note, after a full run, of which orders the scores are made, and of what else."""
+    with warehouse.connect(settings) as con, warehouse.transaction(con):
+        con.execute(
+            f"insert into ml.scored_shoppers by name select *, false as is_since_training, "
+            f"? as made_by, ? as made_with from ({_digests(settings)})",
+            [_made_by(settings), _made_with(con, settings)],
+        )
+
+
+def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Note how many rows of which files were landed."""
+    con.execute("delete from ml.raw_files")
+    files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
+    con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
+
+
+def _staged(settings: Settings, entity: str) -> str:
+    source = "instacart" if settings.source == "instacart" else "order_log"
+    return f"stg_{source}__{entity}"
+
+
+def _digests(settings: Settings) -> str:
+    """Return SQL with one row per shopper: a digest of all that is known of their orders."""
+    return f"""
+        select user_id, sum(hash(orders, items.digest)) as digest
+        from {_staged(settings, "orders")} as orders
+        left join (
+            select order_id, sum(hash(product_id, cart_position)) as digest
+            from {_staged(settings, "order_items")}
+            group by order_id
+        ) as items on orders.order_id = items.order_id
+        group by user_id
+    """
+
+
+def _made_by(settings: Settings) -> str:
+    """Return a digest of the code, and of the settings that decide about scores."""
+    digest = hashlib.sha256()
+    for place in CODE:
+        for path in sorted([ROOT / place, *(ROOT / place).rglob("*.*")]):
+            if path.suffix in (".lock", ".py", ".sql", ".yml"):
+                digest.update(path.read_bytes())
+    names = ("source", "as_of", "as_of_days", "model", "seed", "training_rows", "parameters")
+    digest.update(json.dumps([getattr(settings, name) for name in names]).encode())
+    return digest.hexdigest()
+
+
+def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+    """Return a digest of what all scores share: model, population, catalogue, calendar, batch."""
+    tables = (*POPULATION, _staged(settings, "products"))
+    content = [
+        registry.card(settings.models)["model_version"],
+        _as_of(con, settings),
+        warehouse.scalar(con, "select max(batch_id) from ml.predictions"),
+        *(warehouse.scalar(con, f"select sum(hash(t))::varchar from {t} as t") for t in tables),
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _is_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> bool:
+    """Whether a run like this one made the warehouse, and nobody changed it since."""
+    known = "select count(*) from duckdb_tables() where table_name = 'scored_shoppers'"
+    if not warehouse.scalar(con, known):
+        return False
+    made = con.execute("select made_by, made_with from ml.scored_shoppers limit 1").fetchall()
+    # What is in the warehouse can be asked for only if it is of this code.
+    return (
+        bool(made) and made[0][0] == _made_by(settings) and made[0][1] == _made_with(con, settings)
+    )
+
+
+def _as_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+    """Return the date that cutoff 0 stands on; empty where there is no calendar, or no need."""
+    newest: date | None = warehouse.scalar(
+        con, f"select max(ordered_at)::date from {_staged(settings, 'orders')} where not is_open"
+    )
+    if settings.as_of or settings.as_of_days or newest is None:
+        return settings.as_of
+    return (newest + timedelta(days=1)).isoformat()
+
+
+def _compare(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, int, int]:
+    """Write the tables `digests` and `changed` of `work`.
+
+    Returns how many shoppers there are, how many changed, and how many since the training.
+    """
+    con.execute(f"create table work.digests as {_digests(settings)}")
+    con.execute(
+        """
+        create table work.changed as
+        select distinct coalesce(new.user_id, old.user_id) as user_id
+        from work.digests as new
+        full join ml.scored_shoppers as old
+            on new.user_id = old.user_id and new.digest = old.digest
+        where new.user_id is null or old.user_id is null
+        """
+    )
+    counts = con.execute(
+        """
+        select
+            (select count(*) from work.digests),
+            (select count(*) from work.changed),
+            (
+                select count(*) from (
+                    select user_id from work.changed
+                    union
+                    select user_id from ml.scored_shoppers where is_since_training
+                )
+            )
+        """
+    ).fetchall()
+    return counts[0]
+
+
+def _set_out(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Give `work` the population, the catalogue, and the orders of those who changed."""
+    for table in (*POPULATION, _staged(settings, "products")):
+        con.execute(f"create table work.{table} as from {table}")
+    orders, items = _staged(settings, "orders"), _staged(settings, "order_items")
+    con.execute(
+        f"create table work.{orders} as "
+        f"select * from {orders} where user_id in (select user_id from work.changed)"
+    )
+    con.execute(
+        f"create table work.{items} as "
+        f"select * from {items} where order_id in (select order_id from work.{orders})"
+    )
+
+
+def _merge(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Put what `work` has of its shoppers in the place of what was there."""
+    theirs = "user_id in (select user_id from work.changed)"
+    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
+        only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs
+        con.execute(f"delete from {table} where {only}")
+        con.execute(f"insert into {table} by name select * from work.{table}")
+    con.execute(
+        "insert into dim_products by name "
+        "select * from work.dim_products anti join dim_products using (product_id)"
+    )
+    # A batch is what is published, as a whole.
+    con.execute("update ml.predictions set batch_id = (select batch_id from work.ml.batches)")
+    con.execute(
+        "insert into ml.batches by name select * replace "
+        "((select count(*) from ml.predictions) as rows) from work.ml.batches"
+    )
+    con.execute(
+        """
+        create temp table scored as
+        select
+            new.*,
+            coalesce(old.is_since_training, false) or changed.user_id is not null
+                as is_since_training
+        from work.digests as new
+        left join ml.scored_shoppers as old on new.user_id = old.user_id
+        left join work.changed as changed on new.user_id = changed.user_id
+        """
+    )
+    con.execute("delete from ml.scored_shoppers")
+    con.execute(
+        "insert into ml.scored_shoppers by name select *, ? as made_by, ? as made_with from scored",
+        [_made_by(settings), _made_with(con, settings)],
+    )
