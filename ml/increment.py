@@ -78,7 +78,7 @@ def update(settings: Settings, progress: Progress) -> dict[str, Any]:
                 _merge(con, settings)
     built = transform.run(
         settings,
-        *("build", "--select", "path:models/predictions", "path:models/reporting"),
+        *("build", "--select", "fct_predictions+", "path:models/reporting"),
         *("--exclude-resource-type", "unit_test"),
         progress=lambda what, done, total: None,
     )

@@ -128,7 +128,9 @@ def test_a_second_run_gives_the_same_predictions_keeps_history_and_lets_readers_
     batch = "select distinct batch_id from fct_predictions"
     with duckdb.connect(str(place.warehouse), read_only=True) as reader:
         before = reader.execute(batch).fetchall()
-        summary = place.restock("run", "--source", "instacart", "--raw-dir", instacart_files)
+        summary = place.restock(
+            "run", "--full", "--source", "instacart", "--raw-dir", instacart_files
+        )
         assert reader.execute(batch).fetchall() == before
     assert place.query(batch) != before
     assert place.query(SAME) == published.query(SAME)

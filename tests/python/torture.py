@@ -65,7 +65,7 @@ def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
 def kills(times: int, seed: int, raw: Path, folder: Path) -> dict[str, int]:
     """Kill a run at random moments over its length; the next run must give the same predictions."""
     place, rng = Place(folder), random.Random(seed)
-    arguments = ["run", "--source", "instacart", "--raw-dir", str(raw)]
+    arguments = ["run", "--full", "--source", "instacart", "--raw-dir", str(raw)]
     started = time.perf_counter()
     place.restock(*arguments)
     length = time.perf_counter() - started
