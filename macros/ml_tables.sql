@@ -68,6 +68,7 @@
         user_id user_id_type,
         digest hugeint,
         is_since_training boolean,
+        batch_id varchar,
         made_by varchar,
         made_with varchar
     );

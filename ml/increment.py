@@ -43,14 +43,20 @@ def update(settings: Settings, progress: Progress) -> dict[str, Any]:
     Raises:
         RestockError: if a model or a test fails.
     """
+    with warehouse.connect(settings, read_only=True) as con:
+        if _last(con, "made_by") != _made_by(settings):
+            note = "the code or the settings are not those of the last run: a full run"
+            return {"rows": 0, "is_full_run": True, "note": note}
+    progress("comparing", 0, 4)
     with TemporaryDirectory(dir=settings.warehouse.parent) as folder:
         work = replace(settings, warehouse=Path(folder) / settings.warehouse.name)
-        progress("comparing", 0, 4)
-        with warehouse.connect(settings) as con:
-            if not _is_of(con, settings):
-                note = "the code, the settings, the catalogue or the calendar changed: a full run"
+        _dbt(work, "run", "--select", "path:models/staging")
+        with warehouse.connect(work) as con:
+            con.execute(f"attach {warehouse.quoted(settings.warehouse)} as last (read_only)")
+            calendar = _as_of(con, settings)
+            if _last(con, "made_with", "last.") != _made_with(con, settings, "last."):
+                note = "the catalogue, the calendar, the model or the warehouse changed: a full run"
                 return {"rows": 0, "is_full_run": True, "note": note}
-            con.execute(f"attach {warehouse.quoted(work.warehouse)} as work")
             shoppers, changed, since_training = _compare(con, settings)
             note = f"{changed:,} of {shoppers:,} shoppers have other orders than before"
             if since_training > FULL_RUN_SHARE * shoppers:
@@ -59,15 +65,11 @@ def update(settings: Settings, progress: Progress) -> dict[str, Any]:
             if changed == 0:
                 return {"rows": 0, "is_full_run": False, "note": note}
             _set_out(con, settings)
-            calendar = _as_of(con, settings)
-            con.execute("detach work")
         progress("building", 1, 4)
-        transform.run(
+        _dbt(
             replace(work, as_of=calendar),
             *("build", "--select", "+examples", "dim_users"),
             *("--exclude", "tag:population", "path:models/staging"),
-            *("--exclude-resource-type", "unit_test", "--vars", "{label_cutoffs: 0}"),
-            progress=lambda what, done, total: None,
         )
         progress("scoring", 2, 4)
         scored = score(work, lambda what, done, total: None)
@@ -75,13 +77,8 @@ def update(settings: Settings, progress: Progress) -> dict[str, Any]:
         with warehouse.connect(settings) as con:
             con.execute(f"attach {warehouse.quoted(work.warehouse)} as work (read_only)")
             with warehouse.transaction(con):
-                _merge(con, settings)
-    built = transform.run(
-        settings,
-        *("build", "--select", "fct_predictions+", "path:models/reporting"),
-        *("--exclude-resource-type", "unit_test"),
-        progress=lambda what, done, total: None,
-    )
+                _merge(con)
+    built = _dbt(settings, "build", "--select", "fct_predictions+", "path:models/reporting")
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         warehouse.record_tests(con, built.tests)
         record_files(con, settings)
@@ -94,9 +91,21 @@ def record(settings: Settings) -> None:
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         con.execute(
             f"insert into ml.scored_shoppers by name select *, false as is_since_training, "
+            f"(select max(batch_id) from ml.predictions) as batch_id, "
             f"? as made_by, ? as made_with from ({_digests(settings)})",
             [_made_by(settings), _made_with(con, settings)],
         )
+
+
+def _dbt(settings: Settings, *arguments: str) -> transform.Built:
+    """Run dbt without the past cutoffs, which stay, and without the tests of its own code."""
+    return transform.run(
+        settings,
+        *arguments,
+        *("--vars", "{label_cutoffs: 0}"),
+        *(("--exclude-resource-type", "unit_test") if arguments[0] == "build" else ()),
+        progress=lambda what, done, total: None,
+    )
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -137,27 +146,23 @@ def _made_by(settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
-    """Return a digest of what all scores share: model, population, catalogue, calendar, batch."""
-    tables = (*POPULATION, _staged(settings, "products"))
-    content = [
-        registry.card(settings.models)["model_version"],
-        _as_of(con, settings),
-        warehouse.scalar(con, "select max(batch_id) from ml.predictions"),
-        *(warehouse.scalar(con, f"select sum(hash(t))::varchar from {t} as t") for t in tables),
-    ]
+def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings, last: str = "") -> str:
+    """Return a digest of what all scores share: model, population, catalogue and calendar."""
+    content = [registry.card(settings.models)["model_version"], _as_of(con, settings)]
+    for table in (*(f"{last}{name}" for name in POPULATION), _staged(settings, "products")):
+        content.append(warehouse.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _is_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> bool:
-    """Whether a run like this one made the warehouse, and nobody changed it since."""
+def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | None:
+    """Return a digest that the last run left; None if something else made what is there now."""
     known = "select count(*) from duckdb_tables() where table_name = 'scored_shoppers'"
     if not warehouse.scalar(con, known):
-        return False
-    made = con.execute("select made_by, made_with from ml.scored_shoppers limit 1").fetchall()
-    # What is in the warehouse can be asked for only if it is of this code.
-    return (
-        bool(made) and made[0][0] == _made_by(settings) and made[0][1] == _made_with(con, settings)
+        return None
+    return warehouse.scalar(
+        con,
+        f"select max({digest}) from {last}ml.scored_shoppers "
+        f"where batch_id = (select max(batch_id) from {last}ml.predictions)",
     )
 
 
@@ -172,17 +177,17 @@ def _as_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
 
 
 def _compare(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, int, int]:
-    """Write the tables `digests` and `changed` of `work`.
+    """Write the tables `digests` and `changed`.
 
     Returns how many shoppers there are, how many changed, and how many since the training.
     """
-    con.execute(f"create table work.digests as {_digests(settings)}")
+    con.execute(f"create table digests as {_digests(settings)}")
     con.execute(
         """
-        create table work.changed as
+        create table changed as
         select distinct coalesce(new.user_id, old.user_id) as user_id
-        from work.digests as new
-        full join ml.scored_shoppers as old
+        from digests as new
+        full join last.ml.scored_shoppers as old
             on new.user_id = old.user_id and new.digest = old.digest
         where new.user_id is null or old.user_id is null
         """
@@ -190,13 +195,13 @@ def _compare(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, i
     counts = con.execute(
         """
         select
-            (select count(*) from work.digests),
-            (select count(*) from work.changed),
+            (select count(*) from digests),
+            (select count(*) from changed),
             (
                 select count(*) from (
-                    select user_id from work.changed
+                    select user_id from changed
                     union
-                    select user_id from ml.scored_shoppers where is_since_training
+                    select user_id from last.ml.scored_shoppers where is_since_training
                 )
             )
         """
@@ -205,21 +210,24 @@ def _compare(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, i
 
 
 def _set_out(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Give `work` the population, the catalogue, and the orders of those who changed."""
-    for table in (*POPULATION, _staged(settings, "products")):
-        con.execute(f"create table work.{table} as from {table}")
+    """Take over the population, and keep the orders of those who changed."""
+    for table in POPULATION:
+        con.execute(f"create table {table} as from last.{table}")
     orders, items = _staged(settings, "orders"), _staged(settings, "order_items")
     con.execute(
-        f"create table work.{orders} as "
-        f"select * from {orders} where user_id in (select user_id from work.changed)"
+        f"create table kept as "
+        f"select * from {orders} where user_id in (select user_id from changed)"
     )
     con.execute(
-        f"create table work.{items} as "
-        f"select * from {items} where order_id in (select order_id from work.{orders})"
+        f"create table kept_items as "
+        f"select * from {items} where order_id in (select order_id from kept)"
     )
+    for view, kept in ((orders, "kept"), (items, "kept_items")):
+        con.execute(f"drop view {view}")
+        con.execute(f"alter table {kept} rename to {view}")
 
 
-def _merge(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def _merge(con: duckdb.DuckDBPyConnection) -> None:
     """Put what `work` has of its shoppers in the place of what was there."""
     theirs = "user_id in (select user_id from work.changed)"
     for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
@@ -242,14 +250,14 @@ def _merge(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         select
             new.*,
             coalesce(old.is_since_training, false) or changed.user_id is not null
-                as is_since_training
+                as is_since_training,
+            (select batch_id from work.ml.batches) as batch_id,
+            (select max(made_by) from ml.scored_shoppers) as made_by,
+            (select max(made_with) from ml.scored_shoppers) as made_with
         from work.digests as new
         left join ml.scored_shoppers as old on new.user_id = old.user_id
         left join work.changed as changed on new.user_id = changed.user_id
         """
     )
     con.execute("delete from ml.scored_shoppers")
-    con.execute(
-        "insert into ml.scored_shoppers by name select *, ? as made_by, ? as made_with from scored",
-        [_made_by(settings), _made_with(con, settings)],
-    )
+    con.execute("insert into ml.scored_shoppers by name from scored")

@@ -2,79 +2,117 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 from conftest import Place
 from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
+from ml import increment
 from ml.increment import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
-from ml.settings import ROOT
+from ml.score import score
+from ml.settings import ROOT, Settings
 
 pytestmark = pytest.mark.slow
 
-COMEBACKS, NEWCOMER, LEAVER, NEW_PRODUCT = 5, 300, 299, 999_999
+DELIVERED, LEAVER, NEWCOMER, NEW_PRODUCT = 5, 300, 301, 999_999
+
+
+OF_PREDICTIONS = ("fct_predictions", "fct_baskets", "fct_demand", "fct_shoppers")
+
+
+def settings(place: Place, raw_dir: Path) -> Settings:
+    return Settings.load(source="instacart", raw_dir=raw_dir, warehouse=place.warehouse)
+
+
+@pytest.fixture(autouse=True)
+def own_target(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a job in this process finds the manifest of dbt."""
+    monkeypatch.setenv("DBT_TARGET_PATH", place.environment["DBT_TARGET_PATH"])
+
+
+def quietly(what: str, done: int, total: int) -> None:
+    pass
 
 
 @pytest.fixture(scope="module")
-def days(tmp_path_factory: pytest.TempPathFactory, instacart_files: Path) -> tuple[Path, Path]:
-    """The raw files of a day and of the next one.
+def next_day(tmp_path_factory: pytest.TempPathFactory, instacart_files: Path) -> Path:
+    """The raw files a day later.
 
-    In between a few shoppers order again, one comes for the first time, one asks to be forgotten,
-    and a product is bought that nobody knew.
+    Some open orders were delivered, one with a product that nobody knew; one shopper came for the
+    first time, with another's orders, and one asked to be forgotten.
     """
-    before, after = (tmp_path_factory.mktemp(day) for day in ("before", "after"))
-    for folder in (before, after):
-        shutil.copytree(instacart_files, folder, dirs_exist_ok=True)
-    with duckdb.connect() as con:
-        con.execute(f"create table orders as from '{instacart_files}/orders.csv'")
-        con.execute(f"create table lines as from '{instacart_files}/order_products__train.csv'")
-        con.execute(f"create table prior as from '{instacart_files}/order_products__prior.csv'")
-        con.execute(
-            f"""
-            create table came as
-            select order_id from orders where user_id = {NEWCOMER}
-            union
-            (
-                select order_id from orders
-                where eval_set = 'train' and user_id < {LEAVER}
-                order by user_id limit {COMEBACKS}
-            )
-            """
+    folder = tmp_path_factory.mktemp("next_day")
+    shutil.copytree(instacart_files, folder, dirs_exist_ok=True)
+    orders, prior, train = (
+        f"'{folder}/{name}.csv'"
+        for name in ("orders", "order_products__prior", "order_products__train")
+    )
+    duckdb.connect().execute(
+        f"""
+        create table delivered as
+        select user_id, order_id, order_number
+        from {orders} where eval_set = 'test' order by user_id limit {DELIVERED};
+
+        create table theirs as
+        select * from {orders} where user_id <> {LEAVER}
+        union all
+        select * replace ({NEWCOMER} as user_id, order_id + 1000000 as order_id)
+        from {orders} where user_id = 7;
+
+        create table lines as
+        select *, 'prior' as file from {prior} union all select *, 'train' from {train};
+
+        insert into lines
+        select delivered.order_id, product_id, add_to_cart_order, 1, 'train'
+        from delivered
+        inner join {orders} as before
+            on before.user_id = delivered.user_id
+            and before.order_number = delivered.order_number - 1
+        inner join lines on before.order_id = lines.order_id
+        union all
+        select min(order_id), {NEW_PRODUCT}, 999, 0, 'train' from delivered;
+
+        insert into lines
+        select lines.* replace (order_id + 1000000 as order_id)
+        from lines semi join (from {orders} where user_id = 7) using (order_id);
+
+        create table orders_now as
+        select * replace (
+            case when order_id in (select order_id from delivered) then 'train' else eval_set end
+            as eval_set
         )
-        con.execute(f"create table left_us as select order_id from orders where user_id = {LEAVER}")
-        con.execute(
-            f"insert into lines select order_id, {NEW_PRODUCT}, 999, 0 from came "
-            "semi join (select * from orders where eval_set = 'train') using (order_id) limit 1"
-        )
-        for folder, gone in ((before, "came"), (after, "left_us")):
-            for table, name in (
-                ("orders", "orders"),
-                ("lines", "order_products__train"),
-                ("prior", "order_products__prior"),
-            ):
-                con.execute(
-                    f"copy (select * from {table} anti join {gone} using (order_id)) "
-                    f"to '{folder}/{name}.csv'"
-                )
-    return before, after
+        from theirs;
+
+        copy orders_now to {orders};
+        copy (select * exclude (file) from lines semi join orders_now using (order_id)
+            where file = 'prior') to {prior};
+        copy (select * exclude (file) from lines semi join orders_now using (order_id)
+            where file = 'train') to {train};
+        """
+    )
+    return folder
 
 
 @pytest.fixture(scope="module")
-def incremented(tmp_path_factory: pytest.TempPathFactory, days: tuple[Path, Path]) -> Place:
-    """A full run on the first day, and then a run on the next."""
+def incremented(
+    tmp_path_factory: pytest.TempPathFactory, published: Place, next_day: Path
+) -> Place:
+    """What a full run made of the day before, and a run on the next one after it."""
     place = Place(tmp_path_factory.mktemp("incremented"))
-    for day in days:
-        summary = place.restock("run", "--source", "instacart", "--raw-dir", day)
-        (place.folder / "summary.json").write_text(json.dumps(summary))
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    summary = place.restock("run", "--source", "instacart", "--raw-dir", next_day)
+    (place.folder / "summary.json").write_text(json.dumps(summary))
     return place
 
 
 def test_only_the_shoppers_with_new_orders_are_scored(incremented: Place) -> None:
     summary = json.loads((incremented.folder / "summary.json").read_text())
     assert list(summary) == ["fetch", "update", "report"]
-    assert summary["update"]["shoppers"] == COMEBACKS + 2
+    assert summary["update"]["shoppers"] == DELIVERED + 2
     theirs = incremented.query(
         "select count(*) from fct_predictions semi join ml.scored_shoppers "
         "on fct_predictions.user_id = scored_shoppers.user_id and is_since_training"
@@ -82,24 +120,21 @@ def test_only_the_shoppers_with_new_orders_are_scored(incremented: Place) -> Non
     assert theirs == [(summary["update"]["rows"],)]
 
 
-def test_the_table_is_that_of_a_full_run(
-    incremented: Place, place: Place, days: tuple[Path, Path]
-) -> None:
-    """Everything built anew from the raw files; only model and population are the older ones."""
-    arguments = ("--source", "instacart", "--raw-dir", days[1])
-    place.restock("build", *arguments)
+def test_the_table_is_that_of_a_full_run(incremented: Place, place: Place, next_day: Path) -> None:
+    """Everything made anew from the raw files; only model and population are the older ones."""
+    source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(next_day)}
+    place.call("dbt", "run", "--select", "+examples", "dim_users", **source).check_returncode()
     with duckdb.connect(str(place.warehouse)) as con:
         con.execute(f"attach '{incremented.warehouse}' as older (read_only)")
         for table in POPULATION:
             con.execute(f"delete from {table}")
             con.execute(f"insert into {table} by name select * from older.{table}")
     place.call(
-        *("dbt", "run", "--select", "+examples", "--exclude", "tag:population"),
-        RESTOCK_SOURCE="instacart",
-        RESTOCK_RAW_DIR=str(days[1]),
+        *("dbt", "run", "--select", "+examples", "--exclude", "tag:population"), **source
     ).check_returncode()
     shutil.copytree(incremented.folder / "models/production", place.folder / "models/production")
-    place.restock("score", *arguments)
+    score(settings(place, next_day), quietly)
+    place.call("dbt", "run", "--select", *OF_PREDICTIONS, **source).check_returncode()
     assert place.query(SAME) == incremented.query(SAME)
     for table in OF_SHOPPERS:
         everything = f"select * from {table} order by all"
@@ -107,7 +142,7 @@ def test_the_table_is_that_of_a_full_run(
     for table in AT_CUTOFF_0:
         now = f"select * from {table} where cutoff = 0 order by all"
         assert place.query(now) == incremented.query(now), table
-    for table in ("fct_baskets", "fct_demand", "fct_shoppers"):
+    for table in OF_PREDICTIONS:
         rows = f"select * exclude (batch_id) from {table} order by all"
         assert place.query(rows) == incremented.query(rows), table
 
@@ -131,24 +166,52 @@ def test_the_batch_is_published_as_a_whole(incremented: Place) -> None:
     assert batch in (incremented.folder / "pages/index.html").read_text()
 
 
-def test_what_a_model_learned_from_stays(incremented: Place, days: tuple[Path, Path]) -> None:
-    """Nobody's test order moves under the figures that were measured on it."""
-    assert incremented.query("select pair_count from rpt_test_summary") == incremented.query(
-        "select count(*) from examples where cutoff = 1 and split = 'test'"
+def test_what_a_model_learned_from_stays(incremented: Place, published: Place) -> None:
+    """No test order moves from under the figures that were measured on it."""
+    for table in ("targets", "pair_totals"):
+        learned = f"select * from {table} where cutoff > 0 order by all"
+        assert incremented.query(learned) == published.query(learned), table
+    assert incremented.query("select pair_count from rpt_test_summary") == published.query(
+        "select pair_count from rpt_test_summary"
     )
 
 
-def test_nothing_new_is_said_and_much_new_is_a_full_run(
-    incremented: Place, place: Place, days: tuple[Path, Path], instacart_files: Path
+def test_a_run_without_new_orders_changes_nothing(
+    incremented: Place, place: Place, next_day: Path
 ) -> None:
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    again = place.restock("run", "--source", "instacart", "--raw-dir", days[1])
-    assert again["update"]["note"] == "0 of 299 shoppers have other orders than before"
+    again = place.restock("run", "--source", "instacart", "--raw-dir", next_day)
+    assert again["update"]["note"] == "0 of 300 shoppers have other orders than before"
     assert place.query(SAME) == incremented.query(SAME)
-    other = place.restock(
-        "run", "--source", "instacart", "--raw-dir", days[1], "--model", "logistic_regression"
-    )
-    assert other["update"]["is_full_run"] and "train" in other
+
+
+def test_many_new_orders_make_a_full_run(
+    incremented: Place, place: Place, next_day: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More came on the day than what is said to be few; who left is no shopper any more."""
+    shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    monkeypatch.setattr(increment, "FULL_RUN_SHARE", DELIVERED / 300)
+    found = increment.update(settings(place, next_day), quietly)
+    assert found["is_full_run"]
+    assert found["note"].startswith("6 of 300 shoppers changed since the training")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "because"),
+    [
+        ("model", "logistic_regression", "settings"),
+        ("as_of_days", "9", "settings"),
+        ("source", "order_log", "settings"),
+    ],
+)
+def test_much_that_is_new_makes_a_full_run(
+    setting: str, value: str, because: str, incremented: Place, place: Place, next_day: Path
+) -> None:
+    shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    other: Any = {setting: value}
+    found = increment.update(replace(settings(place, next_day), **other), quietly)
+    assert found["is_full_run"] and because in found["note"]
+    assert place.query(SAME) == incremented.query(SAME)
 
 
 def test_the_population_is_what_the_tag_says() -> None:
