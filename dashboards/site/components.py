@@ -37,7 +37,6 @@ TAGS = {
     "Details": ("title! open:flag", PROSE),
     "Alert": ("status:info|positive|warning|negative", PROSE),
 }
-PARTS = {part: tag for tag, (_, part) in TAGS.items() if part and part != PROSE}
 # What each attribute of a format is for.
 FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "interval")}
 FORMATTED["valueFmt"] = ("value",)

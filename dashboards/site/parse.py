@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,15 @@ class SiteError(Exception):
 
     def __init__(self, place: str | Path, what: str) -> None:
         super().__init__(f"{place}: {what}")
+
+
+@contextmanager
+def located(place: str, about: str = "") -> Iterator[None]:
+    """Add a place to a ValueError, which says ``what is wrong; what to do``."""
+    try:
+        yield
+    except ValueError as error:
+        raise SiteError(place, f"{about}{error}") from error
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -54,13 +63,9 @@ class Node:
             if isinstance(child, Node):
                 yield from child.walk()
 
-    @contextmanager
-    def located(self) -> Iterator[None]:
-        """Add this tag's place to a ValueError that says ``what is wrong; what to do``."""
-        try:
-            yield
-        except ValueError as error:
-            raise SiteError(self.place, f"<{self.tag}>: {error}") from error
+    def located(self) -> AbstractContextManager[None]:
+        """Add this tag and its place to a ValueError."""
+        return located(self.place, f"<{self.tag}>: ")
 
 
 class Page(NamedTuple):

@@ -13,8 +13,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from .charts import drawn
-from .components import PARTS, PROSE, TAGS, TONES, Component, bind, columns, options
-from .parse import Node, Page, SiteError, suggest
+from .components import PROSE, TAGS, TONES, Component, bind, columns, options
+from .parse import Node, Page, SiteError, located, suggest
 from .queries import Choice, Queries, Result
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
@@ -45,15 +45,14 @@ class Renderer:
         for node in self.page.root.walk():
             if node.tag == "Dropdown":
                 dropdown = self._bind(node, {})
-                if dropdown.name in self._queries.options:
-                    raise SiteError(node.place, f"a second {dropdown.name!r}; rename one")
                 with node.located():
-                    values = [value for value, _ in options(dropdown)]
-                self._queries.options[dropdown.name] = values
-        for name, query in self.page.queries.items():
-            inputs = self._queries.inputs(name, query.place())
-            for choice in self._queries.choices(inputs, query.place()):
-                self._queries.table(name, choice, query.place())
+                    if dropdown.name in self._queries.options:
+                        raise ValueError(f"a second {dropdown.name!r}; rename one")
+                    self._queries.options[dropdown.name] = [value for value, _ in options(dropdown)]
+        for query in self.page.queries.values():
+            with located(query.place()):
+                for choice in self._queries.choices(self._queries.inputs(query.name)):
+                    self._queries.table(query.name, choice)
         return self._prose(self.page.root, {})
 
     def _prose(self, node: Node, choice: Choice) -> Markup:
@@ -83,44 +82,45 @@ class Renderer:
 
     def _component(self, node: Node, choice: Choice) -> Markup:
         """Render a component once for each choice that its data and its insides depend on."""
-        if node.tag in PARTS:
-            raise SiteError(node.place, f"<{node.tag}> is misplaced; put it in <{PARTS[node.tag]}>")
         inputs: set[str] = set()
         for each in node.walk() if "data" in node.attributes else ():
             if name := each.attributes.get("data"):
-                inputs |= self._queries.inputs(name, each.place) - choice.keys()
+                with each.located():
+                    inputs |= self._queries.inputs(name) - choice.keys()
         made = []
-        for picks in self._queries.choices(inputs, node.place):
-            component = self._bind(node, {**choice, **picks})
-            with node.located():
+        with node.located():
+            for picks in self._queries.choices(inputs):
+                component = self._bind(node, {**choice, **picks})
                 template = getattr(self._macros, component.tag, self._macros.Chart)
                 made.append((picks, template(component)))
         if not inputs:
             return made[0][1]
         return self._macros.variants(made, "span" if node.tag == "Value" else "div")
 
-    def _bind(self, node: Node, choice: Choice, around: Result | None = None) -> Component:
-        if node.tag not in TAGS:
-            raise SiteError(node.place, f"unknown tag <{node.tag}>; {suggest(node.tag, TAGS)}")
-        name, holds = node.attributes.get("data"), TAGS[node.tag][1]
-        data = self._queries.run(name, choice, node.place) if name else around
-        if name and data and not any(field.values for field in data.fields.values()):
-            if message := node.attributes.get("emptyMessage"):
-                return Component(tag="Empty", message=message)
-            what = f"<{node.tag}> would be empty: {name!r} returns no row"
-            raise SiteError(node.place, f"{what}; correct the query, or give emptyMessage=")
+    def _bind(
+        self, node: Node, choice: Choice, inside: str = PROSE, around: Result | None = None
+    ) -> Component:
         with node.located():
+            if node.tag not in TAGS:
+                raise ValueError(f"unknown tag; {suggest(node.tag, TAGS)}")
+            homes = [tag for tag, (_, part) in TAGS.items() if part == node.tag] or [PROSE]
+            if inside not in homes:
+                raise ValueError(f"misplaced in {inside}; put it in {' or '.join(homes)}")
+            name, holds = node.attributes.get("data"), TAGS[node.tag][1]
+            data = self._queries.run(name, choice) if name else around
+            if name and data and not any(field.values for field in data.fields.values()):
+                if message := node.attributes.get("emptyMessage"):
+                    return Component(tag="Empty", message=message)
+                what = f"would be empty: {name!r} returns no row"
+                raise ValueError(f"{what}; correct the query, or give emptyMessage=")
             component = bind(node, data)
-        component.uid = next(self._ids)
-        if holds == PROSE:
-            component.body = self._prose(node, choice)
-            return component
-        for child in node.children:
-            advice = f"inside <{node.tag}>; it holds {f'<{holds}>' if holds else 'nothing'}"
-            if isinstance(child, Node) and child.tag != holds:
-                raise SiteError(child.place, f"<{child.tag}> {advice}")
-            if isinstance(child, Node):
-                component.parts.append(self._bind(child, choice, data))
-            elif child.strip():
-                raise SiteError(node.place, f"{child.strip()!r} {advice}")
+            component.uid = next(self._ids)
+            if holds == PROSE:
+                component.body = self._prose(node, choice)
+                return component
+            for child in node.children:
+                if isinstance(child, Node):
+                    component.parts.append(self._bind(child, choice, node.tag, data))
+                elif child.strip():
+                    raise ValueError(f"holds no text; take {child.strip()!r} out")
         return component

@@ -267,8 +267,8 @@ class TestComponents:
 
 # What is wrong, with a » before what the error must point at, and what the error must say.
 FAULTS = [
-    ("text\n\n»<BarChrt/>", "unknown tag <BarChrt>; did you mean 'BarChart'?"),
-    ("»<div>x</div>", "unknown tag <div>; known:"),
+    ("text\n\n»<BarChrt/>", "<BarChrt>: unknown tag; did you mean 'BarChart'?"),
+    ("»<div>x</div>", "<div>: unknown tag; known:"),
     ("<Grid>\n»<Value data=aisles colum=x/></Grid>", "'colum'; did you mean 'column'?"),
     ("»<Value data=aisles/>", "<Value>: no column=; add it"),
     ("»<Value data=aisle column=x/>", "unknown query 'aisle'; did you mean 'aisles'?"),
@@ -291,9 +291,9 @@ FAULTS = [
         "no bar for 'aisle', which holds text",
     ),
     ("<DataTable data=aisles>\n»<Column id=ale/></DataTable>", "did you mean 'aisle'?"),
-    ("»<DataTable data=aisles>\ntext</DataTable>", "'text' inside <DataTable>; it holds <Column>"),
-    ("<Tabs>\n»<Alert>a</Alert></Tabs>", "<Alert> inside <Tabs>; it holds <Tab>"),
-    ("\n»<Column id=a/>", "<Column> is misplaced; put it in <DataTable>"),
+    ("»<DataTable data=aisles>\ntext</DataTable>", "<DataTable>: holds no text; take 'text' out"),
+    ("<Tabs>\n»<Alert>a</Alert></Tabs>", "<Alert>: misplaced in Tabs; put it in prose"),
+    ("\n»<Column id=a/>", "<Column>: misplaced in prose; put it in DataTable"),
     ("\n»<Alert>a", "<Alert> has no end; write <Alert .../>"),
     ("<Alert>\na\n»</Grid>", "</Grid> closes nothing; <Alert> is open"),
     ("a\n»<Alert status=>a</Alert>", "<Alert has no end; close it"),
@@ -313,7 +313,7 @@ FAULTS = [
     ("```sql q\n»drop table rpt_hours\n```", "query 'q' fails: Parser Error"),
     (
         "```sql q\nfrom rpt_hours where false\n```\n»<BarChart data=q x=hour y=low/>",
-        "<BarChart> would be empty: 'q' returns no row; correct the query, or give emptyMessage=",
+        "<BarChart>: would be empty: 'q' returns no row; correct the query, or give emptyMessage=",
     ),
     (
         "```sql q\nfrom range(5001) as t (n)\n```\n»<DataTable data=q/>",
