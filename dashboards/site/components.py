@@ -12,20 +12,20 @@ from .queries import Result
 
 PROSE = "prose"
 CHART = "data:query! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
-XY = f"{CHART} x:column! y:columns! series:column xFmt:format yFmt:format"
-XY += " yMin:float yMax:float yLog:flag"
-INTERVAL = f"{XY} interval:columns"
+CHART += " x:column! xFmt:format"
+XY = f"{CHART} y:column! yFmt:format yMin:float yMax:float yLog:flag series:column"
+INTERVAL = f"{XY} low:column high:column"
 # For each tag its attributes, as name:kind (text if none is given), with ! for those it needs;
 # and what it holds: nothing, tags of its own, or prose (markdown and other components).
 TAGS = {
-    "Value": ("data:query! column:column! row:int fmt:format", ""),
+    "Value": ("data:query! column:column! fmt:format", ""),
     "BigValue": ("data:query! value:column! title fmt:format", PROSE),
-    "BarChart": (f"{INTERVAL} swapXY:flag type:grouped|stacked", "ReferenceLine"),
-    "LineChart": (f"{INTERVAL} markers:flag", "ReferenceLine"),
+    "BarChart": (f"{INTERVAL} swapXY:flag", "ReferenceLine"),
+    "LineChart": (INTERVAL, "ReferenceLine"),
     "AreaChart": (XY, "ReferenceLine"),
     "ScatterPlot": (f"{INTERVAL} tooltipTitle:column xLog:flag", "ReferenceLine"),
-    "Histogram": (f"{CHART} x:column! xFmt:format bins:int", "ReferenceLine"),
-    "Heatmap": (f"{CHART} x:column! y:column! value:column! valueFmt:format", ""),
+    "Histogram": (CHART, "ReferenceLine"),
+    "Heatmap": (f"{CHART} y:column! value:column! valueFmt:format", ""),
     "ReferenceLine": ("data:query x:place y:place x2:place y2:place label", ""),
     "DataTable": ("data:query! title rows:int search:flag emptyMessage", "Column"),
     "Column": ("id:column! title fmt:format align:left|right contentType:text|bar|badge", ""),
@@ -37,8 +37,8 @@ TAGS = {
     "Details": ("title! open:flag", PROSE),
     "Alert": ("status:info|positive|warning|negative", PROSE),
 }
-# What each attribute of a format is for.
-FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "interval")}
+# The columns that each attribute of a format is for.
+FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "low", "high")}
 FORMATTED["valueFmt"] = ("value",)
 TONES = {"low": "negative", "medium": "caution", "high": "positive"}
 TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
@@ -65,15 +65,12 @@ def bind(node: Node, data: Result | None) -> Component:
     for name, _, needed in takes:
         if needed and name not in node.attributes:
             raise ValueError(f"no {name}=; add it")
-    c = Component(tag=node.tag, title=None, parts=[])
+    c = Component(tag=node.tag, parts=[])
     vars(c).update({n: _value(kinds[n], text, data) for n, text in node.attributes.items()})
-    if c.row and c.row not in range(len(c.column.values)):
-        raise ValueError(f"no row {c.row}; rows count from 0")
-    for fmt in vars(c).keys() & FORMATTED:
-        for name in vars(c).keys() & FORMATTED[fmt]:
-            shown, spec = getattr(c, name), getattr(c, fmt)
-            many = isinstance(shown, list)
-            setattr(c, name, [f.formatted(spec) for f in shown] if many else shown.formatted(spec))
+    for fmt, names in FORMATTED.items():
+        for name in names if getattr(c, fmt) else ():
+            if field := getattr(c, name):
+                setattr(c, name, field.formatted(getattr(c, fmt)))
     if c.contentType == "bar" and c.id.kind != "number":
         raise ValueError(f"no bar for {c.id.name!r}, which holds {c.id.kind}")
     return c
@@ -105,12 +102,10 @@ def _value(kind: str, text: str, data: Result | None) -> Any:
     if kind == "place":
         number = re.fullmatch(r"-?\d*\.?\d+", text)
         return fields[text].values[0] if text in fields else float(text) if number else text
-    if kind in ("column", "columns"):
-        names = re.findall(r"\w+", text) if kind == "columns" else [text]
-        for name in names:
-            if name not in fields:
-                raise ValueError(f"no column {name!r}; {suggest(name, fields)}")
-        return [fields[name] for name in names] if kind == "columns" else fields[text]
+    if kind == "column":
+        if text not in fields:
+            raise ValueError(f"no column {text!r}; {suggest(text, fields)}")
+        return fields[text]
     if kind in ("int", "float"):
         return float(text) if kind == "float" else int(text)
     allowed = {"format": FORMATS, "flag": ("true", "false")}.get(kind, kind.split("|"))

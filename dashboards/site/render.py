@@ -25,7 +25,11 @@ JINJA = Environment(
     loader=LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 JINJA.globals |= {"columns": columns, "drawn": drawn, "options": options, "tones": TONES}
-JINJA.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+JINJA.policies["json.dumps_kwargs"] = {
+    "ensure_ascii": False,
+    "separators": (",", ":"),
+    "default": str,
+}
 
 
 class Renderer:
