@@ -97,14 +97,6 @@ class Queries:
         return Result(self._queries[name], fields)
 
 
-def tables_read(queries: Iterable[Query]) -> set[str]:
-    """Return the names of the warehouse tables that queries read."""
-    plain = (QUERY.sub("(select 1)", INPUT.sub("null", query.sql)) for query in queries)
-    with duckdb.connect() as parser:
-        named = {name for sql in plain for name in parser.get_table_names(sql, qualified=True)}
-    return {name.partition(" AS ")[0] for name in named}
-
-
 def _plain(value: Any) -> Any:
     if not isinstance(value, (float, decimal.Decimal)):
         return value

@@ -30,6 +30,7 @@ JINJA.policies["json.dumps_kwargs"] = {
     "separators": (",", ":"),
     "default": str,
 }
+LINK = re.compile(r'href="([\w-]+)\.md"')
 
 
 class Renderer:
@@ -38,7 +39,7 @@ class Renderer:
     def __init__(self, page: Page, queries: Queries, pages: Collection[str]) -> None:
         self.page, self._queries, self._pages = page, queries, pages
         self._macros: Any = JINJA.get_template("components.html").module
-        self._ids = (f"{page.path.stem}-{number}" for number in itertools.count(1))
+        self._ids = (f"{page.name}-{number}" for number in itertools.count(1))
 
     def body(self) -> Markup:
         """Return the page's body, after all its queries have run.
@@ -69,20 +70,13 @@ class Renderer:
                 made.append(self._component(child, choice))
             else:
                 text += child
-        tokens = MARKDOWN.parse(text)
-        for token in itertools.chain.from_iterable(token.children or () for token in tokens):
-            if token.type == "link_open":
-                token.attrs["href"] = self._link(str(token.attrs["href"]), node)
-        rendered = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+        rendered = MARKDOWN.render(text)
+        for name in LINK.findall(rendered):
+            if name not in self._pages:
+                what = f"a link to {name}.md, which is no page"
+                raise SiteError(node.place, f"{what}; {suggest(name, self._pages)}")
         marks = r"<p>\ue000(\d+)\ue000</p>|[\ue000\ue001](\d+)[\ue000\ue001]"
         return Markup(re.sub(marks, lambda mark: made[int(mark[1] or mark[2])], rendered))
-
-    def _link(self, target: str, node: Node) -> str:
-        name = target.removesuffix(".md")
-        if name != target and "/" not in name and name not in self._pages:
-            what = f"a link to {target}, which is no page"
-            raise SiteError(node.place, f"{what}; {suggest(name, self._pages)}")
-        return f"{name}.html" if name in self._pages else target
 
     def _component(self, node: Node, choice: Choice) -> Markup:
         """Render a component once for each choice that its data and its insides depend on."""
