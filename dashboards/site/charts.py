@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from .components import TONES, Component
+from .components import TONES, Component, columns
 from .formats import Field
 
 Json = dict[str, Any]
@@ -43,7 +43,7 @@ def drawn(c: Component) -> Component:
     places = (c.tooltipTitle or c.x, c.series, c.value and c.y)
     c.words = _ends(measure, [place for place in places if place and place is not measure])
     used = (c.tooltipTitle, c.x, c.series, c.y, c.value, c.low, c.high)
-    c.columns = [Component(id=field) for field in used if field]
+    c.columns = columns(field for field in used if field)
     return c
 
 

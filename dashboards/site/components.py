@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from .formats import FORMATS
+from .formats import Field, Fields
 from .parse import Node, suggest
-from .queries import Result
 
 PROSE = "prose"
-CHART = "data:query! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
-CHART += " x:column! xFmt:format"
-XY = f"{CHART} y:column! yFmt:format yMin:float yMax:float yLog:flag series:column"
-INTERVAL = f"{XY} low:column high:column"
-# For each tag its attributes, as name:kind (text if none is given), with ! for those it needs;
-# and what it holds: nothing, tags of its own, or prose (markdown and other components).
+CHART = "data! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
+CHART += " x:column/xFmt! xFmt"
+XY = f"{CHART} y:column/yFmt! yFmt yMin:float yMax:float yLog:flag series:column"
+INTERVAL = f"{XY} low:column/yFmt high:column/yFmt"
+# For each tag its attributes, as name:kind (text if none is given), with ! for those it needs, and
+# for a column the attribute that gives its format; and what the tag holds: nothing, tags of its
+# own, or prose (markdown and other components).
 TAGS = {
-    "Value": ("data:query! column:column! fmt:format", ""),
-    "BigValue": ("data:query! value:column! title fmt:format", PROSE),
+    "Value": ("data! column:column/fmt! fmt", ""),
+    "BigValue": ("data! value:column/fmt! title fmt", PROSE),
     "BarChart": (f"{INTERVAL} swapXY:flag", "ReferenceLine"),
     "LineChart": (INTERVAL, "ReferenceLine"),
     "AreaChart": (XY, "ReferenceLine"),
     "ScatterPlot": (f"{INTERVAL} tooltipTitle:column xLog:flag", "ReferenceLine"),
     "Histogram": (CHART, "ReferenceLine"),
-    "Heatmap": (f"{CHART} y:column! value:column! valueFmt:format", ""),
-    "ReferenceLine": ("data:query x:place y:place x2:place y2:place label", ""),
-    "DataTable": ("data:query! title rows:int search:flag emptyMessage", "Column"),
-    "Column": ("id:column! title fmt:format align:left|right contentType:text|bar|badge", ""),
-    "Dropdown": ("name! title data:query value:column label:column", "DropdownOption"),
+    "Heatmap": (f"{CHART} y:column! value:column/valueFmt! valueFmt", ""),
+    "ReferenceLine": ("data x:place y:place x2:place y2:place label", ""),
+    "DataTable": ("data! title rows:int search:flag emptyMessage", "Column"),
+    "Column": ("id:column/fmt! title fmt align:left|right contentType:text|bar|badge", ""),
+    "Dropdown": ("name! title data value:column label:column", "DropdownOption"),
     "DropdownOption": ("value! valueLabel", ""),
     "Grid": ("cols:int", PROSE),
     "Tabs": ("", "Tab"),
@@ -37,9 +38,6 @@ TAGS = {
     "Details": ("title! open:flag", PROSE),
     "Alert": ("status:info|positive|warning|negative", PROSE),
 }
-# The columns that each attribute of a format is for.
-FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "low", "high")}
-FORMATTED["valueFmt"] = ("value",)
 TONES = {"low": "negative", "medium": "caution", "high": "positive"}
 TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 
@@ -52,33 +50,31 @@ class Component(SimpleNamespace):
             raise AttributeError(name)
 
 
-def bind(node: Node, data: Result | None) -> Component:
-    """Make a component of a tag; `data` is its query's result, or that of the tag around it.
+def bind(node: Node, fields: Fields) -> Component:
+    """Make a component of a tag; `fields` is what its query found, or that of the tag around it.
 
     Raises:
         ValueError: an attribute is unknown or missing, or has a value that it cannot have.
     """
-    takes = re.findall(r"(\w+):?([\w|]*)(!?)", TAGS[node.tag][0])
-    kinds = {name: kind for name, kind, _ in takes}
-    for name in node.attributes.keys() - kinds:
-        raise ValueError(f"no attribute {name!r}; {suggest(name, kinds)}")
-    for name, _, needed in takes:
-        if needed and name not in node.attributes:
+    takes = re.findall(r"(\w+):?([\w|]*)/?(\w*)(!?)", TAGS[node.tag][0])
+    for name in node.attributes.keys() - (known := [take[0] for take in takes]):
+        raise ValueError(f"no attribute {name!r}; {suggest(name, known)}")
+    c = Component(tag=node.tag, fields=fields, parts=[])
+    for name, kind, fmt, needed in takes:
+        if name in node.attributes:
+            value = _value(kind, node.attributes[name], fields)
+            asked = node.attributes.get(fmt)
+            setattr(c, name, value.formatted(asked) if asked else value)
+        elif needed:
             raise ValueError(f"no {name}=; add it")
-    c = Component(tag=node.tag, parts=[])
-    vars(c).update({n: _value(kinds[n], text, data) for n, text in node.attributes.items()})
-    for fmt, names in FORMATTED.items():
-        for name in names if getattr(c, fmt) else ():
-            if field := getattr(c, name):
-                setattr(c, name, field.formatted(getattr(c, fmt)))
     if c.contentType == "bar" and c.id.kind != "number":
         raise ValueError(f"no bar for {c.id.name!r}, which holds {c.id.kind}")
     return c
 
 
-def columns(data: Result) -> list[Component]:
-    """Return a table's columns where it names none: all that its query has."""
-    return [Component(id=field) for field in data.fields.values()]
+def columns(fields: Iterable[Field]) -> list[Component]:
+    """Return a table's columns where it names none."""
+    return [Component(id=field) for field in fields]
 
 
 def options(c: Component) -> list[tuple[Any, str]]:
@@ -95,20 +91,16 @@ def options(c: Component) -> list[tuple[Any, str]]:
     return found
 
 
-def _value(kind: str, text: str, data: Result | None) -> Any:
-    fields = data.fields if data else {}
-    if kind == "query":
-        return data
-    if kind == "place":
-        number = re.fullmatch(r"-?\d*\.?\d+", text)
-        return fields[text].values[0] if text in fields else float(text) if number else text
+def _value(kind: str, text: str, fields: Fields) -> Any:
     if kind == "column":
         if text not in fields:
             raise ValueError(f"no column {text!r}; {suggest(text, fields)}")
         return fields[text]
-    if kind in ("int", "float"):
-        return float(text) if kind == "float" else int(text)
-    allowed = {"format": FORMATS, "flag": ("true", "false")}.get(kind, kind.split("|"))
+    if kind == "place" and text in fields:
+        return fields[text].values[0]
+    if kind in ("int", "float", "place"):
+        return int(text) if kind == "int" else float(text)
+    allowed = ("true", "false") if kind == "flag" else kind.split("|")
     if kind and text not in allowed:
         raise ValueError(f"{text!r} is not possible; {suggest(text, allowed)}")
     return text == "true" if kind == "flag" else text

@@ -8,11 +8,11 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
-from .formats import Field
+from .formats import Field, Fields
 from .parse import Query, SiteError, located, suggest
 
 QUERY = re.compile(r"\$\{(\w+)\}")
@@ -24,13 +24,6 @@ Choice = Mapping[str, int]
 """The option, by its position, that each dropdown stands at."""
 
 
-class Result(NamedTuple):
-    """What a query returned, by column."""
-
-    query: Query
-    fields: dict[str, Field]
-
-
 class Queries:
     """The queries that a page can name; each runs once for every choice that it depends on.
 
@@ -39,16 +32,16 @@ class Queries:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, queries: Mapping[str, Query]) -> None:
         self.options: dict[str, list[Any]] = {}  # the values of each dropdown
-        self._connection, self._queries = connection, queries
+        self._connection, self.known = connection, queries
 
     def inputs(self, name: str, path: tuple[str, ...] = ()) -> set[str]:
         """Return the dropdowns that a query depends on, itself or through others on the path."""
-        if name not in self._queries:
-            raise ValueError(f"unknown query {name!r}; {suggest(name, self._queries)}")
+        if name not in self.known:
+            raise ValueError(f"unknown query {name!r}; {suggest(name, self.known)}")
         if name in path:
             circle = " -> ".join((*path[path.index(name) :], name))
             raise ValueError(f"queries in a circle: {circle}; take one reference out")
-        query = self._queries[name]
+        query = self.known[name]
         found = set(INPUT.findall(query.sql))
         for used in QUERY.finditer(query.sql):
             with located(query.place(used.start())):
@@ -71,7 +64,7 @@ class Queries:
         """Return the temporary table with a query's rows at a choice, named after what made it."""
         if self.inputs(name) - choice.keys():
             raise ValueError(f"query {name!r} depends on a dropdown; use one that does not")
-        query = self._queries[name]
+        query = self.known[name]
         values = {each: self.options[each][choice[each]] for each in INPUT.findall(query.sql)}
         sql = INPUT.sub(r"$\1", query.sql)
         sql = QUERY.sub(lambda used: self.table(used[1], choice), sql)
@@ -86,15 +79,14 @@ class Queries:
             raise SiteError(place, f"query {name!r} fails: {what}; correct the SQL") from error
         return table
 
-    def run(self, name: str, choice: Choice) -> Result:
+    def run(self, name: str, choice: Choice) -> Fields:
         """Return what a query finds at a choice."""
         found = self._connection.sql(f"from {self.table(name, choice)} limit {MAX_ROWS + 1}")
         rows = [[_plain(value) for value in row] for row in found.fetchall()]
         if len(rows) > MAX_ROWS:
             what = f"query {name!r} returns more than {MAX_ROWS:,} rows"
             raise ValueError(f"{what}; aggregate them, or add a limit")
-        fields = {c: Field(c, [row[n] for row in rows]) for n, c in enumerate(found.columns)}
-        return Result(self._queries[name], fields)
+        return {c: Field(c, [row[n] for row in rows]) for n, c in enumerate(found.columns)}
 
 
 def _plain(value: Any) -> Any:

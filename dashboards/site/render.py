@@ -14,22 +14,19 @@ from markupsafe import Markup
 
 from .charts import drawn
 from .components import PROSE, TAGS, TONES, Component, bind, columns, options
+from .formats import Fields
 from .parse import Node, Page, SiteError, located, suggest
-from .queries import Choice, Queries, Result
+from .queries import Choice, Queries
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
 # Indented text is the inside of a tag, not code; and no page loads an image from elsewhere.
 MARKDOWN.enable(["table", "replacements", "smartquotes"]).disable(["code", "image"])
-LOADER = FileSystemLoader(Path(__file__).parent / "templates")
 JINJA = Environment(
-    loader=LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+JINJA.loader = FileSystemLoader(Path(__file__).parent / "templates")
 JINJA.globals |= {"columns": columns, "drawn": drawn, "options": options, "tones": TONES}
-JINJA.policies["json.dumps_kwargs"] = {
-    "ensure_ascii": False,
-    "separators": (",", ":"),
-    "default": str,
-}
+JINJA.policies["json.dumps_kwargs"] = {"default": str, "separators": (",", ":")}
 LINK = re.compile(r'href="([\w-]+)\.md"')
 
 
@@ -96,7 +93,7 @@ class Renderer:
         return self._macros.variants(made, "span" if node.tag == "Value" else "div")
 
     def _bind(
-        self, node: Node, choice: Choice, inside: str = PROSE, around: Result | None = None
+        self, node: Node, choice: Choice, inside: str = PROSE, fields: Fields | None = None
     ) -> Component:
         with node.located():
             if node.tag not in TAGS:
@@ -104,21 +101,21 @@ class Renderer:
             homes = [tag for tag, (_, part) in TAGS.items() if part == node.tag] or [PROSE]
             if inside not in homes:
                 raise ValueError(f"misplaced in {inside}; put it in {' or '.join(homes)}")
-            name, holds = node.attributes.get("data"), TAGS[node.tag][1]
-            data = self._queries.run(name, choice) if name else around
-            if name and data and not any(field.values for field in data.fields.values()):
-                if message := node.attributes.get("emptyMessage"):
-                    return Component(tag="Empty", message=message)
-                what = f"would be empty: {name!r} returns no row"
-                raise ValueError(f"{what}; correct the query, or give emptyMessage=")
-            component = bind(node, data)
-            component.uid = next(self._ids)
-            if holds == PROSE:
+            if name := node.attributes.get("data"):
+                fields = self._queries.run(name, choice)
+                if not any(field.values for field in fields.values()):
+                    if message := node.attributes.get("emptyMessage"):
+                        return Component(tag="Empty", message=message)
+                    what = f"would be empty: {name!r} returns no row"
+                    raise ValueError(f"{what}; correct the query, or give emptyMessage=")
+            component = bind(node, fields or {})
+            component.uid, component.query = next(self._ids), self._queries.known.get(name or "")
+            if TAGS[node.tag][1] == PROSE:
                 component.body = self._prose(node, choice)
                 return component
             for child in node.children:
                 if isinstance(child, Node):
-                    component.parts.append(self._bind(child, choice, node.tag, data))
+                    component.parts.append(self._bind(child, choice, node.tag, fields))
                 elif child.strip():
                     raise ValueError(f"holds no text; take {child.strip()!r} out")
         return component

@@ -270,7 +270,7 @@ FAULTS = [
     ("»<Value data=aisles/>", "<Value>: no column=; add it"),
     ("»<Value data=aisle column=x/>", "unknown query 'aisle'; did you mean 'aisles'?"),
     ("»<Value data=aisles column=ale/>", "no column 'ale'; did you mean 'aisle'?"),
-    ("»<Value data=aisles column=aisle fmt=pct9/>", "'pct9' is not possible; did you mean 'pct"),
+    ("»<Value data=aisles column=aisle fmt=pct9/>", "'pct9' is no format; did you mean 'pct"),
     ("»<Value data=aisles column=aisle fmt=pct1/>", "'pct1' is not for 'aisle', which holds text"),
     ("»<Grid cols=x>a</Grid>", "<Grid>: invalid literal for int()"),
     ("»<BarChart data=hours x=hour y=weekday/>", "'weekday' holds no number; the chart would be"),
@@ -467,6 +467,9 @@ class TestFormats:
         )
         assert words(page) == "Test 2 Jan 2018 , 2 Jan 2018 03:04 , 2 Jan 2018"
 
+    def test_a_column_of_nulls_takes_any_format(self) -> None:
+        assert Field("a_share", [None]).formatted("date").texts == [DASH]
+
     def test_title_drops_a_format_but_keeps_a_unit(self) -> None:
         titles = [Field(name, []).title for name in ("mean_x_pct1", "gap_days", "pct1")]
         assert titles == ["Mean x", "Gap days", "Pct1"]
@@ -599,5 +602,5 @@ def test_the_readme_documents_every_attribute() -> None:
     text = (ROOT / "dashboards/README.md").read_text(encoding="utf-8")
     for tag, (attributes, _) in TAGS.items():
         assert f"`<{tag}" in text
-        for name in re.findall(r"(\w+)(?::[\w|]+)?!?", attributes):
+        for name in re.findall(r"(\w+)(?::[\w|/]+)?!?", attributes):
             assert f"`{name}" in text, f"{name} of <{tag}>"
