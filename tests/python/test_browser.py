@@ -96,10 +96,14 @@ def page(browser: Browser) -> Iterator[Page]:
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
+@pytest.fixture(scope="module", params=SOURCES)
+def place(request: pytest.FixtureRequest) -> Place:
+    """The place of a run on each source; its minute counts as setup, not as a page's."""
+    return request.getfixturevalue(SOURCES[request.param])
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in PAGES.glob("*.md")))
-@pytest.mark.parametrize("source", SOURCES)
-def test_page(source: str, name: str, page: Page, request: pytest.FixtureRequest) -> None:
-    place: Place = request.getfixturevalue(SOURCES[source])
+def test_page(place: Place, name: str, page: Page) -> None:
     page.goto((place.folder / "pages" / f"{name}.html").as_uri())
     page.evaluate(SETTLED)
     assert page.get_by_role("heading", level=1).count() == 1
