@@ -1,7 +1,5 @@
 """Builds the site: pages and a warehouse in; files that need no network out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
@@ -25,7 +23,7 @@ class Site:
     pages_dir: Path
     queries_dir: Path
     warehouse: Path
-    _bodies: dict[Path, tuple[Any, Markup]] = field(default_factory=dict)
+    _bodies: dict[str, tuple[Any, Markup]] = field(default_factory=dict)
 
     def build(self, standalone: bool = False) -> dict[str, str]:
         """Return the site's files by name; built again, render only the pages that changed.
@@ -50,9 +48,9 @@ class Site:
                     place = page.queries[name].place()
                     raise SiteError(place, f"{name!r} is a shared query; rename it")
                 made_from = (page, shared, names, stamp)
-                if self._bodies.get(page.path, (None,))[0] != made_from:
+                if self._bodies.get(page.name, (None,))[0] != made_from:
                     queries = Queries(connection, shared | page.queries)
-                    self._bodies[page.path] = made_from, Renderer(page, queries, names).body()
+                    self._bodies[page.name] = made_from, Renderer(page, queries, names).body()
 
         assets = {path.name: Markup(path.read_text("utf-8")) for path in ASSETS.iterdir()}
         plotly = files("plotly") / "package_data" / "plotly.min.js"
@@ -61,7 +59,7 @@ class Site:
             "assets/site.js": assets["site.js"],
             "assets/plotly.min.js": Markup(plotly.read_text("utf-8")),
         }
-        shown = [(page, self._bodies[page.path][1]) for page in pages]
+        shown = [(page, self._bodies[page.name][1]) for page in pages]
         template = JINJA.get_template("page.html")
         render = partial(template.render, pages=pages, charts=assets["charts.json"])
         # A link to a page is one to its source, until it is known where the page will be.

@@ -1,7 +1,5 @@
 """The charts, as Plotly figures. How they look is in assets/charts.json, a Plotly template."""
 
-from __future__ import annotations
-
 import html
 import math
 import re
@@ -36,10 +34,24 @@ def drawn(c: Component) -> Component:
     for field in filter(None, (measure, c.low, c.high)):
         if field.kind != "number":
             raise ValueError(f"{field.name!r} holds no number; the chart would be empty")
-    traces, layout = _heatmap(c) if c.value else _traces(c)
-    layout["shapes"] = [_line(part) for part in c.parts]
-    layout["height"] = c.chartAreaHeight or layout.get("height", 280)
-    c.figure = {"data": traces, "layout": layout}
+    if c.value and len({*zip(c.x.texts, c.y.texts, strict=True)}) < len(c.x.texts):
+        raise ValueError(f"several rows for one {c.x.name} and {c.y.name}; aggregate them")
+    across, up = ("y", "x") if c.swapXY else ("x", "y")
+    layout: Json = {
+        f"{across}axis": _axis(c.x, c.xLog),
+        f"{up}axis": _axis(c.y, c.yLog) if c.y else {},
+        "shapes": [_line(part) for part in c.parts],
+        "showlegend": c.series is not None,
+    }
+    limits = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
+    layout[f"{up}axis"] |= {"range": limits, "showgrid": measure is not c.value}
+    if c.swapXY or c.value:  # the first on top
+        layout["yaxis"]["autorange"] = "reversed"
+    if c.swapXY:  # a long name is whole on hover
+        short = [t if len(t) <= MAX_NAME else f"{t[: MAX_NAME - 1].strip()}…" for t in c.x.texts]
+        layout["yaxis"] |= {"tickvals": _marks(c.x), "ticktext": [_escape(text) for text in short]}
+    layout["height"] = c.chartAreaHeight or (28 * len(c.x.values) + 50 if c.swapXY else 280)
+    c.figure = {"data": _traces(c, across, up), "layout": layout}
     places = (c.tooltipTitle or c.x, c.series, c.value and c.y)
     c.words = _ends(measure, [place for place in places if place and place is not measure])
     used = (c.tooltipTitle, c.x, c.series, c.y, c.value, c.low, c.high)
@@ -47,28 +59,31 @@ def drawn(c: Component) -> Component:
     return c
 
 
-def _traces(c: Component) -> tuple[list[Json], Json]:
-    across, up = ("y", "x") if c.swapXY else ("x", "y")
-    kinds = c.series.texts if c.series else [(c.y or c.x).title] * len(c.x.values)
+def _traces(c: Component, across: str, up: str) -> list[Json]:
+    kinds = c.series.texts if c.series else [""] * len(c.x.values)
     names = list(dict.fromkeys(kinds))
     if is_toned := TONES.keys() >= set(names):
         names.sort(key=list(TONES).index)
     if len(names) > MAX_SERIES:
         raise ValueError(f"{len(names)} series look alike; keep {MAX_SERIES} and group the rest")
+    shown = {"text": c.tooltipTitle, across: c.x, up: c.y, "z": c.value}
+    shown = {key: field for key, field in shown.items() if field}
     traces: list[Json] = []
     bands: list[Json] = []
     for name in names:
         rows = [n for n, kind in enumerate(kinds) if kind == name]
-        trace = TRACES[c.tag] | {"name": _escape(name), "orientation": "h" if c.swapXY else "v"}
-        trace[across] = _marks(c.x, rows)
-        if c.y:
-            trace[up] = _marks(c.y, rows)
+        trace = TRACES[c.tag] | {"name": _escape(name)}
+        trace |= {key: _marks(field, rows) for key, field in shown.items()}
+        if c.y:  # otherwise Plotly counts rows, and says so
+            told = [f"<b>{_escape(name)}</b>"] * bool(name)
+            told += [f"{each.title} %{{{key}{_d3(each)}}}" for key, each in shown.items()]
+            trace["hovertemplate"] = "<br>".join(told) + "<extra></extra>"
+        if c.swapXY:
+            trace["orientation"] = "h"
         if is_toned:
             trace["marker"] = {"color": f"var(--{TONES[name]})"}
-        if c.tag == "ScatterPlot":
-            trace["text"] = _marks(c.tooltipTitle or c.x, rows)
-            point = f"{c.x.title} %{{x}}<br>{c.y.title} %{{y}}"
-            trace["hovertemplate"] = f"<b>%{{text}}</b><br>{point}<extra></extra>"
+        if c.value:
+            trace["colorbar"] = {"tickformat": _axis(c.value)["tickformat"]}
         if c.low and c.high:
             ends = _marks(c.low, rows), _marks(c.high, rows)
             if c.tag == "LineChart":
@@ -76,20 +91,7 @@ def _traces(c: Component) -> tuple[list[Json], Json]:
             else:
                 trace[f"error_{up}"] = _whiskers(trace[up], *ends)
         traces.append(trace)
-    limits = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
-    layout: Json = {
-        f"{across}axis": _axis(c.x, c.xLog),
-        f"{up}axis": {**(_axis(c.y, c.yLog) if c.y else {}), "range": limits},
-        "hovermode": "closest" if c.tag == "ScatterPlot" else f"{across} unified",
-        "showlegend": len(names) > 1,
-    }
-    if c.swapXY:  # the first on top; a long name is whole on hover
-        short = [t if len(t) <= MAX_NAME else f"{t[: MAX_NAME - 1].strip()}…" for t in c.x.texts]
-        layout["height"] = 28 * len(short) + 50
-        layout["xaxis"]["showgrid"] = True
-        layout["yaxis"] |= {"autorange": "reversed", "showgrid": False}
-        layout["yaxis"] |= {"tickvals": _marks(c.x), "ticktext": [_escape(text) for text in short]}
-    return traces + bands, layout
+    return traces + bands
 
 
 def _band(line: Json, low: list[Any], high: list[Any]) -> list[Json]:
@@ -103,18 +105,6 @@ def _whiskers(middle: list[Any], low: list[Any], high: list[Any]) -> Json:
     known = [span if None not in span else (0, 0, 0) for span in spans]
     ends = {"array": [b - m for _, m, b in known], "arrayminus": [m - a for a, m, _ in known]}
     return ends | {"color": "var(--text)", "thickness": 1.5}
-
-
-def _heatmap(c: Component) -> tuple[list[Json], Json]:
-    x, y = ([_escape(text) for text in field.texts] for field in (c.x, c.y))
-    if len(set(zip(x, y, strict=True))) < len(x):
-        raise ValueError(f"several rows for one {c.x.name} and {c.y.name}; aggregate them")
-    trace = TRACES[c.tag] | {"x": x, "y": y, "z": c.value.values}
-    trace["colorbar"] = {"tickformat": _axis(c.value)["tickformat"]}
-    point = f"{c.x.title} %{{x}}, {c.y.title} %{{y}}<br>{c.value.title} %{{z:{c.value.spec}}}"
-    trace["hovertemplate"] = f"{point}<extra></extra>"
-    names = {"type": "category", "showgrid": False}
-    return [trace], {"xaxis": names, "yaxis": names | {"autorange": "reversed"}}
 
 
 def _line(c: Component) -> Json:
@@ -131,11 +121,15 @@ def _line(c: Component) -> Json:
 
 
 def _axis(field: Field, log: bool | None = None) -> Json:
-    kind = {"number": "linear", "time": "date", "text": "category"}[field.kind]
+    kind = {"number": "linear", "time": "date"}.get(field.kind, "category")
     axis: Json = {"type": "log" if log else kind, "hoverformat": field.spec}
     if field.kind == "number":  # ticks drop the decimals that they do not need: .1% becomes ~%
         axis |= {"tickformat": re.sub(r"\.\d", "~", field.spec), "nticks": 4 if log else 6}
     return axis
+
+
+def _d3(field: Field) -> str:
+    return {"number": ":", "time": "|"}.get(field.kind, "") + field.spec
 
 
 def _marks(field: Field, rows: Sequence[int] | None = None) -> list[Any]:

@@ -1,7 +1,5 @@
 """What each tag takes and holds, and how its attributes become values."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from types import SimpleNamespace

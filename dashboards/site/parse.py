@@ -71,17 +71,12 @@ class Node:
 class Page(NamedTuple):
     """A page as written: its front matter, its body and its queries."""
 
-    path: Path
+    name: str
     title: str
     description: str
     order: int
     root: Node
     queries: dict[str, Query]
-
-    @property
-    def name(self) -> str:
-        """What links call it."""
-        return self.path.stem
 
 
 FRONT = re.compile(
@@ -111,9 +106,8 @@ def parse_page(path: Path) -> Page:
     if not head:
         what = "no front matter; begin with ---, title: ..., description: ..., order: 1, ---"
         raise SiteError(f"{path}:1", what)
-    root = Node("page", f"{path}:1")
     about = head["title"], head["description"] or "", int(head["order"] or 1000)
-    page = Page(path, *about, root, {})
+    page = Page(path.stem, *about, Node("page", f"{path}:1"), {})
     opened, end = [page.root], head.end()
     for token in TOKEN.finditer(text, end):
         inside, line = opened[-1], text.count("\n", 0, token.start()) + 1

@@ -1,7 +1,5 @@
 """Runs a page's queries, each into a temporary table that the others can read."""
 
-from __future__ import annotations
-
 import decimal
 import hashlib
 import itertools

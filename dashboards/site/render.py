@@ -1,7 +1,5 @@
 """Turns a parsed page into HTML: its markdown, with the components in their places."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Collection

@@ -224,7 +224,7 @@ class TestComponents:
     def test_heatmap_has_holes_for_null(self, build: Build) -> None:
         page = build("<Heatmap data=hours x=hour y=weekday value=observed_share/>")
         (trace,) = figures(page)[0]["data"]
-        assert trace["x"][:2] == ["0", "1"] and set(trace["y"]) == {"Mon"}
+        assert trace["x"][:2] == [0, 1] and set(trace["y"]) == {"Mon"}
         assert trace["z"][3] is None and trace["z"][4] == 0.1
 
     def test_a_chart_has_its_data_as_a_table(self, build: Build) -> None:
