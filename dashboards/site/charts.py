@@ -12,14 +12,14 @@ from .formats import Field
 
 Json = dict[str, Any]
 MAX_SERIES = 6  # that can be told apart by shape as well as by colour
-MAX_NAME = 24
+MAX_NAME = 25
 _escape = partial(html.escape, quote=False)  # Plotly reads <, > and & as markup
 TRACES: dict[str, Json] = {
     "AreaChart": {"type": "scatter", "stackgroup": "all"},
     "BarChart": {"type": "bar"},
     "Heatmap": {"type": "heatmap"},
     "Histogram": {"type": "histogram"},
-    "LineChart": {"type": "scatter"},
+    "LineChart": {"type": "scatter", "mode": "lines+markers"},
     "ScatterPlot": {"type": "scatter", "mode": "markers"},
 }
 
@@ -43,14 +43,17 @@ def drawn(c: Component) -> Component:
         "shapes": [_line(part) for part in c.parts],
         "showlegend": c.series is not None,
     }
-    limits = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
-    layout[f"{up}axis"] |= {"range": limits, "showgrid": measure is not c.value}
+    if not c.value:
+        limits = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
+        layout[f"{up}axis"] |= {"range": limits, "showgrid": True}
     if c.swapXY or c.value:  # the first on top
         layout["yaxis"]["autorange"] = "reversed"
-    if c.swapXY:  # a long name is whole on hover
-        short = [t if len(t) <= MAX_NAME else f"{t[: MAX_NAME - 1].strip()}…" for t in c.x.texts]
+    if c.swapXY:  # a long name is whole on hover; names that begin alike may end otherwise
+        short = [
+            t if len(t) <= MAX_NAME else f"{t[:13].strip()}…{t[-10:].strip()}" for t in c.x.texts
+        ]
         layout["yaxis"] |= {"tickvals": _marks(c.x), "ticktext": [_escape(text) for text in short]}
-    layout["height"] = c.chartAreaHeight or (28 * len(c.x.values) + 50 if c.swapXY else 280)
+    layout["height"] = c.chartAreaHeight or (28 * len(c.x.values) + 40 if c.swapXY else 280)
     c.figure = {"data": _traces(c, across, up), "layout": layout}
     places = (c.tooltipTitle or c.x, c.series, c.value and c.y)
     c.words = _ends(measure, [place for place in places if place and place is not measure])
@@ -102,9 +105,13 @@ def _band(line: Json, low: list[Any], high: list[Any]) -> list[Json]:
 
 def _whiskers(middle: list[Any], low: list[Any], high: list[Any]) -> Json:
     spans = zip(low, middle, high, strict=True)
-    known = [span if None not in span else (0, 0, 0) for span in spans]
-    ends = {"array": [b - m for _, m, b in known], "arrayminus": [m - a for a, m, _ in known]}
-    return ends | {"color": "var(--text)", "thickness": 1.5}
+    known = [span if None not in span else None for span in spans]
+    return {
+        "array": [span and span[2] - span[1] for span in known],
+        "arrayminus": [span and span[1] - span[0] for span in known],
+        "color": "var(--text)",
+        "thickness": 1.5,
+    }
 
 
 def _line(c: Component) -> Json:
@@ -124,7 +131,7 @@ def _axis(field: Field, log: bool | None = None) -> Json:
     kind = {"number": "linear", "time": "date"}.get(field.kind, "category")
     axis: Json = {"type": "log" if log else kind, "hoverformat": field.spec}
     if field.kind == "number":  # ticks drop the decimals that they do not need: .1% becomes ~%
-        axis |= {"tickformat": re.sub(r"\.\d", "~", field.spec), "nticks": 4 if log else 6}
+        axis |= {"tickformat": re.sub(r"\.\d", "~", field.spec), "nticks": 6}
     return axis
 
 
