@@ -87,7 +87,7 @@ def _traces(c: Component, across: str, up: str) -> list[Json]:
             trace["marker"] = {"color": f"var(--{TONES[name]})"}
         if c.value:
             trace["colorbar"] = {"tickformat": _axis(c.value)["tickformat"]}
-        if c.low and c.high:
+        if c.low and c.high and any(c.low.values[row] is not None for row in rows):
             ends = _marks(c.low, rows), _marks(c.high, rows)
             if c.tag == "LineChart":
                 bands += _band(trace, *ends)
@@ -105,13 +105,9 @@ def _band(line: Json, low: list[Any], high: list[Any]) -> list[Json]:
 
 def _whiskers(middle: list[Any], low: list[Any], high: list[Any]) -> Json:
     spans = zip(low, middle, high, strict=True)
-    known = [span if None not in span else None for span in spans]
-    return {
-        "array": [span and span[2] - span[1] for span in known],
-        "arrayminus": [span and span[1] - span[0] for span in known],
-        "color": "var(--text)",
-        "thickness": 1.5,
-    }
+    known = [span if None not in span else (0, 0, 0) for span in spans]
+    ends = {"array": [b - m for _, m, b in known], "arrayminus": [m - a for a, m, _ in known]}
+    return ends | {"color": "var(--text)", "thickness": 1.5}
 
 
 def _line(c: Component) -> Json:

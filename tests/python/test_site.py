@@ -187,8 +187,8 @@ class TestComponents:
         assert trace["orientation"] == "h" and trace["x"] == [0.5, 0.1, 0.3, None]
         assert figure["layout"]["yaxis"]["autorange"] == "reversed"
         assert figure["layout"]["yaxis"]["ticktext"][3] == "a very long n…of spices"
-        assert trace["error_x"]["array"] == pytest.approx([0.1, 0.1, 0.1, None])
-        assert trace["error_x"]["arrayminus"] == pytest.approx([0.1, 0.05, 0.1, None])
+        assert trace["error_x"]["array"] == pytest.approx([0.1, 0.1, 0.1, 0])
+        assert trace["error_x"]["arrayminus"] == pytest.approx([0.1, 0.05, 0.1, 0])
 
     def test_risk_bands_have_their_order_their_colours_and_shapes(self, build: Build) -> None:
         page = build(
