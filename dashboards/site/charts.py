@@ -128,6 +128,9 @@ def _axis(field: Field, log: bool | None = None) -> Json:
     axis: Json = {"type": "log" if log else kind, "hoverformat": field.spec}
     if field.kind == "number":  # ticks drop the decimals that they do not need: .1% becomes ~%
         axis |= {"tickformat": re.sub(r"\.\d", "~", field.spec), "nticks": 6}
+    if log:  # powers of ten, and where these are few 2 and 5 of each
+        least = min((value for value in field.present if value > 0), default=1)
+        axis["dtick"] = 1 if max(field.present) > 100 * least else "D2"
     return axis
 
 
