@@ -32,7 +32,7 @@ class Site:
             standalone: whether to add ``standalone.html``: all pages, and all that they need.
 
         Raises:
-            SiteError: a page or a query is wrong, or the warehouse cannot be opened.
+            SiteError: a page or a query is wrong.
         """
         pages = [parse_page(path) for path in sorted(self.pages_dir.glob("*.md"))]
         pages.sort(key=lambda page: page.order)

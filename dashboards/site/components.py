@@ -36,6 +36,7 @@ TAGS = {
     "Details": ("title! open:flag", PROSE),
     "Alert": ("status:info|positive|warning|negative", PROSE),
 }
+PARTS = {holds for _, holds in TAGS.values()}
 TONES = {"low": "negative", "medium": "caution", "high": "positive"}
 TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 

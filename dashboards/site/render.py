@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from .charts import drawn
-from .components import PROSE, TAGS, TONES, Component, bind, columns, options
+from .components import PARTS, PROSE, TAGS, TONES, Component, bind, columns, options
 from .formats import Fields
 from .parse import Node, Page, SiteError, located, suggest
 from .queries import Choice, Queries
@@ -94,11 +94,8 @@ class Renderer:
         self, node: Node, choice: Choice, inside: str = PROSE, fields: Fields | None = None
     ) -> Component:
         with node.located():
-            if node.tag not in TAGS:
-                raise ValueError(f"unknown tag; {suggest(node.tag, TAGS)}")
-            homes = [tag for tag, (_, part) in TAGS.items() if part == node.tag] or [PROSE]
-            if inside not in homes:
-                raise ValueError(f"misplaced in {inside}; put it in {' or '.join(homes)}")
+            if node.tag not in (may := {inside} - {PROSE} or TAGS.keys() - PARTS):
+                raise ValueError(f"unknown tag here; {suggest(node.tag, may)}")
             if name := node.attributes.get("data"):
                 fields = self._queries.run(name, choice)
                 if not any(field.values for field in fields.values()):
@@ -108,12 +105,12 @@ class Renderer:
                     raise ValueError(f"{what}; correct the query, or give emptyMessage=")
             component = bind(node, fields or {})
             component.uid, component.query = next(self._ids), self._queries.known.get(name or "")
-            if TAGS[node.tag][1] == PROSE:
+            if (holds := TAGS[node.tag][1]) == PROSE:
                 component.body = self._prose(node, choice)
                 return component
             for child in node.children:
                 if isinstance(child, Node):
-                    component.parts.append(self._bind(child, choice, node.tag, fields))
+                    component.parts.append(self._bind(child, choice, holds, fields))
                 elif child.strip():
                     raise ValueError(f"holds no text; take {child.strip()!r} out")
         return component

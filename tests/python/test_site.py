@@ -264,8 +264,8 @@ class TestComponents:
 
 # What is wrong, with a » before what the error must point at, and what the error must say.
 FAULTS = [
-    ("text\n\n»<BarChrt/>", "<BarChrt>: unknown tag; did you mean 'BarChart'?"),
-    ("»<div>x</div>", "<div>: unknown tag; known:"),
+    ("text\n\n»<BarChrt/>", "<BarChrt>: unknown tag here; did you mean 'BarChart'?"),
+    ("»<div>x</div>", "<div>: unknown tag here; known:"),
     ("<Grid>\n»<Value data=aisles colum=x/></Grid>", "'colum'; did you mean 'column'?"),
     ("»<Value data=aisles/>", "<Value>: no column=; add it"),
     ("»<Value data=aisle column=x/>", "unknown query 'aisle'; did you mean 'aisles'?"),
@@ -287,8 +287,8 @@ FAULTS = [
     ),
     ("<DataTable data=aisles>\n»<Column id=ale/></DataTable>", "did you mean 'aisle'?"),
     ("»<DataTable data=aisles>\ntext</DataTable>", "<DataTable>: holds no text; take 'text' out"),
-    ("<Tabs>\n»<Alert>a</Alert></Tabs>", "<Alert>: misplaced in Tabs; put it in prose"),
-    ("\n»<Column id=a/>", "<Column>: misplaced in prose; put it in DataTable"),
+    ("<Tabs>\n»<Alert>a</Alert></Tabs>", "<Alert>: unknown tag here; known: Tab"),
+    ("\n»<Column id=a/>", "<Column>: unknown tag here; known: Alert"),
     ("\n»<Alert>a", "<Alert> has no end; write <Alert .../>"),
     ("<Alert>\na\n»</Grid>", "</Grid> closes nothing; <Alert> is open"),
     ("a\n»<Alert status=>a</Alert>", "<Alert has no end; close it"),
