@@ -190,6 +190,35 @@ class TestComponents:
         assert trace["error_x"]["array"] == pytest.approx([0.1, 0.1, 0.1, 0])
         assert trace["error_x"]["arrayminus"] == pytest.approx([0.1, 0.05, 0.1, 0])
 
+    def test_a_series_without_interval_has_no_whiskers(self, build: Build) -> None:
+        page = build(
+            "```sql q\nselect hour, 'seen' as kind, low, high from ${hours}\nunion all\n"
+            "select hour, 'told', 0.1, null from ${hours}\n```\n"
+            "<BarChart data=q x=hour y=low series=kind low=high high=high/>"
+        )
+        assert ["error_y" in trace for trace in figures(page)[0]["data"]] == [True, False]
+
+    def test_log_axes(self, build: Build) -> None:
+        one, other = figures(
+            build(
+                "<BarChart data=aisles x=aisle y=mean_probability yLog yMin=0.01 yMax=1/>"
+                "<ScatterPlot data=hours x=orders_count y=observed_share xLog yLog/>"
+            )
+        )
+        assert one["layout"]["yaxis"]["range"] == [-2, 0]
+        assert [other["layout"][axis]["dtick"] for axis in ("xaxis", "yaxis")] == ["D2", "D2"]
+        wide = "```sql q\nselect hour, 10 ** hour as n from ${hours}\n```\n"
+        (chart,) = figures(build(f"{wide}<LineChart data=q x=hour y=n yLog/>"))
+        assert chart["layout"]["yaxis"]["dtick"] == 1, "powers of ten"
+
+    def test_hover_names_what_it_shows(self, build: Build) -> None:
+        (figure,) = figures(
+            build("<ScatterPlot data=aisles x=pairs_count y=low series=band tooltipTitle=aisle/>")
+        )
+        assert figure["data"][0]["hovertemplate"] == (
+            "<b>low</b><br>Aisle %{text}<br>Pairs count %{x:,.0f}<br>Low %{y:,.3f}<extra></extra>"
+        )
+
     def test_risk_bands_have_their_order_their_colours_and_shapes(self, build: Build) -> None:
         page = build(
             "<ScatterPlot data=aisles x=pairs_count y=mean_probability series=band/>"
@@ -226,6 +255,8 @@ class TestComponents:
         (trace,) = figures(page)[0]["data"]
         assert trace["x"][:2] == [0, 1] and set(trace["y"]) == {"Mon"}
         assert trace["z"][3] is None and trace["z"][4] == 0.1
+        axis = figures(page)[0]["layout"]["yaxis"]
+        assert axis["autorange"] == "reversed" and "range" not in axis, "the first is on top"
 
     def test_a_chart_has_its_data_as_a_table(self, build: Build) -> None:
         page = build("<BarChart data=hours x=hour y=low yFmt=pct0 title=Low/>")
@@ -422,6 +453,15 @@ There are <Value data=count column=aisles_count/> aisles.
         )
         lines = [figure["layout"]["shapes"][0]["y0"] for figure in figures(page)]
         assert lines == [900, 900, 300]
+
+    def test_what_is_inside_varies_with_what_is_around_it(self, build: Build) -> None:
+        page = build(
+            self.BODY + "<BigValue data=count value=pairs_count>"
+            "<Value data=count column=aisles_count/></BigValue>"
+        )
+        notes = re.findall(r'<p class="number">(.*?)</p>\s*<p>(.*?)</p>', page)
+        plain = [f'<span class="value">{count}</span>' for count in (4, 2, 2)]
+        assert notes == list(zip(("900", "900", "300"), plain, strict=True))
 
     def test_an_option_is_a_value_not_sql(self, build: Build) -> None:
         page = build(
