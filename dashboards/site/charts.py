@@ -54,23 +54,22 @@ def drawn(c: Component) -> Component:
         ]
         layout["yaxis"] |= {"tickvals": _marks(c.x), "ticktext": [_escape(text) for text in short]}
     layout["height"] = c.chartAreaHeight or (28 * len(c.x.values) + 40 if c.swapXY else 280)
-    c.figure = {"data": _traces(c, across, up), "layout": layout}
-    places = (c.tooltipTitle or c.x, c.series, c.value and c.y)
-    c.words = _ends(measure, [place for place in places if place and place is not measure])
-    used = (c.tooltipTitle, c.x, c.series, c.y, c.value, c.low, c.high)
-    c.columns = columns(field for field in used if field)
+    shown = {"text": c.tooltipTitle, across: c.x, up: c.y, "z": c.value}
+    shown = {key: field for key, field in shown.items() if field}
+    c.figure = {"data": _traces(c, shown, f"error_{up}"), "layout": layout}
+    others = [field for field in (*shown.values(), c.series) if field and field is not measure]
+    c.words = _ends(measure, others)
+    c.columns = columns(filter(None, (*others, measure, c.low, c.high)))
     return c
 
 
-def _traces(c: Component, across: str, up: str) -> list[Json]:
+def _traces(c: Component, shown: dict[str, Field], error: str) -> list[Json]:
     kinds = c.series.texts if c.series else [""] * len(c.x.values)
     names = list(dict.fromkeys(kinds))
     if is_toned := TONES.keys() >= set(names):
         names.sort(key=list(TONES).index)
     if len(names) > MAX_SERIES:
         raise ValueError(f"{len(names)} series look alike; keep {MAX_SERIES} and group the rest")
-    shown = {"text": c.tooltipTitle, across: c.x, up: c.y, "z": c.value}
-    shown = {key: field for key, field in shown.items() if field}
     traces: list[Json] = []
     bands: list[Json] = []
     for name in names:
@@ -92,7 +91,7 @@ def _traces(c: Component, across: str, up: str) -> list[Json]:
             if c.tag == "LineChart":
                 bands += _band(trace, *ends)
             else:
-                trace[f"error_{up}"] = _whiskers(trace[up], *ends)
+                trace[error] = _whiskers(_marks(c.y, rows), *ends)
         traces.append(trace)
     return traces + bands
 

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -46,12 +46,11 @@ class Queries:
                 found |= self.inputs(used[1], (*path, name))
         return found
 
-    def choices(self, inputs: Iterable[str]) -> list[dict[str, int]]:
+    def choices(self, inputs: set[str]) -> list[dict[str, int]]:
         """Return every combination of the options of these dropdowns."""
+        for name in inputs - self.options.keys():
+            raise ValueError(f"unknown dropdown {name!r}; {suggest(name, self.options)}")
         names = sorted(inputs)
-        for name in names:
-            if name not in self.options:
-                raise ValueError(f"unknown dropdown {name!r}; {suggest(name, self.options)}")
         picks = list(itertools.product(*(range(len(self.options[name])) for name in names)))
         if len(picks) > MAX_OPTIONS:
             what = f"{len(picks)} options of {' and '.join(names)}, at most {MAX_OPTIONS}"

@@ -42,8 +42,8 @@ function table(box) {
     body.replaceChildren(...shown);
     if (!back) return;
     [back.disabled, forth.disabled] = [first === 0, first + size >= found.length];
-    const [start, end] = shown.length ? [first + 1, first + shown.length] : [0, 0];
-    box.querySelector("output").textContent = `${start}–${end} of ${found.length}`;
+    const ends = `${shown.length && first + 1}–${first + shown.length}`;
+    box.querySelector("output").textContent = `${ends} of ${found.length}`;
   };
   if (search) search.oninput = () => show(0);
   if (back) [back.onclick, forth.onclick] = [() => show(first - size), () => show(first + size)];
