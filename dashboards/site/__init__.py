@@ -8,6 +8,5 @@ colour in theme.css. How to write a page is in dashboards/README.md.
 
 from .build import Site
 from .parse import SiteError, parse_page
-from .queries import tables_read
 
-__all__ = ["Site", "SiteError", "parse_page", "tables_read"]
+__all__ = ["Site", "SiteError", "parse_page"]

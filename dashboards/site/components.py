@@ -1,35 +1,34 @@
 """What each tag takes and holds, and how its attributes become values."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from .formats import FORMATS
+from .formats import Field, Fields
 from .parse import Node, suggest
-from .queries import Result
 
 PROSE = "prose"
-CHART = "data:query! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
-XY = f"{CHART} x:column! y:columns! series:column xFmt:format yFmt:format"
-XY += " yMin:float yMax:float yLog:flag"
-INTERVAL = f"{XY} interval:columns"
-# For each tag its attributes, as name:kind (text if none is given), with ! for those it needs;
-# and what it holds: nothing, tags of its own, or prose (markdown and other components).
+CHART = "data! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
+CHART += " x:column/xFmt! xFmt"
+XY = f"{CHART} y:column/yFmt! yFmt yMin:float yMax:float yLog:flag series:column"
+INTERVAL = f"{XY} low:column/yFmt high:column/yFmt"
+# For each tag its attributes, as name:kind (text if none is given), with ! for those it needs, and
+# for a column the attribute that gives its format; and what the tag holds: nothing, tags of its
+# own, or prose (markdown and other components).
 TAGS = {
-    "Value": ("data:query! column:column! row:int fmt:format", ""),
-    "BigValue": ("data:query! value:column! title fmt:format", PROSE),
-    "BarChart": (f"{INTERVAL} swapXY:flag type:grouped|stacked", "ReferenceLine"),
-    "LineChart": (f"{INTERVAL} markers:flag", "ReferenceLine"),
+    "Value": ("data! column:column/fmt! fmt", ""),
+    "BigValue": ("data! value:column/fmt! title fmt", PROSE),
+    "BarChart": (f"{INTERVAL} swapXY:flag", "ReferenceLine"),
+    "LineChart": (INTERVAL, "ReferenceLine"),
     "AreaChart": (XY, "ReferenceLine"),
     "ScatterPlot": (f"{INTERVAL} tooltipTitle:column xLog:flag", "ReferenceLine"),
-    "Histogram": (f"{CHART} x:column! xFmt:format bins:int", "ReferenceLine"),
-    "Heatmap": (f"{CHART} x:column! y:column! value:column! valueFmt:format", ""),
-    "ReferenceLine": ("data:query x:place y:place x2:place y2:place label", ""),
-    "DataTable": ("data:query! title rows:int search:flag emptyMessage", "Column"),
-    "Column": ("id:column! title fmt:format align:left|right contentType:text|bar|badge", ""),
-    "Dropdown": ("name! title data:query value:column label:column", "DropdownOption"),
+    "Histogram": (CHART, "ReferenceLine"),
+    "Heatmap": (f"{CHART} y:column! value:column/valueFmt! valueFmt", ""),
+    "ReferenceLine": ("data x:place y:place x2:place y2:place label", ""),
+    "DataTable": ("data! title rows:int search:flag emptyMessage", "Column"),
+    "Column": ("id:column/fmt! title fmt align:left|right contentType:text|bar|badge", ""),
+    "Dropdown": ("name! title data value:column label:column", "DropdownOption"),
     "DropdownOption": ("value! valueLabel", ""),
     "Grid": ("cols:int", PROSE),
     "Tabs": ("", "Tab"),
@@ -37,10 +36,7 @@ TAGS = {
     "Details": ("title! open:flag", PROSE),
     "Alert": ("status:info|positive|warning|negative", PROSE),
 }
-PARTS = {part: tag for tag, (_, part) in TAGS.items() if part and part != PROSE}
-# What each attribute of a format is for.
-FORMATTED = {"fmt": ("column", "id", "value"), "xFmt": ("x",), "yFmt": ("y", "interval")}
-FORMATTED["valueFmt"] = ("value",)
+PARTS = {holds for _, holds in TAGS.values()}
 TONES = {"low": "negative", "medium": "caution", "high": "positive"}
 TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 
@@ -53,36 +49,31 @@ class Component(SimpleNamespace):
             raise AttributeError(name)
 
 
-def bind(node: Node, data: Result | None) -> Component:
-    """Make a component of a tag; `data` is its query's result, or that of the tag around it.
+def bind(node: Node, fields: Fields) -> Component:
+    """Make a component of a tag; `fields` is what its query found, or that of the tag around it.
 
     Raises:
         ValueError: an attribute is unknown or missing, or has a value that it cannot have.
     """
-    takes = re.findall(r"(\w+):?([\w|]*)(!?)", TAGS[node.tag][0])
-    kinds = {name: kind for name, kind, _ in takes}
-    for name in node.attributes.keys() - kinds:
-        raise ValueError(f"no attribute {name!r}; {suggest(name, kinds)}")
-    for name, _, needed in takes:
-        if needed and name not in node.attributes:
+    takes = re.findall(r"(\w+):?([\w|]*)/?(\w*)(!?)", TAGS[node.tag][0])
+    for name in node.attributes.keys() - (known := [take[0] for take in takes]):
+        raise ValueError(f"no attribute {name!r}; {suggest(name, known)}")
+    c = Component(tag=node.tag, fields=fields, parts=[])
+    for name, kind, fmt, needed in takes:
+        if name in node.attributes:
+            value = _value(kind, node.attributes[name], fields)
+            asked = node.attributes.get(fmt)
+            setattr(c, name, value.formatted(asked) if asked else value)
+        elif needed:
             raise ValueError(f"no {name}=; add it")
-    c = Component(tag=node.tag, title=None, parts=[])
-    vars(c).update({n: _value(kinds[n], text, data) for n, text in node.attributes.items()})
-    if c.row and c.row not in range(len(c.column.values)):
-        raise ValueError(f"no row {c.row}; rows count from 0")
-    for fmt in vars(c).keys() & FORMATTED:
-        for name in vars(c).keys() & FORMATTED[fmt]:
-            shown, spec = getattr(c, name), getattr(c, fmt)
-            many = isinstance(shown, list)
-            setattr(c, name, [f.formatted(spec) for f in shown] if many else shown.formatted(spec))
     if c.contentType == "bar" and c.id.kind != "number":
         raise ValueError(f"no bar for {c.id.name!r}, which holds {c.id.kind}")
     return c
 
 
-def columns(data: Result) -> list[Component]:
-    """Return a table's columns where it names none: all that its query has."""
-    return [Component(id=field) for field in data.fields.values()]
+def columns(fields: Iterable[Field]) -> list[Component]:
+    """Return a table's columns where it names none."""
+    return [Component(id=field) for field in fields]
 
 
 def options(c: Component) -> list[tuple[Any, str]]:
@@ -99,22 +90,16 @@ def options(c: Component) -> list[tuple[Any, str]]:
     return found
 
 
-def _value(kind: str, text: str, data: Result | None) -> Any:
-    fields = data.fields if data else {}
-    if kind == "query":
-        return data
-    if kind == "place":
-        number = re.fullmatch(r"-?\d*\.?\d+", text)
-        return fields[text].values[0] if text in fields else float(text) if number else text
-    if kind in ("column", "columns"):
-        names = re.findall(r"\w+", text) if kind == "columns" else [text]
-        for name in names:
-            if name not in fields:
-                raise ValueError(f"no column {name!r}; {suggest(name, fields)}")
-        return [fields[name] for name in names] if kind == "columns" else fields[text]
-    if kind in ("int", "float"):
-        return float(text) if kind == "float" else int(text)
-    allowed = {"format": FORMATS, "flag": ("true", "false")}.get(kind, kind.split("|"))
+def _value(kind: str, text: str, fields: Fields) -> Any:
+    if kind == "column":
+        if text not in fields:
+            raise ValueError(f"no column {text!r}; {suggest(text, fields)}")
+        return fields[text]
+    if kind == "place" and text in fields:
+        return fields[text].values[0]
+    if kind in ("int", "float", "place"):
+        return int(text) if kind == "int" else float(text)
+    allowed = ("true", "false") if kind == "flag" else kind.split("|")
     if kind and text not in allowed:
         raise ValueError(f"{text!r} is not possible; {suggest(text, allowed)}")
     return text == "true" if kind == "flag" else text

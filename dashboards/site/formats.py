@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from .parse import suggest
+
 FORMATS = {f"num{n}": f",.{n}f" for n in range(5)} | {f"pct{n}": f".{n}%" for n in range(4)}
 FORMATS |= {"id": ".0f", "date": "%-d %b %Y", "datetime": "%-d %b %Y %H:%M"}
 SUFFIXES = FORMATS | {"share": ".1%", "count": ",.0f", "days": ",.1f", "at": FORMATS["datetime"]}
@@ -25,8 +27,10 @@ class Field:
         """Return the column in another format.
 
         Raises:
-            ValueError: the format is for dates and the column is not, or the other way round.
+            ValueError: there is no such format, or it is for dates and the column is not.
         """
+        if name not in FORMATS:
+            raise ValueError(f"{name!r} is no format; {suggest(name, FORMATS)}")
         if not self._suits(FORMATS[name]):
             raise ValueError(f"fmt {name!r} is not for {self.name!r}, which holds {self.kind}")
         return replace(self, format=FORMATS[name])
@@ -38,11 +42,12 @@ class Field:
 
     @cached_property
     def kind(self) -> str:
-        """What the values are that are present: number, time or text."""
-        if self.present and all(type(value) in (int, float) for value in self.present):
+        """What the values are that are present: number, time, text or nothing."""
+        if not self.present:
+            return "nothing"
+        if all(type(value) in (int, float) for value in self.present):
             return "number"
-        is_time = self.present and all(isinstance(value, dt.date) for value in self.present)
-        return "time" if is_time else "text"
+        return "time" if all(isinstance(value, dt.date) for value in self.present) else "text"
 
     @cached_property
     def spec(self) -> str:
@@ -52,7 +57,7 @@ class Field:
             return self.format or suffix
         if self.kind == "time":
             return FORMATS["datetime" if isinstance(self.present[0], dt.datetime) else "date"]
-        if self.kind == "text":
+        if self.kind != "number":
             return ""
         top = max(map(abs, self.present))
         whole = top >= 1000 or all(value == int(value) for value in self.present)
@@ -77,4 +82,9 @@ class Field:
         return format(value, self.spec) if self.spec else str(value)
 
     def _suits(self, spec: str) -> bool:
-        return bool(spec) and self.kind == ("time" if spec[0] == "%" else "number")
+        kinds = ("time" if spec.startswith("%") else "number", "nothing")
+        return bool(spec) and self.kind in kinds
+
+
+Fields = dict[str, Field]
+"""What a query found, by column."""

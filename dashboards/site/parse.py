@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,15 @@ class SiteError(Exception):
 
     def __init__(self, place: str | Path, what: str) -> None:
         super().__init__(f"{place}: {what}")
+
+
+@contextmanager
+def located(place: str, about: str = "") -> Iterator[None]:
+    """Add a place to a ValueError, which says ``what is wrong; what to do``."""
+    try:
+        yield
+    except ValueError as error:
+        raise SiteError(place, f"{about}{error}") from error
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -54,24 +63,26 @@ class Node:
             if isinstance(child, Node):
                 yield from child.walk()
 
-    @contextmanager
-    def located(self) -> Iterator[None]:
-        """Add this tag's place to a ValueError that says ``what is wrong; what to do``."""
-        try:
-            yield
-        except ValueError as error:
-            raise SiteError(self.place, f"<{self.tag}>: {error}") from error
+    def located(self) -> AbstractContextManager[None]:
+        """Add this tag and its place to a ValueError."""
+        return located(self.place, f"<{self.tag}>: ")
 
 
 class Page(NamedTuple):
-    """A page as written; `meta` is its front matter, `root` its body."""
+    """A page as written: its front matter, its body and its queries."""
 
-    path: Path
-    meta: dict[str, str]
+    name: str
+    title: str
+    description: str
+    order: int
     root: Node
     queries: dict[str, Query]
 
 
+FRONT = re.compile(
+    r"---\ntitle: +(?P<title>\S.*)\n(?:description: +(?P<description>\S.*)\n)?"
+    r"(?:order: +(?P<order>\d+)\n)?---\n"
+)
 ATTRIBUTE = r"""(\w+)(?:=(?:"([^"]*)"|'([^']*)'|\{([^{}]*)\}|([^\s"'{}<>/]+)))?"""
 TOKEN = re.compile(
     r"^ *(?P<fence>```+|~~~+) *(?P<info>[^\n`]*)\n(?P<code>.*?)^ *(?P=fence) *$"
@@ -91,17 +102,12 @@ def parse_page(path: Path) -> Page:
         SiteError: front matter, a fence or a tag is malformed, unclosed or closed out of order.
     """
     text = path.read_text(encoding="utf-8")
-    page = Page(path, {"description": "", "order": "1000"}, Node("page", f"{path}:1"), {})
-    head = re.match(r"---\n(.*?)^---$", text, re.MULTILINE | re.DOTALL)
-    for number, line in enumerate(head[1].splitlines() if head else (), start=2):
-        key, _, value = line.partition(":")
-        if key not in (known := ("title", "description", "order")):
-            raise SiteError(f"{path}:{number}", f"unknown key {key!r}; {suggest(key, known)}")
-        page.meta[key] = value.strip().strip("\"'")
-    if not head or "title" not in page.meta or not page.meta["order"].isdigit():
-        example = "begin the page with the lines ---, title: ..., order: 1, ---"
-        raise SiteError(f"{path}:1", f"no title, or an order that is no number; {example}")
-
+    head = FRONT.match(text)
+    if not head:
+        what = "no front matter; begin with ---, title: ..., description: ..., order: 1, ---"
+        raise SiteError(f"{path}:1", what)
+    about = head["title"], head["description"] or "", int(head["order"] or 1000)
+    page = Page(path.stem, *about, Node("page", f"{path}:1"), {})
     opened, end = [page.root], head.end()
     for token in TOKEN.finditer(text, end):
         inside, line = opened[-1], text.count("\n", 0, token.start()) + 1

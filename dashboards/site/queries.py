@@ -1,19 +1,17 @@
 """Runs a page's queries, each into a temporary table that the others can read."""
 
-from __future__ import annotations
-
 import decimal
 import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import duckdb
 
-from .formats import Field
-from .parse import Query, SiteError, suggest
+from .formats import Field, Fields
+from .parse import Query, SiteError, located, suggest
 
 QUERY = re.compile(r"\$\{(\w+)\}")
 INPUT = re.compile(r"'?\$\{inputs\.(\w+)(?:\.value)?\}'?")
@@ -24,65 +22,49 @@ Choice = Mapping[str, int]
 """The option, by its position, that each dropdown stands at."""
 
 
-class Result(NamedTuple):
-    """What a query returned, by column."""
-
-    query: Query
-    fields: dict[str, Field]
-
-
 class Queries:
-    """The queries that a page can name; each runs once for every choice that it depends on."""
+    """The queries that a page can name; each runs once for every choice that it depends on.
+
+    A method raises a ValueError where what asks is wrong, and a SiteError where a query is.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, queries: Mapping[str, Query]) -> None:
         self.options: dict[str, list[Any]] = {}  # the values of each dropdown
-        self._connection, self._queries = connection, queries
+        self._connection, self.known = connection, queries
 
-    def inputs(self, name: str, place: str, path: tuple[str, ...] = ()) -> set[str]:
-        """Return the dropdowns that a query depends on, itself or through others.
-
-        Raises:
-            SiteError: no such query, or queries that use one another in a circle.
-        """
-        if name not in self._queries:
-            raise SiteError(place, f"unknown query {name!r}; {suggest(name, self._queries)}")
+    def inputs(self, name: str, path: tuple[str, ...] = ()) -> set[str]:
+        """Return the dropdowns that a query depends on, itself or through others on the path."""
+        if name not in self.known:
+            raise ValueError(f"unknown query {name!r}; {suggest(name, self.known)}")
         if name in path:
             circle = " -> ".join((*path[path.index(name) :], name))
-            raise SiteError(place, f"queries in a circle: {circle}; take one reference out")
-        query = self._queries[name]
+            raise ValueError(f"queries in a circle: {circle}; take one reference out")
+        query = self.known[name]
         found = set(INPUT.findall(query.sql))
         for used in QUERY.finditer(query.sql):
-            found |= self.inputs(used[1], query.place(used.start()), (*path, name))
+            with located(query.place(used.start())):
+                found |= self.inputs(used[1], (*path, name))
         return found
 
-    def choices(self, inputs: Iterable[str], place: str) -> list[dict[str, int]]:
-        """Return every combination of the options of these dropdowns.
-
-        Raises:
-            SiteError: no such dropdown, or more combinations than a page should hold.
-        """
+    def choices(self, inputs: set[str]) -> list[dict[str, int]]:
+        """Return every combination of the options of these dropdowns."""
+        for name in inputs - self.options.keys():
+            raise ValueError(f"unknown dropdown {name!r}; {suggest(name, self.options)}")
         names = sorted(inputs)
-        for name in names:
-            if name not in self.options:
-                raise SiteError(place, f"unknown dropdown {name!r}; {suggest(name, self.options)}")
         picks = list(itertools.product(*(range(len(self.options[name])) for name in names)))
         if len(picks) > MAX_OPTIONS:
             what = f"{len(picks)} options of {' and '.join(names)}, at most {MAX_OPTIONS}"
-            raise SiteError(place, f"{what}; group the rest in SQL")
+            raise ValueError(f"{what}; group the rest in SQL")
         return [dict(zip(names, pick, strict=True)) for pick in picks]
 
-    def table(self, name: str, choice: Choice, place: str) -> str:
-        """Return the temporary table with a query's rows at a choice, named after what made it.
-
-        Raises:
-            SiteError: the query fails; the error is at the line that DuckDB names.
-        """
-        if self.inputs(name, place) - choice.keys():
-            raise SiteError(place, f"query {name!r} depends on a dropdown; use one that does not")
-        query = self._queries[name]
+    def table(self, name: str, choice: Choice) -> str:
+        """Return the temporary table with a query's rows at a choice, named after what made it."""
+        if self.inputs(name) - choice.keys():
+            raise ValueError(f"query {name!r} depends on a dropdown; use one that does not")
+        query = self.known[name]
         values = {each: self.options[each][choice[each]] for each in INPUT.findall(query.sql)}
         sql = INPUT.sub(r"$\1", query.sql)
-        sql = QUERY.sub(lambda used: self.table(used[1], choice, query.place()), sql)
+        sql = QUERY.sub(lambda used: self.table(used[1], choice), sql)
         table = f'temp."{hashlib.sha256(repr((sql, values)).encode()).hexdigest()}"'
         try:
             # The query's first line stays the first, so that DuckDB's line is the author's.
@@ -94,27 +76,14 @@ class Queries:
             raise SiteError(place, f"query {name!r} fails: {what}; correct the SQL") from error
         return table
 
-    def run(self, name: str, choice: Choice, place: str) -> Result:
-        """Return what a query finds at a choice.
-
-        Raises:
-            SiteError: the query fails, or finds more rows than a page should hold.
-        """
-        found = self._connection.sql(f"from {self.table(name, choice, place)} limit {MAX_ROWS + 1}")
+    def run(self, name: str, choice: Choice) -> Fields:
+        """Return what a query finds at a choice."""
+        found = self._connection.sql(f"from {self.table(name, choice)} limit {MAX_ROWS + 1}")
         rows = [[_plain(value) for value in row] for row in found.fetchall()]
         if len(rows) > MAX_ROWS:
             what = f"query {name!r} returns more than {MAX_ROWS:,} rows"
-            raise SiteError(place, f"{what}; aggregate them, or add a limit")
-        fields = {c: Field(c, [row[n] for row in rows]) for n, c in enumerate(found.columns)}
-        return Result(self._queries[name], fields)
-
-
-def tables_read(queries: Iterable[Query]) -> set[str]:
-    """Return the names of the warehouse tables that queries read."""
-    plain = (QUERY.sub("(select 1)", INPUT.sub("null", query.sql)) for query in queries)
-    with duckdb.connect() as parser:
-        named = {name for sql in plain for name in parser.get_table_names(sql, qualified=True)}
-    return {name.partition(" AS ")[0] for name in named}
+            raise ValueError(f"{what}; aggregate them, or add a limit")
+        return {c: Field(c, [row[n] for row in rows]) for n, c in enumerate(found.columns)}
 
 
 def _plain(value: Any) -> Any:

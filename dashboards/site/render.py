@@ -1,7 +1,5 @@
 """Turns a parsed page into HTML: its markdown, with the components in their places."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Collection
@@ -14,18 +12,20 @@ from markupsafe import Markup
 
 from .charts import drawn
 from .components import PARTS, PROSE, TAGS, TONES, Component, bind, columns, options
-from .parse import Node, Page, SiteError, suggest
-from .queries import Choice, Queries, Result
+from .formats import Fields
+from .parse import Node, Page, SiteError, located, suggest
+from .queries import Choice, Queries
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
 # Indented text is the inside of a tag, not code; and no page loads an image from elsewhere.
 MARKDOWN.enable(["table", "replacements", "smartquotes"]).disable(["code", "image"])
-LOADER = FileSystemLoader(Path(__file__).parent / "templates")
 JINJA = Environment(
-    loader=LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+JINJA.loader = FileSystemLoader(Path(__file__).parent / "templates")
 JINJA.globals |= {"columns": columns, "drawn": drawn, "options": options, "tones": TONES}
-JINJA.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+JINJA.policies["json.dumps_kwargs"] = {"default": str, "separators": (",", ":")}
+LINK = re.compile(r'href="([\w-]+)\.md"')
 
 
 class Renderer:
@@ -34,7 +34,7 @@ class Renderer:
     def __init__(self, page: Page, queries: Queries, pages: Collection[str]) -> None:
         self.page, self._queries, self._pages = page, queries, pages
         self._macros: Any = JINJA.get_template("components.html").module
-        self._ids = (f"{page.path.stem}-{number}" for number in itertools.count(1))
+        self._ids = (f"{page.name}-{number}" for number in itertools.count(1))
 
     def body(self) -> Markup:
         """Return the page's body, after all its queries have run.
@@ -45,15 +45,14 @@ class Renderer:
         for node in self.page.root.walk():
             if node.tag == "Dropdown":
                 dropdown = self._bind(node, {})
-                if dropdown.name in self._queries.options:
-                    raise SiteError(node.place, f"a second {dropdown.name!r}; rename one")
                 with node.located():
-                    values = [value for value, _ in options(dropdown)]
-                self._queries.options[dropdown.name] = values
-        for name, query in self.page.queries.items():
-            inputs = self._queries.inputs(name, query.place())
-            for choice in self._queries.choices(inputs, query.place()):
-                self._queries.table(name, choice, query.place())
+                    if dropdown.name in self._queries.options:
+                        raise ValueError(f"a second {dropdown.name!r}; rename one")
+                    self._queries.options[dropdown.name] = [value for value, _ in options(dropdown)]
+        for query in self.page.queries.values():
+            with located(query.place()):
+                for choice in self._queries.choices(self._queries.inputs(query.name)):
+                    self._queries.table(query.name, choice)
         return self._prose(self.page.root, {})
 
     def _prose(self, node: Node, choice: Choice) -> Markup:
@@ -66,61 +65,52 @@ class Renderer:
                 made.append(self._component(child, choice))
             else:
                 text += child
-        tokens = MARKDOWN.parse(text)
-        for token in itertools.chain.from_iterable(token.children or () for token in tokens):
-            if token.type == "link_open":
-                token.attrs["href"] = self._link(str(token.attrs["href"]), node)
-        rendered = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+        rendered = MARKDOWN.render(text)
+        for name in LINK.findall(rendered):
+            if name not in self._pages:
+                what = f"a link to {name}.md, which is no page"
+                raise SiteError(node.place, f"{what}; {suggest(name, self._pages)}")
         marks = r"<p>\ue000(\d+)\ue000</p>|[\ue000\ue001](\d+)[\ue000\ue001]"
         return Markup(re.sub(marks, lambda mark: made[int(mark[1] or mark[2])], rendered))
 
-    def _link(self, target: str, node: Node) -> str:
-        name = target.removesuffix(".md")
-        if name != target and "/" not in name and name not in self._pages:
-            what = f"a link to {target}, which is no page"
-            raise SiteError(node.place, f"{what}; {suggest(name, self._pages)}")
-        return f"{name}.html" if name in self._pages else target
-
     def _component(self, node: Node, choice: Choice) -> Markup:
         """Render a component once for each choice that its data and its insides depend on."""
-        if node.tag in PARTS:
-            raise SiteError(node.place, f"<{node.tag}> is misplaced; put it in <{PARTS[node.tag]}>")
         inputs: set[str] = set()
         for each in node.walk() if "data" in node.attributes else ():
             if name := each.attributes.get("data"):
-                inputs |= self._queries.inputs(name, each.place) - choice.keys()
+                with each.located():
+                    inputs |= self._queries.inputs(name) - choice.keys()
         made = []
-        for picks in self._queries.choices(inputs, node.place):
-            component = self._bind(node, {**choice, **picks})
-            with node.located():
+        with node.located():
+            for picks in self._queries.choices(inputs):
+                component = self._bind(node, {**choice, **picks})
                 template = getattr(self._macros, component.tag, self._macros.Chart)
                 made.append((picks, template(component)))
         if not inputs:
             return made[0][1]
         return self._macros.variants(made, "span" if node.tag == "Value" else "div")
 
-    def _bind(self, node: Node, choice: Choice, around: Result | None = None) -> Component:
-        if node.tag not in TAGS:
-            raise SiteError(node.place, f"unknown tag <{node.tag}>; {suggest(node.tag, TAGS)}")
-        name, holds = node.attributes.get("data"), TAGS[node.tag][1]
-        data = self._queries.run(name, choice, node.place) if name else around
-        if name and data and not any(field.values for field in data.fields.values()):
-            if message := node.attributes.get("emptyMessage"):
-                return Component(tag="Empty", message=message)
-            what = f"<{node.tag}> would be empty: {name!r} returns no row"
-            raise SiteError(node.place, f"{what}; correct the query, or give emptyMessage=")
+    def _bind(
+        self, node: Node, choice: Choice, inside: str = PROSE, fields: Fields | None = None
+    ) -> Component:
         with node.located():
-            component = bind(node, data)
-        component.uid = next(self._ids)
-        if holds == PROSE:
-            component.body = self._prose(node, choice)
-            return component
-        for child in node.children:
-            advice = f"inside <{node.tag}>; it holds {f'<{holds}>' if holds else 'nothing'}"
-            if isinstance(child, Node) and child.tag != holds:
-                raise SiteError(child.place, f"<{child.tag}> {advice}")
-            if isinstance(child, Node):
-                component.parts.append(self._bind(child, choice, data))
-            elif child.strip():
-                raise SiteError(node.place, f"{child.strip()!r} {advice}")
+            if node.tag not in (may := {inside} - {PROSE} or TAGS.keys() - PARTS):
+                raise ValueError(f"unknown tag here; {suggest(node.tag, may)}")
+            if name := node.attributes.get("data"):
+                fields = self._queries.run(name, choice)
+                if not any(field.values for field in fields.values()):
+                    if message := node.attributes.get("emptyMessage"):
+                        return Component(tag="Empty", message=message)
+                    what = f"would be empty: {name!r} returns no row"
+                    raise ValueError(f"{what}; correct the query, or give emptyMessage=")
+            component = bind(node, fields or {})
+            component.uid, component.query = next(self._ids), self._queries.known.get(name or "")
+            if (holds := TAGS[node.tag][1]) == PROSE:
+                component.body = self._prose(node, choice)
+                return component
+            for child in node.children:
+                if isinstance(child, Node):
+                    component.parts.append(self._bind(child, choice, holds, fields))
+                elif child.strip():
+                    raise ValueError(f"holds no text; take {child.strip()!r} out")
         return component
