@@ -8,7 +8,7 @@ from ml.errors import SettingsError
 
 SHARE_OF_MACHINE = 0.6
 # What DuckDB is given it takes, to save itself the disk. More than this does not make it faster.
-AMPLE = 4 << 30
+AMPLE = 3 << 30
 # What the libraries, a million training pairs and a batch of scores take. The rest is DuckDB's,
 # which spills to disk what does not fit.
 PYTHON = 1 << 30
