@@ -50,6 +50,7 @@ def main() -> None:
             "seconds": time.perf_counter() - started,
             "cpu_seconds": time.process_time() - cpu,
             "peak_mib": peak_mib(),
+            "rows_per_second": result.get("rows_per_second", 0),
             "nodes": nodes(settings, since),
         }
         return result

@@ -56,7 +56,13 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
                 ],
             )
     progress("scored", done, total)
-    return {"rows": done, "batch_id": batch_id, "model": card["model_version"]}
+    took = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()
+    return {
+        "rows": done,
+        "rows_per_second": round(done / took),
+        "batch_id": batch_id,
+        "model": card["model_version"],
+    }
 
 
 def _scored(model: registry.Model, batch: warehouse.Examples, batch_id: str) -> pa.Table:
