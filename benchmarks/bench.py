@@ -360,8 +360,9 @@ def main() -> None:
                 "`restock run` on simulated orders (`restock simulate`), from raw csv to published "
                 "predictions and pages. Where a job was repeated: the median, and the range. "
                 "*Growth* is the time over that of the size before. The *floor* is DuckDB reading "
-                "the raw csv and writing the predictions, and nothing else. *Scored* is scoring alone; "
-                "the stage of this name also builds the tables of the pages. Memory is resident, of the only process there is.",
+                "the raw csv and writing the predictions, and nothing else. *Scored* is scoring "
+                "alone; the stage of that name also builds the tables of the pages. Memory is "
+                "resident, of the only process there is.",
                 "",
                 *sizes_part(jobs),
                 *(line for job in jobs[::-1] for line in stages_part(job)),
