@@ -14,7 +14,7 @@ from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 from ml import increment
 from ml.increment import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
 from ml.score import score
-from ml.settings import ROOT, Settings
+from ml.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -212,12 +212,3 @@ def test_much_that_is_new_makes_a_full_run(
     found = increment.update(replace(settings(place, next_day), **other), quietly)
     assert found["is_full_run"] and because in found["note"]
     assert place.query(SAME) == incremented.query(SAME)
-
-
-def test_the_population_is_what_the_tag_says() -> None:
-    tagged = {
-        path.stem
-        for path in (ROOT / "models").rglob("*.sql")
-        if "tags=['population']" in path.read_text()
-    }
-    assert tagged == set(POPULATION)

@@ -12,6 +12,7 @@ from dbt.cli.main import dbtRunner
 
 from dashboards.site.parse import Query, parse_page
 from dashboards.site.queries import INPUT, QUERY
+from ml.increment import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
 from ml.settings import SOURCES
 
 Manifest = dict[str, Any]
@@ -69,6 +70,20 @@ def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None
         # The label is a join with the target's own lines, and it is made in examples alone.
         extra = {"fct_order_items"} if name == "examples" else set()
         assert parents(node) <= allowed | extra, name
+
+
+def test_every_table_of_features_is_of_shoppers_or_of_the_population(manifest: Manifest) -> None:
+    """A run on new orders makes the first anew for those who ordered, and leaves the others."""
+    layers = {**models(manifest, "cutoffs"), **models(manifest, "features")}
+    tables = {
+        name: "population" in node["config"]["tags"]
+        for name, node in layers.items()
+        if node["config"]["materialized"] != "view"
+    }
+    assert {name for name, is_shared in tables.items() if is_shared} == set(POPULATION)
+    assert {name for name, is_shared in tables.items() if not is_shared} == set(AT_CUTOFF_0)
+    core = models(manifest, "core").keys() - {"dim_products"}
+    assert core == set(OF_SHOPPERS)
 
 
 def test_the_past_is_decided_once(manifest: Manifest) -> None:

@@ -15,7 +15,7 @@ def test_every_mutant_can_still_be_made(mutant: Mutant) -> None:
 
 
 @pytest.mark.slow
-def test_three_mutants_are_noticed() -> None:
+def test_two_mutants_are_noticed() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "python" / "mutate.py", "--quick"],
         capture_output=True,
@@ -23,4 +23,4 @@ def test_three_mutants_are_noticed() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 mutants tried, 3 noticed." in done.stdout
+    assert "2 mutants tried, 2 noticed." in done.stdout

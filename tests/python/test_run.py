@@ -150,7 +150,10 @@ def test_batches_of_any_size_give_the_same_predictions(
     assert place.query(SAME) == published.query(SAME)
 
 
-def test_steps_one_by_one(place: Place, instacart_files: Path) -> None:
+def test_steps_alone_work_on_the_published_warehouse(
+    published: Place, place: Place, instacart_files: Path
+) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     for step in ("fetch", "build", "train", "evaluate", "score", "audit", "report"):
         options = ["--model", "logistic_regression"] if step == "train" else []
         place.restock(step, "--source", "instacart", "--raw-dir", instacart_files, *options)

@@ -62,13 +62,16 @@ def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
     return was_running
 
 
-def kills(times: int, seed: int, raw: Path, folder: Path) -> dict[str, int]:
-    """Kill a run at random moments over its length; the next run must give the same predictions."""
-    place, rng = Place(folder), random.Random(seed)
-    arguments = ["run", "--full", "--source", "instacart", "--raw-dir", str(raw)]
-    started = time.perf_counter()
-    place.restock(*arguments)
-    length = time.perf_counter() - started
+def full_run(raw: Path) -> list[str]:
+    return ["run", "--full", "--source", "instacart", "--raw-dir", str(raw)]
+
+
+def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict[str, int]:
+    """Kill a run at random moments over its length; the next run must give the same predictions.
+
+    ``place`` is that of a run, which took ``length`` seconds.
+    """
+    rng, arguments = random.Random(seed), full_run(raw)
     expected, batch = place.query(PREDICTIONS), published_batch(place)
     counts = {"kills": 0, "last good release in place": 0, "next run the same": 0}
     while counts["kills"] < times:
@@ -120,7 +123,10 @@ def main() -> None:
         if not raw.exists():
             raw, data = folder / "raw", "300 simulated shoppers"
             simulate(raw, shoppers=300, seed=1)
-        counts = kills(options.kills, options.seed, raw, folder / "place")
+        place, started = Place(folder / "place"), time.perf_counter()
+        place.restock(*full_run(raw))
+        length = time.perf_counter() - started
+        counts = kills(options.kills, options.seed, raw, place, length)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     inputs = damaged_inputs(options.cases, options.seed)
