@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from ml import registry, sources, transform, warehouse
+from ml import registry, transform, warehouse
 from ml.score import score
 from ml.settings import ROOT, Settings
 from ml.transform import Progress
@@ -44,7 +44,8 @@ def update(settings: Settings, progress: Progress) -> dict[str, Any]:
         RestockError: if a model or a test fails.
     """
     with warehouse.connect(settings, read_only=True) as con:
-        if _last(con, "made_by") != _made_by(settings):
+        is_same = _last(con, "made_by") == _made_by(settings)
+        if not is_same or not registry.production(settings.models).exists():
             note = "the code or the settings are not those of the last run: a full run"
             return {"rows": 0, "is_full_run": True, "note": note}
     progress("comparing", 0, 4)
@@ -81,7 +82,7 @@ def update(settings: Settings, progress: Progress) -> dict[str, Any]:
     built = _dbt(settings, "build", "--select", "fct_predictions+", "path:models/reporting")
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         warehouse.record_tests(con, built.tests)
-        record_files(con, settings)
+        warehouse.record_files(con, settings)
     progress("updated", 4, 4)
     return {"rows": scored["rows"], "is_full_run": False, "note": note, "shoppers": changed}
 
@@ -106,13 +107,6 @@ def _dbt(settings: Settings, *arguments: str) -> transform.Built:
         *(("--exclude-resource-type", "unit_test") if arguments[0] == "build" else ()),
         progress=lambda what, done, total: None,
     )
-
-
-def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Note how many rows of which files were landed."""
-    con.execute("delete from ml.raw_files")
-    files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
-    con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
 
 
 def _staged(settings: Settings, entity: str) -> str:

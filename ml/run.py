@@ -46,7 +46,7 @@ def build(settings: Settings, progress: Progress) -> Result:
     """Build and test every dbt model."""
     built = transform.run(settings, "build", progress=progress)
     with warehouse.connect(settings) as con, warehouse.transaction(con):
-        increment.record_files(con, settings)
+        warehouse.record_files(con, settings)
         con.execute("delete from ml.test_results")
         warehouse.record_tests(con, built.tests)
         rows = warehouse.scalar(con, "select sum(user_product_count) from feat_users")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ml import sources
 from ml.basket import Bools
 from ml.errors import RestockError
 from ml.settings import Settings
@@ -205,6 +206,13 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
     rows = [(t.name, t.kind, t.model, t.status, t.failures, t.seconds, now) for t in tests]
     con.executemany("delete from ml.test_results where test_name = ?", [row[:1] for row in rows])
     con.executemany("insert into ml.test_results values (?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Note how many rows of which files were landed."""
+    con.execute("delete from ml.raw_files")
+    files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
+    con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
 
 
 def copy_history(old: Settings, new: Settings) -> None:

@@ -25,7 +25,13 @@
     {% if existing is not none and existing.type != 'table' -%}
         {{ drop_relation_if_exists(existing) }}
     {%- endif %}
-    {% for block in run_query(blocks).rows -%}
+    {%- set blocks = run_query(blocks).rows %}
+    {% if not blocks -%}
+        {% call statement('main') -%}
+            create or replace table {{ target }} as select * from ({{ sql }}) limit 0
+        {%- endcall %}
+    {%- endif %}
+    {% for block in blocks -%}
         {% call statement('main' if loop.first else none) -%}
             {#- Not an empty table first: DuckDB 2.0 takes one that was filled in its transaction
                 for empty until it is opened again. -#}
