@@ -44,10 +44,6 @@ users as (
     from orders group by user_id
 ),
 
-products as (
-    select product_id, avg(reordered) as product_reordered_share from lines group by product_id
-),
-
 pairs as (
     select
         user_id, product_id, max(last_order) as orders, count(*) as pair_purchase_count,
@@ -55,8 +51,13 @@ pairs as (
         count(case when orders_ago <= 5 then 1 end) as pair_last_5_count,
         sum(power(0.5, (orders_ago - 1) / 5.0)) as decay,
         (max(order_day) - min(order_day)) / nullif(count(*) - 1, 0) as pair_gap_mean_days,
-        avg(add_to_cart_order / size) as pair_cart_position_share
+        avg(add_to_cart_order / size) as pair_cart_position_share, sum(reordered) as again
     from lines group by user_id, product_id
+),
+
+products as (
+    select product_id, sum(again) / sum(pair_purchase_count) as product_reordered_share
+    from pairs group by product_id
 )
 
 select
