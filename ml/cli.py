@@ -4,11 +4,13 @@ import errno
 import json
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any
 
 import duckdb
@@ -344,10 +346,12 @@ def report(
         return
     with session.told():
         warehouse = Settings.load(source=source, raw_dir=raw_dir).warehouse
-    with suppress(KeyboardInterrupt):
-        for _ in changes(PAGES, QUERIES, warehouse):
-            with suppress(typer.Exit):  # an error was told, and the last good pages stay
-                draw()
+    stop = Event()
+    # Pages that are being drawn are drawn to the end.
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    for _ in changes(PAGES, QUERIES, warehouse, stop=stop):
+        with suppress(typer.Exit):  # an error was told, and the last good pages stay
+            draw()
 
 
 @app.command()

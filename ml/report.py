@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ml import warehouse
@@ -28,13 +28,16 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
     With ``standalone``, also ``standalone.html``: every page in one file, to mail.
 
     Raises:
-        RestockError: if nothing was scored yet, or a page is wrong: with its file and line.
+        RestockError: if nothing was scored yet, the model was not evaluated, or a page is wrong:
+            with its file and line.
     """
     from dashboards.site import SiteError
 
     with warehouse.connect(settings, read_only=True) as con:
         if warehouse.scalar(con, "select count(*) from rpt_score_summary") == 0:
             raise RestockError("nothing was scored yet. Run `restock score` first.")
+        if warehouse.scalar(con, "select count(*) from rpt_reliability") == 0:
+            raise RestockError("the model was not evaluated yet. Run `restock evaluate` first.")
     progress("drawing pages", 0, len(list(PAGES.glob("*.md"))))
     try:
         files = _site(settings.warehouse).build(standalone)
@@ -59,20 +62,22 @@ def write(files: Mapping[str, str], folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def changes(*places: Path, interval: float = 0.5) -> Iterator[None]:
-    """Yield at once, and again whenever one of these files or folders has changed. Never ends.
+def changes(*places: Path, stop: Event, interval: float = 0.5) -> Iterator[None]:
+    """Yield at once, and again whenever one of these files or folders has changed.
 
     Args:
         places: files, and folders whose files count.
+        stop: ends it, when set.
         interval: seconds between two looks.
     """
     seen: dict[Path, int] = {}
-    while True:
+    stopped = False
+    while not stopped:
         found = [path for place in places for path in (place, *place.glob("*")) if path.is_file()]
         if (stamps := {path: path.stat().st_mtime_ns for path in found}) != seen:
             seen = stamps
             yield
-        time.sleep(interval)
+        stopped = stop.wait(interval)
 
 
 @cache

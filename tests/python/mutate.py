@@ -2,7 +2,7 @@
 
 `python tests/python/mutate.py` works on a copy and changes nothing here. It prints a table and ends
 with 1 if a mutant survived, with 2 if one could not be tried: its text is gone, the tests fail
-without it, or it does not even run. `--quick` tries two; `--write` puts the table into
+without it, or it does not even run. `--quick` tries one; `--write` puts the table into
 docs/reliability.md.
 """
 
@@ -192,7 +192,6 @@ MUTANTS = (
         "on order_items.order_id = targets.order_id",
         "on order_items.user_id = targets.user_id\n"
         "        and order_items.order_number = targets.order_number + 1",
-        is_quick=True,
     ),
     Mutant(
         "order logs are read from the newest order to the oldest",
@@ -316,7 +315,7 @@ def write_report(rows: list[str]) -> None:
 def main() -> int:
     """Try the mutants and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="try two mutants")
+    parser.add_argument("--quick", action="store_true", help="try one mutant")
     parser.add_argument("--write", action="store_true", help=f"write the table into {REPORT.name}")
     parser.add_argument("--only", default="", metavar="WORDS", help="try those described so")
     chosen = parser.parse_args()

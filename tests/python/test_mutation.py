@@ -1,4 +1,4 @@
-"""A few of the mutants of mutate.py, and that all of them can still be made."""
+"""One of the mutants of mutate.py, and that all of them can still be made."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def test_every_mutant_can_still_be_made(mutant: Mutant) -> None:
 
 
 @pytest.mark.slow
-def test_two_mutants_are_noticed() -> None:
+def test_a_mutant_is_noticed() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "python" / "mutate.py", "--quick"],
         capture_output=True,
@@ -23,4 +23,4 @@ def test_two_mutants_are_noticed() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 mutants tried, 2 noticed." in done.stdout
+    assert "1 mutants tried, 1 noticed." in done.stdout

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import duckdb
@@ -621,21 +621,23 @@ class TestFiles:
 
 def test_watching_tells_of_each_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
-    page = tmp_path / "index.md"
+    page, stop = tmp_path / "index.md", Event()
 
-    def look(interval: float) -> None:
+    def look(interval: float) -> bool:
         looks.append(interval)
         if len(looks) == 3:
             page.write_text("newer")
+        return len(looks) > 4
 
-    monkeypatch.setattr(time, "sleep", look)
-    told = changes(tmp_path, tmp_path / "warehouse")
+    monkeypatch.setattr(stop, "wait", look)
+    told = changes(tmp_path, tmp_path / "warehouse", stop=stop)
     page.write_text("new")
     next(told)
     next(told)
     assert len(looks) == 3, "nothing is told while nothing changes"
     page.unlink()
     next(told)
+    assert next(told, None) is None, "it ends when it is stopped"
 
 
 def test_the_readme_documents_every_attribute() -> None:
