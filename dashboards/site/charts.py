@@ -32,7 +32,7 @@ def drawn(c: Component) -> Component:
     """
     measure = c.value or c.y or c.x
     for field in filter(None, (measure, c.low, c.high)):
-        if field.kind != "number":
+        if field.kind != "number" and (field is measure or field.kind != "nothing"):
             raise ValueError(f"{field.name!r} holds no number; the chart would be empty")
     if c.value and len({*zip(c.x.texts, c.y.texts, strict=True)}) < len(c.x.texts):
         raise ValueError(f"several rows for one {c.x.name} and {c.y.name}; aggregate them")

@@ -190,6 +190,11 @@ class TestComponents:
         assert trace["error_x"]["array"] == pytest.approx([0.1, 0.1, 0.1, 0])
         assert trace["error_x"]["arrayminus"] == pytest.approx([0.1, 0.05, 0.1, 0])
 
+    def test_an_interval_that_nothing_is_known_of_has_no_whiskers(self, build: Build) -> None:
+        sql = "```sql q\nselect hour, low, null as a, null as b from ${hours}\n```\n"
+        (chart,) = figures(build(sql + "<BarChart data=q x=hour y=low low=a high=b/>"))
+        assert "error_y" not in chart["data"][0]
+
     def test_a_series_without_interval_has_no_whiskers(self, build: Build) -> None:
         page = build(
             "```sql q\nselect hour, 'seen' as kind, low, high from ${hours}\nunion all\n"
