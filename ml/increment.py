@@ -25,8 +25,8 @@ from ml.transform import Progress
 FULL_RUN_SHARE = 0.1
 """Share of the shoppers: when more changed since the model was trained, everything is made anew."""
 
-# The models with the tag `population`, and those with rows of a shopper. Of the latter that have
-# them, cutoff 0 alone moves on: at the others the model was trained and measured.
+# The models with the tag `population`, and those with rows of a shopper. Where these have cutoffs,
+# 0 alone moves on: at the others the model was trained and measured.
 POPULATION = ("usual_gap", "reorder_hazards", "feat_products", "aisle_totals")
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
@@ -79,7 +79,7 @@ def update(settings: Settings, progress: Progress) -> dict[str, Any]:
             con.execute(f"attach {warehouse.quoted(work.warehouse)} as work (read_only)")
             with warehouse.transaction(con):
                 _merge(con)
-    built = _dbt(settings, "build", "--select", "fct_predictions+", "path:models/reporting")
+    built = _dbt(settings, "build", "--select", "path:models/predictions", "path:models/reporting")
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         warehouse.record_tests(con, built.tests)
         warehouse.record_files(con, settings)
@@ -228,6 +228,12 @@ def _merge(con: duckdb.DuckDBPyConnection) -> None:
         only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")
+    # Who is gone is forgotten, also at the cutoffs that stay.
+    for table in (*AT_CUTOFF_0, "ml.test_predictions"):
+        con.execute(
+            f"delete from {table} where {theirs} "
+            "and user_id not in (select user_id from work.digests)"
+        )
     con.execute(
         "insert into dim_products by name "
         "select * from work.dim_products anti join dim_products using (product_id)"

@@ -147,6 +147,27 @@ def test_the_table_is_that_of_a_full_run(incremented: Place, place: Place, next_
         assert place.query(rows) == incremented.query(rows), table
 
 
+def test_of_a_shopper_who_is_gone_nothing_stays(incremented: Place, published: Place) -> None:
+    tables = [
+        name
+        for (name,) in published.query(
+            "select distinct table_schema || '.' || table_name from information_schema.columns "
+            "where column_name = 'user_id' and table_name not like 'stg_%'"
+        )
+    ]
+
+    def found(place: Place) -> set[str]:
+        theirs = f"where user_id = {LEAVER}"
+        return {name for name in tables if place.query(f"select 1 from {name} {theirs} limit 1")}
+
+    # All kinds of tables know them before: at past cutoffs too.
+    assert {"main.fct_orders", "main.pair_totals", "ml.predictions"} <= found(published)
+    assert published.query(
+        f"select count(*) > 0 from targets where user_id = {LEAVER} and cutoff > 0"
+    )
+    assert found(incremented) == set()
+
+
 def test_new_products_and_shoppers_are_scored_and_gone_ones_are_not(incremented: Place) -> None:
     scored = "select count(*) > 0 from fct_predictions where"
     assert incremented.query(f"{scored} product_id = {NEW_PRODUCT}") == [(True,)]
@@ -169,7 +190,7 @@ def test_the_batch_is_published_as_a_whole(incremented: Place) -> None:
 def test_what_a_model_learned_from_stays(incremented: Place, published: Place) -> None:
     """No test order moves from under the figures that were measured on it."""
     for table in ("targets", "pair_totals"):
-        learned = f"select * from {table} where cutoff > 0 order by all"
+        learned = f"select * from {table} where cutoff > 0 and user_id <> {LEAVER} order by all"
         assert incremented.query(learned) == published.query(learned), table
     assert incremented.query("select pair_count from rpt_test_summary") == published.query(
         "select pair_count from rpt_test_summary"
