@@ -74,7 +74,6 @@
     );
     create table if not exists ml.test_results (
         test_name varchar,
-        kind varchar,
         model_name varchar,
         status varchar,
         failures integer,

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import duckdb
 import typer
@@ -25,15 +25,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ml import run as jobs
 from ml import simulate as simulation
-from ml import tune as tuning
 from ml.errors import RestockError, SettingsError, StorageError
-from ml.evaluate import cross_validate
-from ml.evaluate import evaluate as evaluation
-from ml.metrics import Estimate
 from ml.report import PAGES, QUERIES, changes
 from ml.report import report as write_pages
 from ml.settings import Settings
 from ml.transform import Progress, disk_full
+
+if TYPE_CHECKING:
+    from ml.metrics import Estimate
 
 app = typer.Typer(
     help="Predicts what each shopper will buy again.",
@@ -167,7 +166,7 @@ HEADLINES = {
 }
 
 
-def _figures(figures: dict[str, dict[str, Estimate]]) -> Table:
+def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
     """Lay out what models and baselines reach, best first, each with half its 95% interval."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("± 95% interval", no_wrap=True)
@@ -250,7 +249,7 @@ def tune(
     """Search for better parameters on validation shoppers, never on test shoppers."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        found = session.step("tune", settings, partial(tuning.tune, trials=trials))
+        found = session.step("tune", settings, jobs.later("ml.tune:tune", trials=trials))
         now, best = found["log_loss"]["now"], found["log_loss"]["best"]
         session.console.print(f"log-loss on validation shoppers: {now:.5f} now, {best:.5f} at best")
         if best < now:
@@ -284,7 +283,9 @@ def evaluate(
     with session.job(source=source, raw_dir=raw_dir) as settings:
         if card and not folds:
             raise SettingsError("--card is written from a cross-validation: give --folds too")
-        step = partial(cross_validate, folds=folds, model_card=card) if folds else evaluation
+        step = jobs.STEPS["evaluate"]
+        if folds:
+            step = jobs.later("ml.evaluate:cross_validate", folds=folds, model_card=card)
         session.step("evaluate", settings, jobs.with_tables(step))
 
 

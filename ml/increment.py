@@ -99,12 +99,11 @@ def record(settings: Settings) -> None:
 
 
 def _dbt(settings: Settings, *arguments: str) -> transform.Built:
-    """Run dbt without the past cutoffs, which stay, and without the tests of its own code."""
+    """Run dbt without the past cutoffs, which stay."""
     return transform.run(
         settings,
         *arguments,
         *("--vars", "{label_cutoffs: 0}"),
-        *(("--exclude-resource-type", "unit_test") if arguments[0] == "build" else ()),
         progress=lambda what, done, total: None,
     )
 

@@ -9,21 +9,19 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from ml import increment, registry, report, sources, transform, warehouse
-from ml.audit import audit
+from ml import report, sources, transform, warehouse
 from ml.errors import BusyError, SettingsError
-from ml.evaluate import evaluate
 from ml.links import replace_link
-from ml.score import score
 from ml.settings import Settings
-from ml.train import train
 from ml.transform import Progress
 
 Result = dict[str, Any]
@@ -42,15 +40,23 @@ def fetch(settings: Settings, progress: Progress) -> Result:
     }
 
 
-def build(settings: Settings, progress: Progress) -> Result:
-    """Build and test every dbt model."""
-    built = transform.run(settings, "build", progress=progress)
+def build(settings: Settings, progress: Progress, selection: Sequence[str] = ()) -> Result:
+    """Build and test every dbt model, or a selection of them."""
+    built = transform.run(settings, "build", *selection, progress=progress)
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         warehouse.record_files(con, settings)
         con.execute("delete from ml.test_results")
         warehouse.record_tests(con, built.tests)
         rows = warehouse.scalar(con, "select sum(user_product_count) from feat_users")
     return {"rows": rows, "models_and_tests": built.steps, "path": str(settings.warehouse)}
+
+
+def later(name: str, **options: Any) -> Step:
+    """Return a step by its ``module:function``, which is imported when it is done.
+
+    What models need takes seconds to import, and nobody waits for that to read a help page.
+    """
+    return lambda settings, progress: resolve_name(name)(settings, progress, **options)
 
 
 def with_tables(step: Step) -> Step:
@@ -93,10 +99,10 @@ def score_as_of(settings: Settings, progress: Progress) -> Result:
 STEPS: dict[str, Step] = {
     "fetch": fetch,
     "build": build,
-    "train": train,
-    "evaluate": evaluate,
-    "score": with_tables(score),
-    "audit": audit,
+    "train": later("ml.train:train"),
+    "evaluate": later("ml.evaluate:evaluate"),
+    "score": with_tables(later("ml.score:score")),
+    "audit": later("ml.audit:audit"),
     "report": report.report,
 }
 
@@ -111,6 +117,8 @@ def run(
 
     ``step`` is called with each step's name, its settings and its function, and returns its result.
     """
+    from ml import increment  # which takes seconds, as in `later`
+
     releases = Path(f"{settings.warehouse}.releases")
     _remove_all_but_current(settings)
     release = releases / secrets.token_hex(4)
@@ -132,7 +140,9 @@ def run(
                 _publish(release, same_model, settings)
                 return results
             work.warehouse.unlink()
-        for name, function in list(STEPS.items())[1:]:
+        # What is made of the scores is built once, after them.
+        steps = STEPS | {"build": partial(build, selection=("--selector", "learning"))}
+        for name, function in list(steps.items())[1:]:
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
                 warehouse.copy_history(settings, work)
@@ -145,6 +155,8 @@ def run(
 
 def _publish(release: Path, work: Settings, settings: Settings) -> None:
     """Make a release the current one: one rename changes warehouse, model and pages together."""
+    from ml import registry
+
     version = registry.production(work.models)
     if work.models != settings.models:
         settings.models.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ml import sources
-from ml.basket import Bools
 from ml.errors import RestockError
 from ml.settings import Settings
 from ml.transform import Feature, Tested, busy, disk_full
@@ -46,7 +45,7 @@ class Examples:
             pa.array(np.repeat(np.arange(len(self.user_id)), np.diff(self.offsets)))
         )
 
-    def of(self, shoppers: Bools) -> "Examples":
+    def of(self, shoppers: npt.NDArray[np.bool_]) -> "Examples":
         """Return the pairs of some shoppers, shape (n_users,)."""
         count = np.diff(self.offsets)
         rows = np.repeat(shoppers, count)
@@ -203,9 +202,9 @@ def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
 def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> None:
     """Keep how dbt's tests ended, in place of how they ended before."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    rows = [(t.name, t.kind, t.model, t.status, t.failures, t.seconds, now) for t in tests]
+    rows = [(t.name, t.model, t.status, t.failures, t.seconds, now) for t in tests]
     con.executemany("delete from ml.test_results where test_name = ?", [row[:1] for row in rows])
-    con.executemany("insert into ml.test_results values (?, ?, ?, ?, ?, ?, ?)", rows)
+    con.executemany("insert into ml.test_results values (?, ?, ?, ?, ?, ?)", rows)
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:

@@ -8,7 +8,6 @@ results as (
 final as (
     select
         test_name,
-        kind,
         model_name,
         status,
         failures as failure_count,
