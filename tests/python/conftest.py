@@ -44,6 +44,8 @@ class Place:
             "DBT_TARGET_PATH": str(self.folder / "target"),
             "DBT_LOG_PATH": str(self.folder / "logs"),
             "OMP_WAIT_POLICY": "PASSIVE",
+            # Enough for made-up shoppers.
+            "RESTOCK_TRAINING_ROWS": "20000",
             # As wide as a message may be: no line of it is broken.
             "COLUMNS": "1000",
         }
@@ -133,7 +135,8 @@ def instacart_sample(once: Once) -> Place:
     """The place of a `restock run` on the real sample, to be read as `published` is."""
 
     def run(folder: Path) -> None:
-        Place(folder).restock("run", "--source", "instacart", "--raw-dir", SHARED_INSTACART)
+        options = ("--source", "instacart", "--raw-dir", SHARED_INSTACART)
+        Place(folder).restock("run", *options, RESTOCK_TRAINING_ROWS="1000000")
 
     return Place(once("instacart_sample", run))
 

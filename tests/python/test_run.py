@@ -116,8 +116,9 @@ def test_rows_read_and_tests_are_there_to_see(published: Place, instacart_files:
         path.name: len(path.read_text().splitlines()) - 1 for path in instacart_files.glob("*.csv")
     }
     assert dict(published.query("select file_name, row_count from rpt_raw_files")) == rows
-    kinds = dict(published.query("select kind, count(*) from rpt_test_results group by kind"))
-    assert kinds.keys() == {"data", "unit"} and min(kinds.values()) > 10
+    for model in ("examples", "fct_predictions", "rpt_aisles"):
+        tests = f"select count(*) > 0 from rpt_test_results where model_name = '{model}'"
+        assert published.query(tests) == [(True,)], model
     assert published.query("select distinct status from rpt_test_results") == [("pass",)]
 
 
@@ -173,6 +174,8 @@ def test_plain_dbt_builds_from_the_raw_files(place: Place, instacart_files: Path
         "dbt", "build", RESTOCK_SOURCE="instacart", RESTOCK_RAW_DIR=str(instacart_files)
     )
     assert done.returncode == 0, done.stdout
+    results = json.loads((place.folder / "target/run_results.json").read_text())["results"]
+    assert sum(result["unique_id"].startswith("unit_test.") for result in results) > 10
     assert place.query("select count(*) from fct_predictions") == [(0,)]
     assert place.query("select count(*) > 0 from examples") == [(True,)]
 
