@@ -11,12 +11,19 @@
 
 {#- Sample standard deviation of a whole number: null below two values. -#}
 {% macro exact_stddev(number) -%}
+    {{ stddev_of(
+        'count(' ~ number ~ ')', 'sum(' ~ number ~ ')', 'sum(cast(' ~ number ~ ' as double) * ' ~ number ~ ')'
+    ) }}
+{%- endmacro %}
+
+{#- The same from the number of values, their sum and the sum of their squares. -#}
+{% macro stddev_of(n, total, squares) -%}
     case
-        when count({{ number }}) > 1
-            then sqrt(greatest(
-                count({{ number }}) * sum(cast({{ number }} as double) * {{ number }})
-                - sum(cast({{ number }} as double)) * sum(cast({{ number }} as double)), 0
-            ) / (cast(count({{ number }}) as double) * (count({{ number }}) - 1)))
+        when {{ n }} > 1
+            then sqrt(
+                greatest(({{ n }}) * {{ squares }} - cast({{ total }} as double) * ({{ total }}), 0)
+                / (cast({{ n }} as double) * ({{ n }} - 1))
+            )
     end
 {%- endmacro %}
 

@@ -1,6 +1,7 @@
 -- One pass over the past lines: everything about a pair that needs them. Whatever is said of
 -- shoppers, products and aisles as sums over pairs is summed from here. Narrow, as it is the one
--- large table among the features: the others are made of it where they are read.
+-- large table among the features: the others are made of it where they are read. Each aggregate
+-- has to be kept for every pair, so what follows from others is worked out from them.
 {{ config(materialized='by_shopper') }}
 
 with
@@ -59,12 +60,11 @@ totals as (
         max(orders_ago) as orders_since_first,
         max(days_ago) as days_since_first,
         min(order_number) as first_order_number,
-        sum(case when orders_ago <= 2 then 1 else 0 end) as in_last_2,
-        sum(case when orders_ago <= 3 then 1 else 0 end) as in_last_3,
-        sum(case when orders_ago <= 5 then 1 else 0 end) as in_last_5,
+        -- A bit for each of the last five orders, the last one lowest.
+        bit_or(case when orders_ago <= 5 then 1 << (orders_ago - 1) else 0 end) as last_5_orders,
         sum(case when gap_orders = 1 then 1 else 0 end) as again_in_1,
         -- Orders in a row up to the last purchase: those since the last one that followed a pause.
-        max(purchase_number)
+        count(*)
         - max(case when gap_orders = 1 then 0 else purchase_number end) + 1 as last_run,
         {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)', bits=40) }} as decay_2_orders,
         {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)', bits=40) }} as decay_5_orders,
@@ -73,8 +73,8 @@ totals as (
         {{ exact_sum('power(0.5, days_ago / 90.0)', bits=40) }} as decay_90_days,
         median(gap_orders) as gap_median_orders,
         median(gap_days) as gap_median_days,
-        {{ exact_stddev('gap_orders') }} as gap_stddev_orders,
-        {{ exact_stddev('gap_days') }} as gap_stddev_days,
+        sum(cast(gap_orders as double) * gap_orders) as gap_squares_orders,
+        sum(cast(gap_days as double) * gap_days) as gap_squares_days,
         max_by(gap_orders, order_number) as gap_last_orders,
         max_by(gap_days, order_number) as gap_last_days,
         sum(is_same_dow) as same_dow,
@@ -100,9 +100,9 @@ narrow as (
         cast(totals.days_since_first as integer) as days_since_first,
         cast(totals.first_order_number as integer) as first_order_number,
         cast(case when totals.orders_since_last = 1 then 1 else 0 end as integer) as in_last_1,
-        cast(totals.in_last_2 as integer) as in_last_2,
-        cast(totals.in_last_3 as integer) as in_last_3,
-        cast(totals.in_last_5 as integer) as in_last_5,
+        cast(bit_count(totals.last_5_orders & 3) as integer) as in_last_2,
+        cast(bit_count(totals.last_5_orders & 7) as integer) as in_last_3,
+        cast(bit_count(totals.last_5_orders) as integer) as in_last_5,
         cast(totals.again_in_1 as integer) as again_in_1,
         cast(totals.last_run as integer) as last_run,
         cast(totals.decay_2_orders as float) as decay_2_orders,
@@ -112,8 +112,17 @@ narrow as (
         cast(totals.decay_90_days as float) as decay_90_days,
         cast(totals.gap_median_orders as float) as gap_median_orders,
         cast(totals.gap_median_days as float) as gap_median_days,
-        cast(totals.gap_stddev_orders as float) as gap_stddev_orders,
-        cast(totals.gap_stddev_days as float) as gap_stddev_days,
+        -- Gaps add up to the way from the first purchase to the last.
+        cast({{ stddev_of(
+            'totals.purchases - 1',
+            'totals.orders_since_first - totals.orders_since_last',
+            'totals.gap_squares_orders'
+        ) }} as float) as gap_stddev_orders,
+        cast({{ stddev_of(
+            'totals.purchases - 1',
+            'totals.days_since_first - totals.days_since_last',
+            'totals.gap_squares_days'
+        ) }} as float) as gap_stddev_days,
         cast(totals.gap_last_orders as integer) as gap_last_orders,
         cast(totals.gap_last_days as integer) as gap_last_days,
         cast(totals.same_dow as integer) as same_dow,
