@@ -124,8 +124,7 @@ class Session:
             if "train" in self.results:
                 self.written["model"] = settings.models / "production"
             if "report" in self.results:
-                first = Path(self.results["report"]["path"]).name
-                self.written["pages"] = settings.dashboards / first
+                self.written["pages"] = settings.dashboards / self.results["report"]["first_page"]
         self.sum_up()
 
     @contextmanager

@@ -9,10 +9,10 @@ population.
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -34,51 +34,54 @@ AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
 CODE = ("dbt_project.yml", "requirements.lock", "macros", "ml", "models")
 
 
-def update(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Bring a copy of the published warehouse up to date with what was landed.
+def update(settings: Settings, progress: Progress, *, published: Path) -> dict[str, Any]:
+    """Make a new warehouse of the published one and of what was landed since.
 
     Returns, beside the rows scored, a ``note``, and ``is_full_run``: true if so much changed that
-    everything must be made anew, and nothing was done.
+    everything must be made anew, and the new warehouse is none yet.
 
     Raises:
         RestockError: if a model or a test fails.
     """
-    with warehouse.connect(settings, read_only=True) as con:
+    with warehouse.connect(replace(settings, warehouse=published), read_only=True) as con:
         is_same = _last(con, "made_by") == _made_by(settings)
         if not is_same or not registry.production(settings.models).exists():
             note = "the code or the settings are not those of the last run: a full run"
             return {"rows": 0, "is_full_run": True, "note": note}
+    # One path for all that dbt builds here: it parses the project anew where that changes.
     progress("comparing", 0, 4)
-    with TemporaryDirectory(dir=settings.warehouse.parent) as folder:
-        work = replace(settings, warehouse=Path(folder) / settings.warehouse.name)
-        _dbt(work, "run", "--select", "path:models/staging")
-        with warehouse.connect(work) as con:
-            con.execute(f"attach {warehouse.quoted(settings.warehouse)} as last (read_only)")
-            calendar = _as_of(con, settings)
-            if _last(con, "made_with", "last.") != _made_with(con, settings, "last."):
-                note = "the catalogue, the calendar, the model or the warehouse changed: a full run"
-                return {"rows": 0, "is_full_run": True, "note": note}
-            shoppers, changed, since_training = _compare(con, settings)
-            note = f"{changed:,} of {shoppers:,} shoppers have other orders than before"
-            if since_training > FULL_RUN_SHARE * shoppers:
-                note = f"{since_training:,} of {shoppers:,} shoppers changed since the training"
-                return {"rows": 0, "is_full_run": True, "note": f"{note}: a full run"}
-            if changed == 0:
-                return {"rows": 0, "is_full_run": False, "note": note}
-            _set_out(con, settings)
-        progress("building", 1, 4)
-        _dbt(
-            replace(work, as_of=calendar),
-            *("build", "--select", "+examples", "dim_users"),
-            *("--exclude", "tag:population", "path:models/staging"),
-        )
-        progress("scoring", 2, 4)
-        scored = score(work, lambda what, done, total: None)
-        progress("publishing", 3, 4)
-        with warehouse.connect(settings) as con:
-            con.execute(f"attach {warehouse.quoted(work.warehouse)} as work (read_only)")
-            with warehouse.transaction(con):
-                _merge(con)
+    _dbt(settings, "run", "--select", "path:models/staging")
+    with warehouse.connect(settings) as con:
+        con.execute(f"attach {warehouse.quoted(published)} as last (read_only)")
+        calendar = _as_of(con, settings)
+        if _last(con, "made_with", "last.") != _made_with(con, settings, "last."):
+            note = "the catalogue, the calendar, the model or the warehouse changed: a full run"
+            return {"rows": 0, "is_full_run": True, "note": note}
+        shoppers, changed, since_training = _compare(con, settings)
+        note = f"{changed:,} of {shoppers:,} shoppers have other orders than before"
+        if since_training > FULL_RUN_SHARE * shoppers:
+            note = f"{since_training:,} of {shoppers:,} shoppers changed since the training"
+            return {"rows": 0, "is_full_run": True, "note": f"{note}: a full run"}
+        _set_out(con, settings)
+    if changed == 0:
+        shutil.copyfile(published, settings.warehouse)
+        return {"rows": 0, "is_full_run": False, "note": note}
+    progress("building", 1, 4)
+    _dbt(
+        replace(settings, as_of=calendar),
+        *("build", "--select", "+examples", "dim_users"),
+        *("--exclude", "tag:population", "path:models/staging"),
+    )
+    progress("scoring", 2, 4)
+    scored = score(settings, lambda what, done, total: None)
+    progress("publishing", 3, 4)
+    work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
+    shutil.copyfile(published, settings.warehouse)
+    with warehouse.connect(settings) as con:
+        con.execute(f"attach {warehouse.quoted(work)} as work (read_only)")
+        with warehouse.transaction(con):
+            _merge(con)
+    work.unlink()
     built = _dbt(settings, "build", "--select", "path:models/predictions", "path:models/reporting")
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         warehouse.record_tests(con, built.tests)

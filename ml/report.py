@@ -52,7 +52,7 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
     pages = sum(name.endswith(".html") for name in files)
     progress("drawn", pages, pages)
     first = "standalone.html" if standalone else "index.html"
-    return {"rows": pages, "path": str(settings.dashboards / first)}
+    return {"rows": pages, "first_page": first}
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:

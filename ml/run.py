@@ -48,7 +48,7 @@ def build(settings: Settings, progress: Progress, selection: Sequence[str] = ())
         con.execute("delete from ml.test_results")
         warehouse.record_tests(con, built.tests)
         rows = warehouse.scalar(con, "select sum(user_product_count) from feat_users")
-    return {"rows": rows, "models_and_tests": built.steps, "path": str(settings.warehouse)}
+    return {"rows": rows, "models_and_tests": built.steps}
 
 
 def later(name: str, **options: Any) -> Step:
@@ -67,7 +67,7 @@ def with_tables(step: Step) -> Step:
         built = transform.run(settings, "build", "--selector", "results", progress=progress)
         with warehouse.connect(settings) as con, warehouse.transaction(con):
             warehouse.record_tests(con, built.tests)
-        return result | {"path": str(settings.warehouse)}
+        return result
 
     return both
 
@@ -119,9 +119,9 @@ def run(
     """
     from ml import increment  # which takes seconds, as in `later`
 
-    releases = Path(f"{settings.warehouse}.releases")
     _remove_all_but_current(settings)
-    release = releases / secrets.token_hex(4)
+    # The same folder each time: where the path of its warehouse changed, dbt parses all anew.
+    release = Path(f"{settings.warehouse}.releases") / "next"
     work = settings.moved_to(release)
     results = {}
     try:
@@ -131,15 +131,14 @@ def run(
                 pass
         results["fetch"] = step("fetch", work, fetch)
         if settings.warehouse.exists() and not full:
-            work.warehouse.parent.mkdir(parents=True)
-            shutil.copyfile(settings.warehouse, work.warehouse)
             same_model = replace(work, models=settings.models)
-            results["update"] = step("update", same_model, increment.update)
+            update = partial(increment.update, published=settings.warehouse)
+            results["update"] = step("update", same_model, update)
             if not results["update"]["is_full_run"]:
                 results["report"] = step("report", same_model, report.report)
                 _publish(release, same_model, settings)
                 return results
-            work.warehouse.unlink()
+            work.warehouse.unlink(missing_ok=True)
         # What is made of the scores is built once, after them.
         steps = STEPS | {"build": partial(build, selection=("--selector", "learning"))}
         for name, function in list(steps.items())[1:]:
@@ -163,6 +162,7 @@ def _publish(release: Path, work: Settings, settings: Settings) -> None:
         shutil.move(version, settings.models / version.name)
         shutil.rmtree(work.models)
     replace_link(release / "model", settings.models / version.name)
+    release = release.rename(release.with_name(secrets.token_hex(4)))
     # A log that a crashed writer left belongs to the file that is replaced.
     Path(f"{settings.warehouse}.wal").unlink(missing_ok=True)
 

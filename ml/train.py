@@ -81,7 +81,7 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
         },
     )
     progress("registered", 3, 3)
-    return {"rows": len(learned), "model": folder.name, "path": str(folder)}
+    return {"rows": len(learned), "model": folder.name}
 
 
 def label_cutoffs(con: duckdb.DuckDBPyConnection) -> range:

@@ -16,6 +16,7 @@ import pytest
 from ml.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAINING_ROWS = 20_000  # made-up shoppers need no more
 SHARED_INSTACART = ROOT.parent / "shared" / "data" / "instacart"
 
 needs_shared_data = pytest.mark.skipif(
@@ -44,8 +45,7 @@ class Place:
             "DBT_TARGET_PATH": str(self.folder / "target"),
             "DBT_LOG_PATH": str(self.folder / "logs"),
             "OMP_WAIT_POLICY": "PASSIVE",
-            # Enough for made-up shoppers.
-            "RESTOCK_TRAINING_ROWS": "20000",
+            "RESTOCK_TRAINING_ROWS": str(TRAINING_ROWS),
             # As wide as a message may be: no line of it is broken.
             "COLUMNS": "1000",
         }

@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import Place
+from conftest import TRAINING_ROWS, Place
 from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
 from ml import increment
@@ -25,7 +25,18 @@ OF_PREDICTIONS = ("fct_predictions", "fct_baskets", "fct_demand", "fct_shoppers"
 
 
 def settings(place: Place, raw_dir: Path) -> Settings:
-    return Settings.load(source="instacart", raw_dir=raw_dir, warehouse=place.warehouse)
+    return Settings.load(
+        source="instacart",
+        raw_dir=raw_dir,
+        warehouse=place.warehouse,
+        training_rows=TRAINING_ROWS,
+    )
+
+
+def update(place: Place, settings: Settings) -> dict[str, Any]:
+    """Update what is published in a place, in a new warehouse beside it."""
+    new = replace(settings, warehouse=place.folder / "new" / place.warehouse.name)
+    return increment.update(new, quietly, published=place.warehouse)
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +223,7 @@ def test_many_new_orders_make_a_full_run(
     """More came on the day than what is said to be few; who left is no shopper any more."""
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     monkeypatch.setattr(increment, "FULL_RUN_SHARE", DELIVERED / 300)
-    found = increment.update(settings(place, next_day), quietly)
+    found = update(place, settings(place, next_day))
     assert found["is_full_run"]
     assert found["note"].startswith("6 of 300 shoppers changed since the training")
 
@@ -230,6 +241,6 @@ def test_much_that_is_new_makes_a_full_run(
 ) -> None:
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     other: Any = {setting: value}
-    found = increment.update(replace(settings(place, next_day), **other), quietly)
+    found = update(place, replace(settings(place, next_day), **other))
     assert found["is_full_run"] and because in found["note"]
     assert place.query(SAME) == incremented.query(SAME)

@@ -574,7 +574,9 @@ def test_a_model_of_permuted_labels_has_no_skill(
     assert abs(figures["auc"] - 0.5) < figures["auc_high"] - figures["auc_low"]
 
 
-def test_each_job_reads_the_shoppers_that_are_its_own(published: Place) -> None:
+def test_each_job_reads_the_shoppers_that_are_its_own(
+    published: Place, place: Place, instacart_files: Path
+) -> None:
     ((learned, held, tested),) = published.query(
         f"""
         select
@@ -584,7 +586,10 @@ def test_each_job_reads_the_shoppers_that_are_its_own(published: Place) -> None:
         from examples where cutoff > 0
         """
     )
-    card = json.loads((published.folder / "models/production/model.json").read_text())
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    arguments = ("train", "--source", "instacart", "--raw-dir", instacart_files)
+    place.restock(*arguments, RESTOCK_TRAINING_ROWS="1000000")  # all that there are
+    card = json.loads((place.folder / "models/production/model.json").read_text())
     assert card["training_pairs"] == learned
     assert card["calibration_pairs"] == held
     assert published.query(
