@@ -16,7 +16,8 @@ import pytest
 from ml.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING_ROWS = 20_000  # made-up shoppers need no more
+# Fewer than by default, for the time it takes: of made-up shoppers, and of real ones.
+TRAINING_ROWS, FEWER_ROWS = 20_000, "100000"
 SHARED_INSTACART = ROOT.parent / "shared" / "data" / "instacart"
 
 needs_shared_data = pytest.mark.skipif(
@@ -123,9 +124,8 @@ def complete_journey(once: Once) -> Place:
     """The place of a `restock run` on The Complete Journey, to be read as `published` is."""
 
     def run(folder: Path) -> None:
-        # Fewer rows than by default, for the time it takes; every pair is scored all the same.
         raw = str(folder / "raw")
-        Place(folder).restock("run", RESTOCK_RAW_DIR=raw, RESTOCK_TRAINING_ROWS="300000")
+        Place(folder).restock("run", RESTOCK_RAW_DIR=raw, RESTOCK_TRAINING_ROWS=FEWER_ROWS)
 
     return Place(once("complete_journey", run))
 
@@ -136,7 +136,7 @@ def instacart_sample(once: Once) -> Place:
 
     def run(folder: Path) -> None:
         options = ("--source", "instacart", "--raw-dir", SHARED_INSTACART)
-        Place(folder).restock("run", *options, RESTOCK_TRAINING_ROWS="1000000")
+        Place(folder).restock("run", *options, RESTOCK_TRAINING_ROWS=FEWER_ROWS)
 
     return Place(once("instacart_sample", run))
 

@@ -121,25 +121,6 @@ def test_raw_files(good: Place, instacart_files: Path, tmp_path: Path, case: str
         assert name in message
 
 
-def test_product_without_a_catalogue_row_is_kept_as_unknown(
-    place: Place, instacart_files: Path, tmp_path: Path
-) -> None:
-    raw = tmp_path / "raw"
-    shutil.copytree(instacart_files, raw)
-    bought = (raw / PRIOR).read_text().splitlines()[1].split(",")[1]
-    edit(
-        "products.csv",
-        lambda lines: [line for line in lines if not line.startswith(f"{bought},")],
-    )(raw)
-    place.restock("build", "--source", "instacart", "--raw-dir", raw)
-    assert place.query(
-        f"select product_name, aisle, is_in_catalogue from dim_products where product_id = {bought}"
-    ) == [(f"Unknown product {bought}", "unknown", False)]
-    assert place.query(f"select count(*) > 0 from examples where product_id = {bought}") == [
-        (True,)
-    ]
-
-
 def write_log(raw: Path, orders: list[tuple[int, int, list[int]]]) -> Path:
     """Write an order log of (shopper, day in January 2024, products)."""
     raw.mkdir()
@@ -154,11 +135,18 @@ def write_log(raw: Path, orders: list[tuple[int, int, list[int]]]) -> Path:
     return raw
 
 
-def test_shopper_with_one_order_is_history_and_never_a_label(place: Place, tmp_path: Path) -> None:
+def test_odd_rows_are_kept(place: Place, tmp_path: Path) -> None:
+    """A shopper of one order is history and never a label; a catalogue may lack a product."""
     raw = write_log(
         tmp_path / "raw", [(1, day, [5, 6]) for day in range(1, 9)] + [(2, 3, [5]), (2, 3, [7])]
     )
+    (raw / "products.csv").write_text(
+        "product_id,product_name,aisle,department\n5,Milk,Milk,Dairy\n6,Bread,Bread,Bakery\n"
+    )
     place.restock("build", "--source", "order_log", "--raw-dir", raw)
+    assert place.query(
+        "select product_name, aisle, is_in_catalogue from dim_products where product_id = 7"
+    ) == [("Unknown product 7", "unknown", False)]
     assert place.query("select cutoff from targets where user_id = 2") == [(0,)]
     assert place.query("select product_id from examples where user_id = 2 order by 1") == [
         (5,),

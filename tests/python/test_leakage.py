@@ -456,8 +456,10 @@ def test_simulated_orders_know_no_future(instacart: World, instacart_files: Path
     instacart.land(instacart_files)
     assert wrong_labels(instacart) == 0
     for cutoff in instacart.cutoffs:
-        # Deleting is left to the histories above: it finds what one of these two does.
-        attack(instacart, cutoff, ["inverted", "random"])
+        # Deleting is left to the histories above: it finds what one of these two does. Both where
+        # models are served and measured, in turn where they learn.
+        ways = ["inverted", "random"]
+        attack(instacart, cutoff, ways if cutoff < 2 else ways[cutoff % 2 :][:1])
 
 
 @needs_shared_data
