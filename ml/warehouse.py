@@ -132,7 +132,8 @@ def stream(
             """,
             params=[users[first], users[end - 1]],
         ).to_arrow_table()
-        X = np.empty((len(table), len(features)), dtype=np.float32)
+        # Column after column, as they come and as trees read them.
+        X = np.empty((len(features), len(table)), dtype=np.float32).T
         for j, feature in enumerate(features):
             X[:, j] = table.column(feature.name).to_numpy()
         yield Examples(

@@ -10,7 +10,7 @@ final as (
     select
         cutoff,
         aisle_id,
-        sum(purchases_again) as purchases_again,
+        cast(sum(purchases_again) as bigint) as purchases_again,
         sum(expected_again) as expected_again
     from user_aisle_totals
     group by cutoff, aisle_id

@@ -43,7 +43,7 @@ final as (
         totals.cutoff,
         totals.product_id,
         -- For the pairs, which leave their own shopper out; no features.
-        totals.purchases_again,
+        cast(totals.purchases_again as bigint) as purchases_again,
         totals.expected_again,
         -- Shares, not counts: a cutoff may be built for fewer shoppers than the one that is scored.
         cast(totals.purchases / population.orders as float) as product_order_share,

@@ -90,8 +90,8 @@ final as (
         orders.cutoff,
         orders.user_id,
         -- For the pairs to be divided by; no features.
-        orders.same_dow_orders,
-        orders.near_hour_orders,
+        cast(orders.same_dow_orders as integer) as same_dow_orders,
+        cast(orders.near_hour_orders as integer) as near_hour_orders,
         orders.decay_2_orders,
         orders.decay_5_orders,
         orders.decay_15_orders,

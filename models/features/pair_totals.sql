@@ -61,7 +61,8 @@ totals as (
         max(days_ago) as days_since_first,
         min(order_number) as first_order_number,
         -- A bit for each of the last five orders, the last one lowest.
-        bit_or(case when orders_ago <= 5 then 1 << (orders_ago - 1) else 0 end) as last_5_orders,
+        bit_or(case when orders_ago between 1 and 5 then 1 << (orders_ago - 1) else 0 end)
+            as last_5_orders,
         sum(case when gap_orders = 1 then 1 else 0 end) as again_in_1,
         -- Orders in a row up to the last purchase: those since the last one that followed a pause.
         count(*)
