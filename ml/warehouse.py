@@ -205,7 +205,11 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [(t.name, t.model, t.status, t.failures, t.seconds, now) for t in tests]
     con.executemany("delete from ml.test_results where test_name = ?", [row[:1] for row in rows])
-    con.executemany("insert into ml.test_results values (?, ?, ?, ?, ?, ?)", rows)
+    con.executemany(
+        "insert into ml.test_results "
+        "(test_name, model_name, status, failures, seconds, finished_at) values (?, ?, ?, ?, ?, ?)",
+        rows,
+    )
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
