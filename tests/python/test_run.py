@@ -180,6 +180,24 @@ def test_plain_dbt_builds_from_the_raw_files(place: Place, instacart_files: Path
     assert place.query("select count(*) > 0 from examples") == [(True,)]
 
 
+def test_a_key_that_is_there_twice_or_missing_fails(
+    published: Place, place: Place, instacart_files: Path
+) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    with duckdb.connect(str(place.warehouse)) as con:
+        con.execute("insert into feat_users from feat_users limit 1")
+        con.execute("insert into dim_users by name select null as user_id")
+    done = place.call(
+        *("dbt", "test", "--select", "feat_users", "dim_users", "fct_orders"),
+        RESTOCK_SOURCE="instacart",
+        RESTOCK_RAW_DIR=str(instacart_files),
+    )
+    assert done.returncode == 1
+    results = json.loads((place.folder / "target/run_results.json").read_text())["results"]
+    failed = {r["unique_id"].split(".")[2] for r in results if r["status"] == "fail"}
+    assert failed == {"unique_key_feat_users_cutoff__user_id", "unique_key_dim_users_user_id"}
+
+
 def test_report_watches_until_it_is_interrupted(published: Place, place: Place) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     watching = subprocess.Popen(
