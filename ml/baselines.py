@@ -16,7 +16,7 @@ from scipy import sparse
 
 from ml.basket import Floats, Ints
 
-_BLOCK_CELLS = 2**24  # of a dense block of shoppers by products: 128 MB
+_BLOCK_CELLS = 2**24  # of a dense block of shoppers by shoppers: 128 MB
 
 
 def scores(columns: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -147,18 +147,24 @@ def up_cf(
 def _pool(
     matrix: sparse.csr_array, weights: Callable[[Ints], Floats], user: Ints, product: Ints
 ) -> Floats:
-    """Sum the rows of all shoppers, weighted for each shopper, and read the pairs off.
+    """Return for each pair the weighted sum of the product's column over all shoppers.
 
     ``weights`` takes the codes of some shoppers and returns their weights of all shoppers. It
     is asked for as many at once as fit into a block, so memory does not grow with the data.
     """
+    from ml.kernels import write_weighted_columns
+
+    columns = matrix.tocsc()
     shoppers, first = np.unique(user, return_index=True)
     first = np.append(first, len(user))
-    step = max(1, _BLOCK_CELLS // max(matrix.shape))
+    step = max(1, _BLOCK_CELLS // matrix.shape[0])
     pooled = np.empty(len(user))
     for start in range(0, len(shoppers), step):
         block = shoppers[start : start + step]
         pairs = slice(first[start], first[start + len(block)])
-        total = weights(block) @ matrix
-        pooled[pairs] = total[np.searchsorted(block, user[pairs]), product[pairs]]
+        row = np.searchsorted(block, user[pairs])
+        write_weighted_columns(
+            *(columns.data, columns.indices, columns.indptr),
+            *(weights(block), row, product[pairs], pooled[pairs]),
+        )
     return pooled

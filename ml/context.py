@@ -50,7 +50,8 @@ def typical(
     """
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=settings.warehouse.parent, prefix=".typical-") as folder:
-        work = replace(settings, warehouse=Path(folder) / "typical.duckdb", as_of="", as_of_days="")
+        path = Path(folder) / settings.warehouse.name
+        work = replace(settings, warehouse=path, as_of="", as_of_days="")
         con.execute(f"attach {warehouse.quoted(work.warehouse)} as typical")
         for table, sql in FORGET.items():
             con.execute(f"create table typical.main.{table} as {sql}")

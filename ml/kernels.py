@@ -50,6 +50,15 @@ def write_tree_sums(X, feature, threshold, missing_right, tree, mask, leaves, to
 
 
 @numba.njit(nogil=True, cache=True)
+def write_weighted_columns(data, indices, indptr, weights, row, column, total):  # type: ignore[no-untyped-def]
+    """Write the sum of each column of a sparse matrix, weighted by a row of ``weights``."""
+    for i in range(len(total)):
+        total[i] = 0.0
+        for j in range(indptr[column[i]], indptr[column[i] + 1]):
+            total[i] += weights[row[i], indices[j]] * data[j]
+
+
+@numba.njit(nogil=True, cache=True)
 def write_ranks(key, offsets, rank):  # type: ignore[no-untyped-def]
     """Write the rank of each key among its shopper's, 1 for the lowest; the earlier of equals."""
     for u in range(len(offsets) - 1):

@@ -45,7 +45,7 @@ class Settings:
     """About as many pairs as are trained on: what bounds the memory and the time of training."""
     batch_rows: int = 250_000
     """Pairs that are scored at a time: what bounds the memory of scoring."""
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict, hash=False)
     """Parameters of the model that differ from its defaults in ``ml/estimators.py``."""
 
     @classmethod

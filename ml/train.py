@@ -7,7 +7,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from ml import calibration, estimators, registry, sources, warehouse
 from ml.basket import fit_order_effect
@@ -17,6 +16,8 @@ from ml.transform import Feature, Progress, features
 
 HELD_CUTOFFS = 5
 """Orders of a validation shopper that are calibrated on, as such shoppers are few."""
+DRAWN_ALIKE = 0.25
+"""Share of the sample of examples without a reorder that is drawn whatever they look like."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Sample:
     """Labelled examples to train on: every reorder, and as many of the others as there is room for.
 
     ``X`` is float32 of shape (n, n_features), ``label`` 0 or 1, ``weight`` 1 for a reorder and the
-    inverse of the sampled share for the others, so that probabilities stay what they are.
+    inverse of the chance to be drawn for the others, so that probabilities stay what they are
+    (Horvitz, Thompson 1952, "A generalization of sampling without replacement").
     """
 
     X: npt.NDArray[np.float32]
@@ -103,42 +105,52 @@ def sample(
 ) -> Sample:
     """Read the examples of all label cutoffs, sampling those without a reorder.
 
+    Most were bought long ago, and any model knows that they will not be bought. So the chance to
+    be drawn grows with the share of the shopper's late orders that have the product.
+
     Raises:
         RestockError: if there are none.
     """
     chosen = "', '".join(splits)
-    pairs = warehouse.scalar(
-        con,
+    which = f"cutoff > 0 and split in ('{chosen}')"
+    pairs, reorders, late = con.execute(
         f"""
-        select coalesce(sum(user_product_count), 0)
-        from feat_users inner join targets using (cutoff, user_id)
-        where cutoff > 0 and split in ('{chosen}')
-        """,
-    )
+        select count(*), count(*) filter (label),
+            -- A parallel mean differs in its last digits.
+            round(avg(pair_decay_5_orders_share) filter (not label), 9)
+        from examples where {which}
+        """
+    ).fetchall()[0]
     if pairs == 0:
         raise warehouse.nothing_labelled(splits)
-    # How many reorders there are is known in the end; the share of the others is smaller then.
-    most = settings.training_rows / int(pairs)
-    rng = np.random.default_rng(settings.seed)
-    parts, others = [], 0
-    for cutoff in label_cutoffs(con):
-        for batch in warehouse.stream(con, columns, cutoff=cutoff, splits=splits):
-            draw = np.where(batch.label == 1, 0, rng.random(len(batch)))
-            others += int(np.count_nonzero(batch.label == 0))
-            kept = draw < most
-            users = batch.user_of_pair().filter(pa.array(kept))
-            parts.append((batch.X[kept], batch.label[kept], draw[kept], users))
-    X, label, draw = (np.concatenate([part[i] for part in parts]) for i in range(3))
     # However many reorders there are, some of the others must be seen beside them.
-    room = max(settings.training_rows - label.sum(), settings.training_rows // 10)
-    share = min(1.0, most, room / max(others, 1))
-    drawn = Sample(
-        X=X,
-        label=label,
-        weight=np.where(label == 1, 1, 1 / share).astype(np.float32),
-        user_id=pa.concat_arrays([part[3] for part in parts]).to_numpy(zero_copy_only=False),
-    )
-    return drawn.of(draw < share)
+    room = max(settings.training_rows - reorders, settings.training_rows // 10)
+    chance = "1"
+    if (share := room / max(pairs - reorders, 1)) < 1:
+        by_habit = (1 - DRAWN_ALIKE) / late
+        chance = f"{share} * ({DRAWN_ALIKE} + {by_habit} * pair_decay_5_orders_share)"
+    names = ", ".join(column.name for column in columns)
+    parts = []
+    for cutoff in label_cutoffs(con):
+        table = con.sql(
+            f"""
+            select
+                user_id,
+                cast(label as tinyint) as label,
+                cast(case when label then 1 else greatest(1, 1 / ({chance})) end as float)
+                    as weight,
+                {names}
+            from examples
+            where {which} and cutoff = {cutoff} and (
+                label
+                or hash(cutoff, user_id, product_id, {settings.seed}) / power(2, 64) < {chance}
+            )
+            order by user_id, product_id
+            """
+        ).to_arrow_table()
+        drawn = (table.column(name).to_numpy() for name in ("label", "weight", "user_id"))
+        parts.append((warehouse.matrix(table, columns), *drawn))
+    return Sample(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> registry.Model:

@@ -3,7 +3,8 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ class Built:
     tests: list[Tested]
 
 
+OPTIONS = (
+    *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT)),
+    *("--log-level", "none", "--no-print"),
+)
+
+
 def run(settings: Settings, *arguments: str, progress: Progress) -> Built:
     """Run a dbt command and return what it went through.
 
@@ -53,7 +60,7 @@ def run(settings: Settings, *arguments: str, progress: Progress) -> Built:
         StorageError: if the disk is full.
         RestockError: if a model or a test fails, with the first messages.
     """
-    # dbt takes a second to import, and nothing but this function needs it.
+    # dbt takes a second to import, and nothing but what is here needs it.
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
@@ -61,15 +68,17 @@ def run(settings: Settings, *arguments: str, progress: Progress) -> Built:
         if event.info.name == "LogStartLine":
             progress(event.data.description, event.data.index - 1, event.data.total)
 
+    # Its path would make dbt parse everything anew, and the day is read when the SQL is made.
+    name = Path(settings.warehouse.name)
+    project = _parse(replace(settings, warehouse=name, as_of="", as_of_days=""))
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     try:
         with settings.exported():
-            outcome = dbtRunner(callbacks=[follow]).invoke(
+            outcome = dbtRunner(manifest=project, callbacks=[follow]).invoke(
                 [
                     *arguments,
                     *(("--exclude-resource-type", "unit_test") if arguments[0] == "build" else ()),
-                    *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT)),
-                    *("--log-level", "none", "--no-print"),
+                    *OPTIONS,
                 ]
             )
     finally:
@@ -88,6 +97,22 @@ def run(settings: Settings, *arguments: str, progress: Progress) -> Built:
     if failed:
         raise _translated("\n".join(failed[:5]), settings)
     return Built(len(results), [_tested(r) for r in results if r.node.resource_type == "test"])
+
+
+@cache
+def _parse(settings: Settings) -> Any:
+    """Return dbt's manifest of the project; it takes seconds, and variables do not change it.
+
+    Raises:
+        RestockError: if dbt cannot parse the project.
+    """
+    from dbt.cli.main import dbtRunner
+
+    with settings.exported():
+        outcome = dbtRunner().invoke(["parse", *OPTIONS])
+    if outcome.exception is not None:
+        raise _translated(str(outcome.exception), settings)
+    return outcome.result
 
 
 def features(settings: Settings) -> list[Feature]:

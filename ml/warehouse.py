@@ -132,17 +132,22 @@ def stream(
             """,
             params=[users[first], users[end - 1]],
         ).to_arrow_table()
-        # Column after column, as they come and as trees read them.
-        X = np.empty((len(features), len(table)), dtype=np.float32).T
-        for j, feature in enumerate(features):
-            X[:, j] = table.column(feature.name).to_numpy()
         yield Examples(
             user_id=pa.array(users[first:end]),
             product_id=table.column("product_id"),
             offsets=np.concatenate([[0], np.cumsum(counts[first:end])]),
-            X=X,
+            X=matrix(table, features),
             label=table.column("label").to_numpy(),
         )
+
+
+def matrix(table: pa.Table, features: Sequence[Feature]) -> npt.NDArray[np.float32]:
+    """Return the features of a table as float32 of shape (n_rows, n_features), missing ones NaN."""
+    # Column after column, as they come and as trees read them.
+    X = np.empty((len(features), len(table)), dtype=np.float32).T
+    for j, feature in enumerate(features):
+        X[:, j] = table.column(feature.name).to_numpy()
+    return X
 
 
 def nothing_labelled(splits: Sequence[str]) -> RestockError:

@@ -1,0 +1,60 @@
+"""What a model is trained on: every reorder, and a weighted sample of the other pairs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import Place
+
+from ml import train, transform, warehouse
+from ml.settings import Settings
+from ml.train import Sample
+
+pytestmark = pytest.mark.slow
+
+
+def sample(place: Place, rows: int, seed: int = 0) -> Sample:
+    settings = replace(Settings.load(warehouse=place.warehouse), training_rows=rows, seed=seed)
+    with warehouse.connect(settings, read_only=True) as con:
+        return train.sample(con, transform.features(settings), settings, splits=["train"])
+
+
+@pytest.fixture
+def pairs(published: Place, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """How many examples there are to train on, and how many of them are reorders."""
+    monkeypatch.setenv("DBT_TARGET_PATH", published.environment["DBT_TARGET_PATH"])
+    ((count, reorders),) = published.query(
+        "select count(*), sum(label::int) from examples where cutoff > 0 and split = 'train'"
+    )
+    return count, int(reorders)
+
+
+def test_every_pair_counts_once_where_there_is_room(
+    published: Place, pairs: tuple[int, int]
+) -> None:
+    drawn = sample(published, rows=pairs[0])
+    assert (len(drawn), drawn.label.sum()) == pairs
+    assert (drawn.weight == 1).all()
+
+
+def test_where_there_is_not_every_reorder_is_in_and_the_weights_stand_for_all_others(
+    published: Place, pairs: tuple[int, int]
+) -> None:
+    count, reorders = pairs
+    rows = reorders + (count - reorders) // 4
+    drawn = sample(published, rows)
+    assert len(drawn) == pytest.approx(rows, rel=0.05)
+    assert drawn.label.sum() == reorders
+    assert (drawn.weight[drawn.label == 1] == 1).all()
+    assert drawn.weight.sum() == pytest.approx(count, rel=0.03)
+    # So what is likely of all pairs is as likely of the weighted ones.
+    whole = sample(published, rows=count)
+    assert np.average(drawn.X[:, 0], weights=drawn.weight) == pytest.approx(
+        whole.X[:, 0].mean(), rel=0.03
+    )
+
+
+def test_the_seed_decides_which_are_drawn(published: Place, pairs: tuple[int, int]) -> None:
+    first, again, other = (sample(published, pairs[1] * 2, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.X, again.X, equal_nan=True)
+    assert len(first) != len(other) or not np.array_equal(first.X, other.X, equal_nan=True)
