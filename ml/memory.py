@@ -7,8 +7,6 @@ from pathlib import Path
 from ml.errors import SettingsError
 
 SHARE_OF_MACHINE = 0.6
-# What DuckDB is given it takes, to save itself the disk. More than this does not make it faster.
-AMPLE = 3 << 30
 # What the libraries, a million training pairs and a batch of scores take. The rest is DuckDB's,
 # which spills to disk what does not fit.
 PYTHON = 1 << 30
@@ -27,13 +25,13 @@ def of_machine() -> int:
 
 
 def in_bytes(limit: str) -> int:
-    """Read a limit such as ``3GB`` or ``1.5 GiB``; without one, a share of the machine's, or ample.
+    """Read a limit such as ``3GB`` or ``1.5 GiB``; without one, a share of the machine's.
 
     Raises:
         SettingsError: if it is none.
     """
     if not limit:
-        return min(int(of_machine() * SHARE_OF_MACHINE), AMPLE)
+        return int(of_machine() * SHARE_OF_MACHINE)
     written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", limit.strip(), re.IGNORECASE)
     if written is None or float(written[1]) == 0:
         raise SettingsError(f"memory_limit is '{limit}': write it as 3GB or 500MB")
