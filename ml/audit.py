@@ -75,7 +75,7 @@ def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
         progress("comparing features", 1, 3)
         # One batch of test shoppers is plenty for a distribution, and bounds the memory.
         past, now = (
-            next(warehouse.stream(con, columns, cutoff=cutoff, splits=["test"]))
+            warehouse.load(con, columns, warehouse.batches(con, cutoff=cutoff, splits=["test"])[0])
             for cutoff in (1, 0)
         )
         for j, column in enumerate(columns):

@@ -2,20 +2,22 @@
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
 from ml import registry, warehouse
 from ml.basket import rank_in_user
 from ml.settings import Settings
-from ml.transform import Progress, features
+from ml.transform import Feature, Progress, features
 
-AHEAD = 2  # batches that are worked on while the next one is read
+AHEAD = 2  # batches that are read and scored while the one before is written
 
 
 def score(settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -38,8 +40,8 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
         )
         with warehouse.transaction(con):
             con.execute("delete from ml.predictions")
-            batches = warehouse.stream(con, columns, cutoff=0, rows=settings.batch_rows)
-            for rows in _overlapped(lambda batch: _scored(model, batch, batch_id), batches):
+            batches = warehouse.batches(con, cutoff=0, rows=settings.batch_rows)
+            for rows in _overlapped(partial(_scored, con, columns, model, batch_id), batches):
                 progress("scoring", done, total)
                 warehouse.append(con, "ml.predictions", rows)
                 done += len(rows)
@@ -65,26 +67,34 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _scored(model: registry.Model, batch: warehouse.Examples, batch_id: str) -> pa.Table:
+def _scored(
+    con: duckdb.DuckDBPyConnection,
+    columns: Sequence[Feature],
+    model: registry.Model,
+    batch_id: str,
+    batch: warehouse.Batch,
+) -> pa.Table:
     """Return the rows of ``ml.predictions`` for a batch."""
+    with con.cursor() as own:
+        pairs = warehouse.load(own, columns, batch)
     # As it is published: ranks and baskets must not depend on digits that are not.
-    probability = model.predict(batch.X).astype(np.float32)
+    probability = model.predict(pairs.X).astype(np.float32)
     return pa.table(
         {
-            "user_id": batch.user_of_pair(),
-            "product_id": batch.product_id,
+            "user_id": pairs.user_of_pair(),
+            "product_id": pairs.product_id,
             "reorder_probability": probability,
-            "rank_in_user": rank_in_user(probability, batch.offsets),
-            "in_basket": model.basket(probability, batch.offsets),
-            "batch_id": pa.repeat(batch_id, len(batch)),
+            "rank_in_user": rank_in_user(probability, pairs.offsets),
+            "in_basket": model.basket(probability, pairs.offsets),
+            "batch_id": pa.repeat(batch_id, len(pairs)),
         }
     )
 
 
 def _overlapped(
-    function: Callable[[warehouse.Examples], pa.Table], batches: Iterable[warehouse.Examples]
+    function: Callable[[warehouse.Batch], pa.Table], batches: Iterable[warehouse.Batch]
 ) -> Iterator[pa.Table]:
-    """Yield the function of every batch in turn, worked out while the next ones are read."""
+    """Yield the function of every batch in turn, worked out while those before are used."""
     with ThreadPoolExecutor(AHEAD) as pool:
         pending: deque[Future[pa.Table]] = deque()
         for batch in batches:

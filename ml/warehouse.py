@@ -58,6 +58,15 @@ class Examples:
         )
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Shoppers whose examples are read at once: ``counts`` has how many pairs each of them has."""
+
+    which: str
+    user_id: list[Any]
+    counts: npt.NDArray[np.int64]
+
+
 @contextmanager
 def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the warehouse for as long as the context lasts.
@@ -70,7 +79,12 @@ def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.D
     path = settings.warehouse
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
-    config: dict[str, Any] = {"memory_limit": settings.duckdb_memory}
+    config: dict[str, Any] = {
+        "memory_limit": settings.duckdb_memory,
+        # In `examples` the pairs come first in every join. DuckDB takes them for few, and would
+        # make its hash tables of them instead of what they are joined with.
+        "disabled_optimizers": "join_order,build_side_probe_side",
+    }
     if settings.threads:
         config["threads"] = settings.threads
     try:
@@ -95,19 +109,14 @@ def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
     return value
 
 
-def stream(
+def batches(
     con: duckdb.DuckDBPyConnection,
-    features: Sequence[Feature],
     *,
     cutoff: int,
     splits: Sequence[str] = SPLITS,
     rows: int = 250_000,
-) -> Iterator[Examples]:
-    """Read the examples of a cutoff in batches of whole shoppers, about ``rows`` pairs each.
-
-    One batch is in memory at a time. Shoppers come in the order of their ids, and so do the
-    products of each: two reads give the same rows in the same order.
-    """
+) -> list[Batch]:
+    """Divide the shoppers of a cutoff, in the order of their ids, at about ``rows`` pairs each."""
     chosen = "', '".join(splits)
     shoppers = con.execute(
         f"""
@@ -119,26 +128,34 @@ def stream(
     ).fetchall()
     users = [user for user, _ in shoppers]
     counts = np.array([n for _, n in shoppers], dtype=np.int64)
-    names = ", ".join(feature.name for feature in features)
     batch = np.cumsum(counts) // rows
     edges = [0, *(np.flatnonzero(np.diff(batch)) + 1), len(users)] if users else []
-    for first, end in pairwise(edges):
-        table = con.sql(
-            f"""
-            select product_id, cast(coalesce(label, false) as tinyint) as label, {names}
-            from examples
-            where cutoff = {cutoff} and split in ('{chosen}') and user_id between ? and ?
-            order by user_id, product_id
-            """,
-            params=[users[first], users[end - 1]],
-        ).to_arrow_table()
-        yield Examples(
-            user_id=pa.array(users[first:end]),
-            product_id=table.column("product_id"),
-            offsets=np.concatenate([[0], np.cumsum(counts[first:end])]),
-            X=matrix(table, features),
-            label=table.column("label").to_numpy(),
-        )
+    which = f"cutoff = {cutoff} and split in ('{chosen}')"
+    return [Batch(which, users[first:end], counts[first:end]) for first, end in pairwise(edges)]
+
+
+def load(con: duckdb.DuckDBPyConnection, features: Sequence[Feature], batch: Batch) -> Examples:
+    """Read the examples of a batch, the products of each shopper in the order of their ids.
+
+    Two reads give the same rows in the same order.
+    """
+    names = ", ".join(feature.name for feature in features)
+    table = con.sql(
+        f"""
+        select product_id, cast(coalesce(label, false) as tinyint) as label, {names}
+        from examples
+        where {batch.which} and user_id between ? and ?
+        order by user_id, product_id
+        """,
+        params=[batch.user_id[0], batch.user_id[-1]],
+    ).to_arrow_table()
+    return Examples(
+        user_id=pa.array(batch.user_id),
+        product_id=table.column("product_id"),
+        offsets=np.concatenate([[0], np.cumsum(batch.counts)]),
+        X=matrix(table, features),
+        label=table.column("label").to_numpy(),
+    )
 
 
 def matrix(table: pa.Table, features: Sequence[Feature]) -> npt.NDArray[np.float32]:
@@ -171,19 +188,21 @@ def read(
     Raises:
         RestockError: if there are none.
     """
-    batches = [
-        batch for cutoff in cutoffs for batch in stream(con, features, cutoff=cutoff, splits=splits)
+    parts = [
+        load(con, features, batch)
+        for cutoff in cutoffs
+        for batch in batches(con, cutoff=cutoff, splits=splits)
     ]
-    if not batches:
+    if not parts:
         raise nothing_labelled(splits)
     return Examples(
-        user_id=pa.concat_arrays([batch.user_id for batch in batches]),
-        product_id=pa.chunked_array([c for batch in batches for c in batch.product_id.chunks]),
+        user_id=pa.concat_arrays([part.user_id for part in parts]),
+        product_id=pa.chunked_array([c for part in parts for c in part.product_id.chunks]),
         offsets=np.concatenate(
-            [[0], np.cumsum(np.concatenate([np.diff(batch.offsets) for batch in batches]))]
+            [[0], np.cumsum(np.concatenate([np.diff(part.offsets) for part in parts]))]
         ),
-        X=np.concatenate([batch.X for batch in batches]),
-        label=np.concatenate([batch.label for batch in batches]),
+        X=np.concatenate([part.X for part in parts]),
+        label=np.concatenate([part.label for part in parts]),
     )
 
 
