@@ -47,11 +47,15 @@ def test_where_there_is_not_every_reorder_is_in_and_the_weights_stand_for_all_ot
     assert drawn.label.sum() == reorders
     assert (drawn.weight[drawn.label == 1] == 1).all()
     assert drawn.weight.sum() == pytest.approx(count, rel=0.03)
-    # So what is likely of all pairs is as likely of the weighted ones.
-    whole = sample(published, rows=count)
-    assert np.average(drawn.X[:, 0], weights=drawn.weight) == pytest.approx(
-        whole.X[:, 0].mean(), rel=0.03
+    # So what all others are, the weighted ones are too; but more often than not the likelier.
+    names = [feature.name for feature in transform.features(Settings.load())]
+    decay = names.index("pair_decay_5_orders_share")
+    others, all_others = (
+        each.of(each.label == 0) for each in (drawn, sample(published, rows=count))
     )
+    mean = all_others.X[:, decay].mean()
+    assert np.average(others.X[:, decay], weights=others.weight) == pytest.approx(mean, rel=0.03)
+    assert others.X[:, decay].mean() > 1.2 * mean
 
 
 def test_the_seed_decides_which_are_drawn(published: Place, pairs: tuple[int, int]) -> None:
