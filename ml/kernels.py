@@ -83,30 +83,36 @@ def write_best_sizes(p, chance, offsets, rules, first, nodes, size, expected):  
     """
     for u in range(len(size)):
         products = p[offsets[u] : offsets[u + 1]]
-        rule = rules[:, first[u] : first[u] + nodes[u]]
-        integrand = np.empty((len(chance), nodes[u]))
-        share = np.zeros((len(chance), nodes[u]))
+        node, weight = rules[:, first[u] : first[u] + nodes[u]]
+        integrands = np.empty((len(chance), nodes[u]))
+        shares = np.zeros((len(chance), nodes[u]))
+        summed = np.empty(nodes[u])
         best, reorders = 0.0, 0.0
         for kind in range(len(chance)):
-            integrand[kind] = chance[kind] * rule[1]
+            integrand = integrands[kind]
+            integrand[:] = chance[kind] * weight
             none = chance[kind]
             for k in range(len(products)):
-                none *= 1 - products[k, kind]
-                reorders += chance[kind] * products[k, kind]
-                integrand[kind] *= 1 - products[k, kind] * (1 - rule[0])
+                p_k = products[k, kind]
+                none *= 1 - p_k
+                reorders += chance[kind] * p_k
+                for i in range(nodes[u]):
+                    integrand[i] *= 1 - p_k * (1 - node[i])
             best += none
         size[u] = 0
         for k in range(len(products)):
             # 1 / (k + 2 + S) is at most 1 / (k + 2), so larger baskets cannot win any more.
             if 2 * reorders <= best * (k + 2):
                 break
-            f1 = 0.0
+            # Node by node: a compiler does several at once, as it may not with one sum.
+            summed[:] = 0.0
             for kind in range(len(chance)):
-                p_k = products[k, kind]
+                integrand, share, p_k = integrands[kind], shares[kind], products[k, kind]
                 for i in range(nodes[u]):
-                    share[kind, i] += p_k / (1 - p_k * (1 - rule[0, i]))
-                    integrand[kind, i] *= rule[0, i]
-                    f1 += 2 * share[kind, i] * integrand[kind, i]
+                    share[i] += p_k / (1 - p_k * (1 - node[i]))
+                    integrand[i] *= node[i]
+                    summed[i] += share[i] * integrand[i]
+            f1 = 2 * summed.sum()
             if f1 > best + _TIE:
                 size[u], best = k + 1, f1
         expected[u] = best

@@ -136,6 +136,7 @@ def sample(
             f"""
             select
                 user_id,
+                product_id,
                 cast(label as tinyint) as label,
                 cast(case when label then 1 else greatest(1, 1 / ({chance})) end as float)
                     as weight,
@@ -145,11 +146,11 @@ def sample(
                 label
                 or hash(cutoff, user_id, product_id, {settings.seed}) / power(2, 64) < {chance}
             )
-            order by user_id, product_id
             """
         ).to_arrow_table()
-        drawn = (table.column(name).to_numpy() for name in ("label", "weight", "user_id"))
-        parts.append((warehouse.matrix(table, columns), *drawn))
+        order = warehouse.in_order(table)
+        drawn = (table.column(name).to_numpy()[order] for name in ("label", "weight", "user_id"))
+        parts.append((warehouse.matrix(table, columns, order), *drawn))
     return Sample(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
@@ -170,7 +171,7 @@ def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> regist
     pipeline = estimators.make(settings)
     last = pipeline.steps[-1][0]
     pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
-    score = pipeline.predict_proba(held.X)[:, 1]
+    score = registry.Model(pipeline, calibration.Calibrator(), 0.0).predict(held.X)
     calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
     order_effect = fit_order_effect(calibrator.transform(score), held.label, held.offsets)
     return registry.Model(pipeline, calibrator, order_effect)

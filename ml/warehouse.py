@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml import sources
 from ml.errors import RestockError
@@ -142,28 +143,39 @@ def load(con: duckdb.DuckDBPyConnection, features: Sequence[Feature], batch: Bat
     names = ", ".join(feature.name for feature in features)
     table = con.sql(
         f"""
-        select product_id, cast(coalesce(label, false) as tinyint) as label, {names}
+        select user_id, product_id, cast(coalesce(label, false) as tinyint) as label, {names}
         from examples
         where {batch.which} and user_id between ? and ?
-        order by user_id, product_id
         """,
         params=[batch.user_id[0], batch.user_id[-1]],
     ).to_arrow_table()
+    order = in_order(table)
     return Examples(
         user_id=pa.array(batch.user_id),
-        product_id=table.column("product_id"),
+        product_id=table.column("product_id").take(order),
         offsets=np.concatenate([[0], np.cumsum(batch.counts)]),
-        X=matrix(table, features),
-        label=table.column("label").to_numpy(),
+        X=matrix(table, features, order),
+        label=table.column("label").to_numpy()[order],
     )
 
 
-def matrix(table: pa.Table, features: Sequence[Feature]) -> npt.NDArray[np.float32]:
+def in_order(table: pa.Table) -> npt.NDArray[np.uint64]:
+    """Return where the rows of a table of examples are, in the order of shoppers and products.
+
+    DuckDB would sort all columns; here each is put in order as it is copied.
+    """
+    keys = [("user_id", "ascending"), ("product_id", "ascending")]
+    return pc.sort_indices(table.select(["user_id", "product_id"]), keys).to_numpy()
+
+
+def matrix(
+    table: pa.Table, features: Sequence[Feature], order: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.float32]:
     """Return the features of a table as float32 of shape (n_rows, n_features), missing ones NaN."""
     # Column after column, as they come and as trees read them.
     X = np.empty((len(features), len(table)), dtype=np.float32).T
     for j, feature in enumerate(features):
-        X[:, j] = table.column(feature.name).to_numpy()
+        X[:, j] = table.column(feature.name).to_numpy()[order]
     return X
 
 
