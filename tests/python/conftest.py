@@ -4,12 +4,12 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import command
 import duckdb
 import pytest
 
@@ -54,14 +54,7 @@ class Place:
     def call(
         self, program: str, *arguments: str | Path, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(Path(sys.executable).with_name(program)), *map(str, arguments)],
-            cwd=ROOT,
-            env=self.environment | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return command.run(program, [*map(str, arguments)], self.environment | variables, ROOT)
 
     def restock(self, *arguments: str | Path, **variables: str) -> dict[str, Any]:
         """Run `restock ... --json`, insist that it went well, and return its summary."""
