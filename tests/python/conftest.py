@@ -135,14 +135,15 @@ def instacart_sample(once: Once) -> Place:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the test that takes longest, and end with those that wait for what others make.
+    """Start with what takes longest, and end with what waits for what others make.
 
-    Beside the first one are the many that are fast: so two workers get about as much to do.
+    Beside the first test are the many that are fast: so two workers get about as much to do.
     """
     items.sort(
         key=lambda item: (
             item.name != "test_complete_journey",
             item.get_closest_marker("slow") is not None,
+            item.path.name != "test_leakage.py",
             item.path.name == "test_browser.py",
         )
     )
