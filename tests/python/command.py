@@ -14,8 +14,7 @@ from tempfile import TemporaryDirectory
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    # The first says how OpenMP waits, before a library reads it.
-    ["ml.cli", "dbt.cli.main", "dbt.adapters.duckdb", "lightgbm", "ml.evaluate", "ml.kernels"]
+    ["dbt.cli.main", "lightgbm", "numba", "sklearn.isotonic", "sklearn.linear_model", "typer"]
 )
 
 
@@ -49,5 +48,7 @@ def _become(
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = [program, *arguments]
+    # Where this is missing, DuckDB takes the process for a shell, and shows its progress.
+    sys.modules["__main__"].__file__ = program
     (script,) = entry_points(group="console_scripts", name=program)
     sys.exit(script.load()())
