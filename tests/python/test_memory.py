@@ -44,6 +44,7 @@ def test_python_has_its_part() -> None:
     assert memory.of_duckdb("1GB") == "512MiB"
 
 
+@pytest.mark.slow
 def test_plain_dbt_keeps_to_the_limit(place: Place, instacart_files: Path) -> None:
     shown = place.call(
         *("dbt", "show", "--quiet", "--inline", "select current_setting('memory_limit') as mem"),

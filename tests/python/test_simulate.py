@@ -339,6 +339,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_function_writes(place: Place, tmp_path: Path) -> None:
     simulate(tmp_path / "function", 300, seed=5, products=2_000)
     sized = ("--shoppers", "300", "--seed", "5", "--products", "2000", "--out")
