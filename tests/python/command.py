@@ -12,6 +12,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+# Read when the server loads a library: too late in what it forks.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     ["dbt.cli.main", "lightgbm", "numba", "sklearn.isotonic", "sklearn.linear_model", "typer"]

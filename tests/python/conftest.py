@@ -45,7 +45,6 @@ class Place:
             "RESTOCK_DASHBOARDS": str(self.folder / "pages"),
             "DBT_TARGET_PATH": str(self.folder / "target"),
             "DBT_LOG_PATH": str(self.folder / "logs"),
-            "OMP_WAIT_POLICY": "PASSIVE",
             "RESTOCK_TRAINING_ROWS": str(TRAINING_ROWS),
             # As wide as a message may be: no line of it is broken.
             "COLUMNS": "1000",
