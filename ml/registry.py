@@ -51,7 +51,7 @@ class Model:
     @cached_property
     def _trees(self) -> Any:
         """The pipeline's trees, where it is nothing but LightGBM's: they score faster alone."""
-        # Numba takes a while to import, and only scoring needs it.
+        # Numba takes a while to import, and most commands do without.
         from ml.trees import MaskedTrees
 
         booster = getattr(self.pipeline[-1], "booster_", None)
