@@ -28,8 +28,7 @@ TAGS = {
     "ReferenceLine": ("data x:place y:place x2:place y2:place label", ""),
     "DataTable": ("data! title rows:int search:flag emptyMessage", "Column"),
     "Column": ("id:column/fmt! title fmt align:left|right contentType:text|bar|badge", ""),
-    "Dropdown": ("name! title data value:column label:column", "DropdownOption"),
-    "DropdownOption": ("value! valueLabel", ""),
+    "Dropdown": ("name! title data! value:column! label:column", ""),
     "Grid": ("cols:int", PROSE),
     "Tabs": ("", "Tab"),
     "Tab": ("label!", PROSE),
@@ -74,20 +73,6 @@ def bind(node: Node, fields: Fields) -> Component:
 def columns(fields: Iterable[Field]) -> list[Component]:
     """Return a table's columns where it names none."""
     return [Component(id=field) for field in fields]
-
-
-def options(c: Component) -> list[tuple[Any, str]]:
-    """Return the value and the text of each option of a Dropdown; the first is shown.
-
-    Raises:
-        ValueError: there is none.
-    """
-    found = [(part.value, part.valueLabel or part.value) for part in c.parts]
-    if c.value:
-        found += zip(c.value.values, (c.label or c.value).texts, strict=True)
-    if not found:
-        raise ValueError("no option; give data= and value=, or a DropdownOption")
-    return found
 
 
 def _value(kind: str, text: str, fields: Fields) -> Any:

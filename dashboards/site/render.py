@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from .charts import drawn
-from .components import PARTS, PROSE, TAGS, TONES, Component, bind, columns, options
+from .components import PARTS, PROSE, TAGS, TONES, Component, bind, columns
 from .formats import Fields
 from .parse import Node, Page, SiteError, located, suggest
 from .queries import Choice, Queries
@@ -23,7 +23,7 @@ JINJA = Environment(
     autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 JINJA.loader = FileSystemLoader(Path(__file__).parent / "templates")
-JINJA.globals |= {"columns": columns, "drawn": drawn, "options": options, "tones": TONES}
+JINJA.globals |= {"columns": columns, "drawn": drawn, "tones": TONES}
 JINJA.policies["json.dumps_kwargs"] = {"default": str, "separators": (",", ":")}
 LINK = re.compile(r'href="([\w-]+)\.md"')
 
@@ -48,7 +48,7 @@ class Renderer:
                 with node.located():
                     if dropdown.name in self._queries.options:
                         raise ValueError(f"a second {dropdown.name!r}; rename one")
-                    self._queries.options[dropdown.name] = [value for value, _ in options(dropdown)]
+                    self._queries.options[dropdown.name] = dropdown.value.values
         for query in self.page.queries.values():
             with located(query.place()):
                 for choice in self._queries.choices(self._queries.inputs(query.name)):

@@ -40,7 +40,8 @@ EVERYTHING = """
 select 0.25 as reorder_share, 3 as n_count, null::double as nothing
 ```
 ```sql departments
-select distinct department from rpt_aisles order by department
+select '%' as department, 'All' as label
+union all (select distinct department, department from rpt_aisles order by department)
 ```
 ```sql chosen
 select * from ${aisles} where department like ${inputs.department}
@@ -68,9 +69,7 @@ select * from ${aisles} where department like ${inputs.department}
     <Tab label="First">The **first** tab.</Tab>
     <Tab label="Second"><Details title="More" open=true>Some text.</Details></Tab>
 </Tabs>
-<Dropdown name=department title="Department" data=departments value=department>
-    <DropdownOption value="%" valueLabel="All"/>
-</Dropdown>
+<Dropdown name=department title="Department" data=departments value=department label=label/>
 <Alert status=warning>There are <Value data=hours column=orders_count/> orders.</Alert>
 <DataTable data=chosen title="Aisles" search=true rows=2>
     <Column id=aisle/>
@@ -356,7 +355,7 @@ FAULTS = [
         "```sql q\n»select ${inputs.d} as a\n```",
         "26 options of d, at most 25; group the rest in SQL",
     ),
-    ("»<Dropdown name=d/>", "<Dropdown>: no option; give data= and value=, or a DropdownOption"),
+    ("»<Dropdown name=d/>", "<Dropdown>: no data=; add it"),
     (
         "<Dropdown name=d data=hours value=hour/>\n»<Dropdown name=d data=hours value=hour/>",
         "a second 'd'; rename one",
@@ -425,11 +424,10 @@ from ${aisles} where department like ${inputs.department}
 select count(*) as aisles_count, max(pairs_count) as pairs_count from ${chosen}
 ```
 ```sql departments
-select distinct department from rpt_aisles order by department
+select '%' as department, 'All & more' as label
+union all (select distinct department, department from rpt_aisles order by department)
 ```
-<Dropdown name=department data=departments value=department>
-<DropdownOption value="%" valueLabel="All & more"/>
-</Dropdown>
+<Dropdown name=department data=departments value=department label=label/>
 There are <Value data=count column=aisles_count/> aisles.
 """
 
