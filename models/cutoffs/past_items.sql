@@ -1,4 +1,5 @@
--- What the past is, decided here and nowhere else: the lines of the orders before the target.
+-- What the past is, decided here and nowhere else: the lines of the orders before the target, with
+-- how long before it they were.
 with
 
 order_items as (
@@ -13,14 +14,16 @@ final as (
     select
         targets.cutoff,
         order_items.user_id,
-        order_items.order_id,
         order_items.product_id,
         order_items.aisle_id,
         order_items.order_number,
-        order_items.order_day,
-        order_items.order_dow,
-        order_items.order_hour,
         order_items.days_since_prior_order,
+        -- 1 is the order just before the target.
+        targets.order_number - order_items.order_number as orders_ago,
+        targets.order_day - order_items.order_day as days_ago,
+        case when order_items.order_dow = targets.order_dow then 1 else 0 end as is_same_dow,
+        case when abs(order_items.order_hour - targets.order_hour) <= 2 then 1 else 0 end
+            as is_near_hour,
         order_items.cart_position,
         order_items.order_item_count,
         order_items.purchase_number,

@@ -4,10 +4,6 @@ past_items as (
     select * from {{ ref('past_items') }}
 ),
 
-targets as (
-    select * from {{ ref('targets') }}
-),
-
 pair_totals as (
     select * from {{ ref('pair_totals') }}
 ),
@@ -17,27 +13,17 @@ past_orders as (
         cutoff,
         user_id,
         order_number,
-        order_day,
-        order_dow,
-        order_hour,
+        orders_ago,
+        days_ago,
+        is_same_dow,
+        is_near_hour,
         days_since_prior_order as gap_days,
         count(*) as items,
         sum(case when purchase_number > 1 then 1 else 0 end) as reordered
     from past_items
-    group by cutoff, user_id, order_number, order_day, order_dow, order_hour, days_since_prior_order
-),
-
-aged as (
-    select
-        past_orders.*,
-        targets.order_number - past_orders.order_number as orders_ago,
-        targets.order_day - past_orders.order_day as days_ago,
-        case when past_orders.order_dow = targets.order_dow then 1 else 0 end as is_same_dow,
-        case when abs(past_orders.order_hour - targets.order_hour) <= 2 then 1 else 0 end
-            as is_near_hour
-    from past_orders
-    inner join targets
-        on past_orders.cutoff = targets.cutoff and past_orders.user_id = targets.user_id
+    group by
+        cutoff, user_id, order_number, orders_ago, days_ago, is_same_dow, is_near_hour,
+        days_since_prior_order
 ),
 
 orders as (
@@ -66,7 +52,7 @@ orders as (
         {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)', bits=40) }} as decay_15_orders,
         {{ exact_sum('power(0.5, days_ago / 30.0)', bits=40) }} as decay_30_days,
         {{ exact_sum('power(0.5, days_ago / 90.0)', bits=40) }} as decay_90_days
-    from aged
+    from past_orders
     group by cutoff, user_id
 ),
 

@@ -2,6 +2,7 @@
 -- shoppers, products and aisles as sums over pairs is summed from here. Narrow, as it is the one
 -- large table among the features: the others are made of it where they are read. Each aggregate
 -- has to be kept for every pair, so what follows from others is worked out from them.
+-- depends_on: {{ ref('targets') }}
 {{ config(materialized='by_shopper') }}
 
 with
@@ -10,36 +11,15 @@ past_items as (
     select * from {{ ref('past_items') }}
 ),
 
-targets as (
-    select * from {{ ref('targets') }}
-),
-
 hazards as (
     select * from {{ ref('reorder_hazards') }}
 ),
 
 lines as (
     select
-        past_items.cutoff,
-        past_items.user_id,
-        past_items.product_id,
-        past_items.aisle_id,
-        past_items.order_number,
-        past_items.cart_position,
-        past_items.order_item_count,
-        past_items.purchase_number,
-        past_items.gap_orders,
-        past_items.gap_days,
-        -- 1 is the order just before the target.
-        targets.order_number - past_items.order_number as orders_ago,
-        targets.order_day - past_items.order_day as days_ago,
-        case when past_items.order_dow = targets.order_dow then 1 else 0 end as is_same_dow,
-        case when abs(past_items.order_hour - targets.order_hour) <= 2 then 1 else 0 end
-            as is_near_hour,
+        past_items.*,
         hazards.expected_purchases
     from past_items
-    inner join targets
-        on past_items.cutoff = targets.cutoff and past_items.user_id = targets.user_id
     left join hazards
         on
             past_items.cutoff = hazards.cutoff

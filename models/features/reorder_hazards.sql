@@ -9,22 +9,16 @@ past_items as (
     select * from {{ ref('past_items') }}
 ),
 
-targets as (
-    select * from {{ ref('targets') }}
-),
-
 waiting as (
     select
-        past_items.cutoff,
-        past_items.user_id,
-        past_items.product_id,
+        cutoff,
+        user_id,
+        product_id,
         count(*) as times_bought,
         -- Orders that went by without it since the last purchase.
-        max(targets.order_number) - max(past_items.order_number) - 1 as orders
+        min(orders_ago) - 1 as orders
     from past_items
-    inner join targets
-        on past_items.cutoff = targets.cutoff and past_items.user_id = targets.user_id
-    group by past_items.cutoff, past_items.user_id, past_items.product_id
+    group by cutoff, user_id, product_id
 ),
 
 stretches as (

@@ -1,14 +1,11 @@
 -- What the pairs of a shopper and the past orders say of an aisle, summed up once.
+-- depends_on: {{ ref('targets') }}
 {{ config(materialized='by_shopper') }}
 
 with
 
 past_items as (
     select * from {{ ref('past_items') }}
-),
-
-targets as (
-    select * from {{ ref('targets') }}
 ),
 
 pair_totals as (
@@ -20,8 +17,7 @@ aisle_orders as (
         cutoff,
         user_id,
         aisle_id,
-        order_number,
-        order_day
+        order_number
     from past_items
 ),
 
@@ -30,10 +26,7 @@ orders as (
         cutoff,
         user_id,
         aisle_id,
-        count(*) as orders,
-        max(order_number) as last_order_number,
-        max(order_day) as last_order_day,
-        min(order_day) as first_order_day
+        count(*) as orders
     from aisle_orders
     group by cutoff, user_id, aisle_id
 ),
@@ -46,6 +39,9 @@ pairs as (
         count(*) as products,
         sum(purchases) as purchases,
         sum(purchases_again) as purchases_again,
+        min(orders_since_last) as orders_since_last,
+        min(days_since_last) as days_since_last,
+        max(days_since_first) as days_since_first,
         {{ exact_sum('decay_5_orders', bits=40) }} as decay_5_orders,
         sum(expected_again) as expected_again
     from pair_totals
@@ -61,9 +57,9 @@ final as (
         cast(pairs.purchases as integer) as purchases,
         cast(pairs.purchases_again as integer) as purchases_again,
         cast(orders.orders as integer) as orders,
-        cast(targets.order_number - orders.last_order_number as integer) as orders_since_last,
-        cast(targets.order_day - orders.last_order_day as integer) as days_since_last,
-        cast(targets.order_day - orders.first_order_day as integer) as days_since_first,
+        pairs.orders_since_last,
+        pairs.days_since_last,
+        pairs.days_since_first,
         cast(pairs.decay_5_orders as float) as decay_5_orders,
         pairs.expected_again
     from orders
@@ -72,7 +68,6 @@ final as (
             orders.cutoff = pairs.cutoff
             and orders.user_id = pairs.user_id
             and orders.aisle_id = pairs.aisle_id
-    inner join targets on orders.cutoff = targets.cutoff and orders.user_id = targets.user_id
 )
 
 select * from final

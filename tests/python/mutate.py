@@ -38,7 +38,7 @@ AUDIT = "tests/python/test_audit.py::test_damage_is_found"
 
 PAST = "past_items as (\n    select * from {{ ref('past_items') }}\n),"
 ALL_ORDERS = """past_items as (
-    select items.*, targets.cutoff
+    select items.*, targets.cutoff, targets.order_number - items.order_number as orders_ago
     from {{ ref('fct_order_items') }} as items
     inner join {{ ref('targets') }} as targets on items.user_id = targets.user_id
 ),"""
@@ -168,7 +168,7 @@ MUTANTS = (
     ),
     Mutant(
         "days since the last purchase run up to a later order",
-        "models/features/pair_totals.sql",
+        "models/cutoffs/past_items.sql",
         "targets as (\n    select * from {{ ref('targets') }}\n),",
         "targets as (\n    select * replace (coalesce(\n"
         "        lead(order_day) over (partition by user_id order by order_number), order_day\n"
