@@ -2,7 +2,7 @@
 -- shoppers, products and aisles as sums over pairs is summed from here. Narrow, as it is the one
 -- large table among the features: the others are made of it where they are read. Each aggregate
 -- has to be kept for every pair, so what follows from others is worked out from them.
--- depends_on: {{ ref('targets') }}
+-- depends_on: {{ ref('targets') }} (by_shopper divides the shoppers of these into blocks)
 {{ config(materialized='by_shopper') }}
 
 with

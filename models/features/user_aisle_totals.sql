@@ -1,5 +1,5 @@
 -- What the pairs of a shopper and the past orders say of an aisle, summed up once.
--- depends_on: {{ ref('targets') }}
+-- depends_on: {{ ref('targets') }} (by_shopper divides the shoppers of these into blocks)
 {{ config(materialized='by_shopper') }}
 
 with
