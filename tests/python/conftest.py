@@ -102,7 +102,7 @@ def instacart_files(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def published(once: Callable[[str, Callable[[Path], None]], Path], instacart_files: Path) -> Place:
+def published(once: Once, instacart_files: Path) -> Place:
     """The place of a `restock run` on the made-up orders. Tests read it and must not change it."""
 
     def run(folder: Path) -> None:
@@ -133,16 +133,23 @@ def instacart_sample(once: Once) -> Place:
     return Place(once("instacart_sample", run))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with what takes longest, and end with what waits for what others make.
+# Where a test takes ten seconds or more.
+LONG = {
+    f"test_{name}.py"
+    for name in ("leakage", "evaluate", "increment", "interrupt", "mutation", "run")
+}
 
-    Beside the first test are the many that are fast: so two workers get about as much to do.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with what others wait for and what takes longest, and end with what waits for it.
+
+    Beside the first tests are the many that are fast: so two workers get about as much to do.
     """
     items.sort(
         key=lambda item: (
-            item.name != "test_complete_journey",
+            item.name not in ("test_complete_journey", "test_instacart_sample"),
             item.get_closest_marker("slow") is not None,
-            item.path.name != "test_leakage.py",
+            item.path.name not in LONG,
             item.path.name == "test_browser.py",
         )
     )

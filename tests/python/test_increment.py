@@ -3,12 +3,13 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from conftest import TRAINING_ROWS, Place
+from conftest import TRAINING_ROWS, Once, Place
 from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
 from ml import increment
@@ -49,14 +50,17 @@ def quietly(what: str, done: int, total: int) -> None:
     pass
 
 
-@pytest.fixture(scope="module")
-def next_day(tmp_path_factory: pytest.TempPathFactory, instacart_files: Path) -> Path:
+@pytest.fixture(scope="session")
+def next_day(once: Once, instacart_files: Path) -> Path:
     """The raw files a day later.
 
     Some open orders were delivered, one with a product that nobody knew; one shopper came for the
     first time, with another's orders, and one asked to be forgotten.
     """
-    folder = tmp_path_factory.mktemp("next_day")
+    return once("next_day", partial(let_a_day_pass, instacart_files))
+
+
+def let_a_day_pass(instacart_files: Path, folder: Path) -> None:
     shutil.copytree(instacart_files, folder, dirs_exist_ok=True)
     orders, prior, train = (
         f"'{folder}/{name}.csv'"
@@ -105,19 +109,18 @@ def next_day(tmp_path_factory: pytest.TempPathFactory, instacart_files: Path) ->
             where file = 'train') to {train};
         """
     )
-    return folder
 
 
-@pytest.fixture(scope="module")
-def incremented(
-    tmp_path_factory: pytest.TempPathFactory, published: Place, next_day: Path
-) -> Place:
+@pytest.fixture(scope="session")
+def incremented(once: Once, published: Place, next_day: Path) -> Place:
     """What a full run made of the day before, and a run on the next one after it."""
-    place = Place(tmp_path_factory.mktemp("incremented"))
-    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    summary = place.restock("run", "--source", "instacart", "--raw-dir", next_day)
-    (place.folder / "summary.json").write_text(json.dumps(summary))
-    return place
+
+    def run(folder: Path) -> None:
+        shutil.copytree(published.folder, folder, dirs_exist_ok=True, symlinks=True)
+        summary = Place(folder).restock("run", "--source", "instacart", "--raw-dir", next_day)
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    return Place(once("incremented", run))
 
 
 def test_only_the_shoppers_with_new_orders_are_scored(incremented: Place) -> None:
