@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ml import run as jobs
 from ml import simulate as simulation
-from ml.errors import RestockError, SettingsError, StorageError
+from ml.errors import InterruptionError, RestockError, SettingsError, StorageError
 from ml.report import PAGES, QUERIES, changes
 from ml.report import report as write_pages
 from ml.settings import Settings
@@ -40,7 +40,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 done, 1 failed, 2 wrong flag or setting, 3 wrong input data, "
-    "4 the warehouse is busy (try again later), 5 no room or no permission to write.",
+    "4 the warehouse is busy (try again later), 5 no room or no permission to write, "
+    "130 interrupted.",
 )
 
 Source = Annotated[
@@ -132,8 +133,9 @@ class Session:
         """End the command with one clear error where something went wrong."""
         try:
             yield
-        except (RestockError, OSError, duckdb.Error) as error:
-            known = _known(error)
+        except BaseException as error:
+            if (known := _known(error)) is None:
+                raise
             if self.as_json:
                 print(json.dumps({"error": str(known), "exit_code": known.exit_code}))
             Console(stderr=True).print(
@@ -191,14 +193,27 @@ def _escaped(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _known(error: Exception) -> RestockError:
+# Set by Ctrl-C: what a library raises then has many names, or none.
+interrupted = Event()
+
+
+def _interrupt(*_: Any) -> None:
+    interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _known(error: BaseException) -> RestockError | None:
     """Translate what the operating system or DuckDB says into what a user can act on."""
+    if interrupted.is_set():
+        return InterruptionError("interrupted. What was published before can be read as ever.")
     if isinstance(error, RestockError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         return disk_full(Path(error.filename or ""))
     if isinstance(error, OSError):
         return StorageError(f"{error.filename}: {error.strerror}. Check the path and its rights.")
+    if not isinstance(error, duckdb.Error):
+        return None
     if "No space left" in str(error) or "File too large" in str(error):
         return disk_full(Path())
     return RestockError(f"DuckDB: {error}")
@@ -410,4 +425,5 @@ def simulate(
 
 def main() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGINT, _interrupt)
     app()

@@ -29,3 +29,9 @@ class StorageError(RestockError):
     """The disk is full, or a folder cannot be written."""
 
     exit_code = 5
+
+
+class InterruptionError(RestockError):
+    """The user pressed Ctrl-C. The exit code is that of a shell for an interrupted command."""
+
+    exit_code = 130

@@ -111,6 +111,11 @@ class Settings:
         """Where dbt leaves its manifest and run results; dbt's own variable moves it."""
         return ROOT / os.environ.get("DBT_TARGET_PATH", "target")
 
+    @property
+    def dbt_log(self) -> Path:
+        """What dbt said; dbt's own variable moves it."""
+        return ROOT / os.environ.get("DBT_LOG_PATH", "logs") / "dbt.log"
+
     @contextmanager
     def exported(self) -> Iterator[None]:
         """Set the variables that the dbt project reads, for as long as the context lasts."""

@@ -45,7 +45,7 @@ class Built:
 
 OPTIONS = (
     *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT)),
-    *("--log-level", "none", "--no-print"),
+    *("--log-level", "none", "--log-level-file", "info", "--no-print"),
 )
 
 
@@ -148,7 +148,7 @@ def _translated(message: str, settings: Settings) -> RestockError:
         return busy(settings.warehouse)
     if "No space left" in message or "File too large" in message:
         return disk_full(settings.warehouse.parent)
-    return RestockError(f"dbt stopped: {message}\nThe whole log: {ROOT}/logs/dbt.log")
+    return RestockError(f"dbt stopped: {message}\nThe whole log: {settings.dbt_log}")
 
 
 def busy(warehouse: Path) -> BusyError:

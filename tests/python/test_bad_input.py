@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 from conftest import ROOT, Place
 
@@ -244,6 +245,16 @@ def test_two_runs_at_once(good: Place, instacart_files: Path) -> None:
     with other_process(f"import fcntl; file = open({lock!r}, 'a'); fcntl.flock(file, 2)"):
         message = refused(good, "run", "--source", "instacart", code=4)
         assert "another restock job" in message
+
+
+def test_a_failed_test_is_named_and_so_is_the_log(good: Place, instacart_files: Path) -> None:
+    with duckdb.connect(str(good.warehouse)) as con:
+        con.execute("insert into ml.calibration_bins from ml.calibration_bins")
+    arguments = ("--source", "instacart", "--raw-dir", instacart_files)
+    done = good.call("restock", "score", *arguments)
+    assert done.returncode == 1
+    assert "dbt stopped: unique_key_rpt_reliability" in done.stderr
+    assert "unique_key_rpt_reliability" in (good.folder / "logs" / "dbt.log").read_text()
 
 
 def test_read_only_directory(instacart_files: Path, tmp_path: Path) -> None:

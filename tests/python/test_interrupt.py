@@ -1,11 +1,14 @@
-"""One of the kills of torture.py, at a fixed moment."""
+"""One of the kills of torture.py, at a fixed moment; and Ctrl-C, which is told."""
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import Place
-from torture import kills
+from conftest import ROOT, Place
+from torture import full_run, kills, published_batch
 
 pytestmark = pytest.mark.slow
 
@@ -14,3 +17,21 @@ def test_a_killed_run_loses_nothing(published: Place, place: Place, instacart_fi
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     counts = kills(1, seed=3, raw=instacart_files, place=place, length=20)
     assert set(counts.values()) == {1}
+
+
+def test_an_interrupted_run_says_so_and_loses_nothing(
+    published: Place, place: Place, instacart_files: Path
+) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    running = subprocess.Popen(
+        [Path(sys.executable).with_name("restock"), *full_run(instacart_files)],
+        cwd=ROOT, env=place.environment, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert running.stderr
+    assert "✓ fetch" in next(running.stderr)
+    running.send_signal(signal.SIGINT)
+    said = running.stderr.read()
+    assert running.wait(30) == 130
+    assert said.startswith("error: interrupted.") and said.count("\n") == 1
+    assert published_batch(place) == published_batch(published)
+    assert len(list(place.folder.glob("*.releases/*"))) == 1
