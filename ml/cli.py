@@ -53,7 +53,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSO
 Model = Annotated[
     str | None,
     typer.Option(
-        help="gradient_boosting, logistic_regression or random_forest.", show_default=False
+        help="gradient_boosting, histogram_boosting, logistic_regression or random_forest.",
+        show_default=False,
     ),
 ]
 
@@ -205,7 +206,7 @@ def _interrupt(*_: Any) -> None:
 def _known(error: BaseException) -> RestockError | None:
     """Translate what the operating system or DuckDB says into what a user can act on."""
     if interrupted.is_set():
-        return InterruptionError("interrupted. What was published before can be read as ever.")
+        return InterruptionError("interrupted: run the same command again.")
     if isinstance(error, RestockError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):

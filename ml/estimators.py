@@ -1,5 +1,6 @@
 """The models, by name: scikit-learn compatible pipelines over the features of ``examples``."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from sklearn.preprocessing import QuantileTransformer
 
 from ml.errors import SettingsError
 from ml.settings import Settings
+
+# A column may have no value at all, as the places in the cart of many order logs.
+warnings.filterwarnings("ignore", "All-NaN slice encountered")
 
 
 def make(settings: Settings) -> Any:

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from ml import baselines, card, context, estimators, metrics, registry, train, warehouse
 from ml.basket import Bools, Floats, Ints
-from ml.errors import RestockError
+from ml.errors import SettingsError
 from ml.settings import Settings
 from ml.transform import Feature, Progress, features
 from ml.warehouse import SPLITS, Examples
@@ -146,7 +146,7 @@ def cross_validate(
         validation = held.of(part_in_fold(held_place, fold, folds) == "validation")
         training = learned.of(part_in_fold(learned_place, fold, folds) == "train")
         if not len(part) or not len(validation):
-            raise RestockError(
+            raise SettingsError(
                 f"{len(test.user_id)} shoppers with a labelled order are too few for {folds} folds"
             )
         few = training.of(rng.random(len(training)) < OTHERS_ROWS / len(training))

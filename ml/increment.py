@@ -46,7 +46,9 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     with warehouse.connect(replace(settings, warehouse=published), read_only=True) as con:
         is_same = _last(con, "made_by") == _made_by(settings)
         if not is_same or not registry.production(settings.models).exists():
-            note = "the code or the settings are not those of the last run: a full run"
+            note = (
+                "code or settings changed since the last run, or a step was done alone: a full run"
+            )
             return {"rows": 0, "is_full_run": True, "note": note}
     # One path for all that dbt builds here: it parses the project anew where that changes.
     progress("comparing", 0, 4)

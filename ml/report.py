@@ -38,6 +38,13 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
             raise RestockError("nothing was scored yet. Run `restock score` first.")
         if warehouse.scalar(con, "select count(*) from rpt_reliability") == 0:
             raise RestockError("the model was not evaluated yet. Run `restock evaluate` first.")
+        # Tests are noted when all that is made of the scores was built, see `run.with_tables`.
+        built = "select max(finished_at) from ml.test_results where starts_with(model_name, 'rpt_')"
+        scored = "select max(finished_at) from ml.batches"
+        if not warehouse.scalar(con, f"select coalesce(({built}) >= ({scored}), false)"):
+            raise RestockError(
+                "what the pages show is older than the scores. Run `restock score` again."
+            )
     progress("drawing pages", 0, len(list(PAGES.glob("*.md"))))
     try:
         files = _site(settings.warehouse).build(standalone)

@@ -29,9 +29,17 @@ Step = Callable[[Settings, Progress], Result]
 
 
 def fetch(settings: Settings, progress: Progress) -> Result:
-    """Read the raw files, check them, and land them for dbt; nothing to do if they are the same."""
+    """Read the raw files, check them, and land them for dbt; nothing to do if they are the same.
+
+    Raises:
+        SourceError: if they are missing or malformed.
+        SettingsError: if the day to score for is before the newest order.
+    """
     progress(f"reading {settings.raw_dir}", 0, 1)
     intake = sources.intake(settings)
+    newest = sources.newest_order(settings.landing)
+    if settings.as_of and newest and date.fromisoformat(settings.as_of) < newest:
+        raise _too_early(settings, newest)
     progress("landed", 1, 1)
     return {
         "rows": sum(file.rows for file in intake.files),
@@ -42,6 +50,7 @@ def fetch(settings: Settings, progress: Progress) -> Result:
 
 def build(settings: Settings, progress: Progress, selection: Sequence[str] = ()) -> Result:
     """Build and test every dbt model, or a selection of them."""
+    fetch(settings, progress)  # dbt would, and tell what is wrong with the files as a fault of its
     built = transform.run(settings, "build", *selection, progress=progress)
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         warehouse.record_files(con, settings)
@@ -88,12 +97,16 @@ def score_as_of(settings: Settings, progress: Progress) -> Result:
             "each shopper's last order"
         )
     if settings.as_of and date.fromisoformat(settings.as_of) < newest:
-        raise SettingsError(
-            f"--as-of {settings.as_of} is before the newest order ({newest}): what came later "
-            "would be its past. Choose that day or a later one."
-        )
+        raise _too_early(settings, newest)
     transform.run(settings, "build", "--select", "targets+,+examples", progress=progress)
     return STEPS["score"](settings, progress)
+
+
+def _too_early(settings: Settings, newest: date) -> SettingsError:
+    return SettingsError(
+        f"the day to score for, {settings.as_of} (--as-of, RESTOCK_AS_OF), is before the newest "
+        f"order ({newest}): what came later would be its past. Choose that day or a later one."
+    )
 
 
 STEPS: dict[str, Step] = {

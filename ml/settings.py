@@ -18,6 +18,7 @@ from ml.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("complete_journey", "instacart", "order_log")
+DAY = {"as_of", "as_of_days"}  # two ways to name one
 IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_rows")
 
 
@@ -60,7 +61,10 @@ class Settings:
         for name in kinds:
             if (variable := os.environ.get(f"RESTOCK_{name.upper()}", "")) != "":
                 values[name] = variable
-        values |= {name: value for name, value in flags.items() if value is not None}
+        given = {name: value for name, value in flags.items() if value is not None}
+        if DAY & given.keys():  # either replaces both
+            values = {name: value for name, value in values.items() if name not in DAY}
+        values |= given
 
         source = str(values.get("source", SOURCES[0]))
         if source not in SOURCES:
@@ -77,7 +81,7 @@ class Settings:
         values = defaults | values
         try:
             if values.get("as_of"):
-                date.fromisoformat(str(values["as_of"]))
+                values["as_of"] = date.fromisoformat(str(values["as_of"])).isoformat()
         except ValueError:
             raise SettingsError(f"as_of is '{values['as_of']}': write it as 2018-01-02") from None
         days = str(values.get("as_of_days", ""))
@@ -114,7 +118,7 @@ class Settings:
     @property
     def dbt_log(self) -> Path:
         """What dbt said; dbt's own variable moves it."""
-        return ROOT / os.environ.get("DBT_LOG_PATH", "logs") / "dbt.log"
+        return Path(os.environ.get("DBT_LOG_PATH", ROOT / "logs")).absolute() / "dbt.log"
 
     @contextmanager
     def exported(self) -> Iterator[None]:

@@ -183,8 +183,8 @@ def nothing_labelled(splits: Sequence[str]) -> RestockError:
     """No shopper of these splits has an order to learn from or to be measured on."""
     return RestockError(
         f"no labelled order is left for the shoppers of the split {' and '.join(splits)}. "
-        "A label needs min_past_orders (dbt_project.yml) orders before it: "
-        "bring more history, or lower that number."
+        "Bring more shoppers (a tenth of them are for validation, a fifth for the test) or more "
+        "history: a label needs min_past_orders (dbt_project.yml) orders before it."
     )
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ import duckdb
 from ml.errors import StorageError
 from ml.settings import Settings
 from ml.sources import complete_journey, instacart, order_log
-from ml.sources.raw import SourceError, candidates, gather, quoted
+from ml.sources.raw import SourceError, candidates, gather, parquet
 
-__all__ = ["SOURCES", "Intake", "LandedFile", "SourceError", "fetch", "intake", "land", "landed"]
+__all__ = [
+    "SOURCES", "Intake", "LandedFile", "SourceError",
+    "fetch", "intake", "land", "landed", "newest_order",
+]  # fmt: skip
 
 _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": order_log}
 SOURCES = tuple(_READERS)
@@ -171,6 +175,16 @@ def landed(landing_dir: Path) -> Intake:
     return Intake.from_json(receipt["intake"])
 
 
+def newest_order(landing_dir: Path) -> date | None:
+    """Return the day of the newest landed order; None if the source has no dates."""
+    path = landing_dir / "order_lines.parquet"
+    if not path.exists():
+        return None
+    with duckdb.connect() as con:
+        sql = f"select cast(max(ordered_at) as date) from {parquet(path)}"
+        return con.execute(sql).fetchall()[0][0]
+
+
 def _reader(source: str) -> Any:
     if source not in _READERS:
         raise SourceError(f'there is no source "{source}"', f"Use one of {', '.join(SOURCES)}")
@@ -201,7 +215,7 @@ def _stored(landing_dir: Path, key: list[Any]) -> Intake | None:
 def _fingerprint(con: duckdb.DuckDBPyConnection, source: str, folder: Path) -> str:
     content: list[Any] = [source]
     for path in sorted(folder.glob("*.parquet")):
-        rows = f"read_parquet({quoted(path, pattern=True)})"
+        rows = parquet(path)
         schema = [column[:2] for column in con.execute(f"describe from {rows}").fetchall()]
         columns = ", ".join(name for name, _ in schema)
         hashes = f"select count(*), sum(hash({columns})::hugeint)::varchar from {rows}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from ml.sources.raw import SourceError, quoted
+from ml.sources.raw import SourceError, parquet, quoted
 
 
 def _readable(column: str) -> str:
@@ -63,7 +63,7 @@ def fetch(raw_dir: Path) -> None:
         try:
             with duckdb.connect() as con:
                 con.execute(
-                    f"copy ({select} from read_parquet({quoted(package / file, pattern=True)})) "
+                    f"copy ({select} from {parquet(package / file)}) "
                     f"to {quoted(partial)} (format parquet)"
                 )
             partial.replace(target)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from ml.sources.raw import EXPORT_AGAIN, RawFile, SourceError, quoted
+from ml.sources.raw import EXPORT_AGAIN, RawFile, SourceError, parquet, quoted
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def land(
     table = Table(path, tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)))
     con.execute(
         f"create or replace temp view {table.name} as "
-        f"select *, file_row_number as at_row from read_parquet({quoted(path, pattern=True)})"
+        f"select *, file_row_number as at_row from {parquet(path)}"
     )
     _check_rows(con, table, [*(column.rule for column in columns), *rules])
     return table

@@ -29,7 +29,7 @@ from ml.sources.landing import (
     unique,
     whole,
 )
-from ml.sources.raw import RawFile, SourceError, quoted
+from ml.sources.raw import RawFile, SourceError, parquet
 
 FILES = {
     "order_lines": ("order_lines.parquet", "order_lines.csv"),
@@ -87,7 +87,7 @@ def _stage(con: duckdb.DuckDBPyConnection, table: str, file: RawFile, path: Path
             raise SourceError(problem, advice, file=file.name, column=name)
     absent = "".join(f", null::varchar as {name}" for name in optional if name not in present)
     copy(con, [(file, f"select *{absent} from ({file.as_text(present)})")], path)
-    return f"select *, file_row_number from read_parquet({quoted(path, pattern=True)})"
+    return f"select *, file_row_number from {parquet(path)}"
 
 
 def _are_whole(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str, name: str) -> bool:

@@ -81,6 +81,11 @@ def quoted(path: Path, *, pattern: bool = False) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def parquet(path: Path) -> str:
+    """Return SQL that reads a Parquet file; a folder such as user_id=7 is no column of it."""
+    return f"read_parquet({quoted(path, pattern=True)}, hive_partitioning = false)"
+
+
 @dataclass(frozen=True)
 class RawFile:
     """One raw file, unpacked: `name` is what its user calls it, `path` where its bytes lie."""
@@ -155,14 +160,14 @@ class RawFile:
                 raise SourceError(problem, EXPORT_AGAIN, file=self.name, line=line) from error
 
     def _scan(self) -> str:
-        path = quoted(self.path, pattern=True)
         if self.is_parquet:
-            return f"read_parquet({path})"
+            return parquet(self.path)
         # Places, not names: a header may hold any text, and the same name twice.
         columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(self.header)))
         return (
-            f"read_csv({path}, auto_detect = false, header = true, delim = ',', quote = '\"', "
-            f"escape = '\"', strict_mode = true, columns = {{{columns}}})"
+            f"read_csv({quoted(self.path, pattern=True)}, hive_partitioning = false, "
+            "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
+            f"strict_mode = true, columns = {{{columns}}})"
         )
 
     def as_text(self, columns: Sequence[str]) -> str:

@@ -76,11 +76,21 @@ def test_damage_is_found(published: Place, place: Place, damage, finding) -> Non
 
 
 def test_separation_takes_either_direction_and_missing_values() -> None:
-    label = np.array([0, 0, 1, 1], dtype=np.int8)
-    assert separation(np.array([1, 2, 3, 4], dtype=np.float32), label) == 1
-    assert separation(np.array([4, 3, 2, 1], dtype=np.float32), label) == 1
-    assert separation(np.array([np.nan, np.nan, 2, 1], dtype=np.float32), label) == 1
-    assert separation(np.array([1, 2, 1, 2], dtype=np.float32), label) == 0.5
+    label, offsets = np.array([0, 0, 1, 1], dtype=np.int8), np.array([0, 4])
+    assert separation(np.array([1, 2, 3, 4], dtype=np.float32), label, offsets) == 1
+    assert separation(np.array([4, 3, 2, 1], dtype=np.float32), label, offsets) == 1
+    assert separation(np.array([np.nan, np.nan, 2, 1], dtype=np.float32), label, offsets) == 1
+    assert separation(np.array([1, 2, 1, 2], dtype=np.float32), label, offsets) == 0.5
+
+
+def test_one_shopper_of_many_products_makes_no_leak() -> None:
+    """Nine have one product back of two; the tenth, whom the column names, all of a thousand."""
+    label = np.array([0, 1] * 9 + [1] * 1_000, dtype=np.int8)
+    column = np.array([0] * 18 + [1] * 1_000, dtype=np.float32)
+    offsets = np.array([*range(0, 20, 2), 1_018])
+    assert separation(column, label, np.array([0, 1_018])) > 0.99
+    # Of 5.5 shoppers' worth of reorders 1 is above all, and 4.5 tie with what was not reordered.
+    assert separation(column, label, offsets) == pytest.approx((1 + 4.5 / 2) / 5.5)
 
 
 def test_stability_is_zero_for_the_same_and_large_for_another_population() -> None:

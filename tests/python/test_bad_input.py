@@ -186,8 +186,19 @@ def test_malformed_date(good: Place) -> None:
 def test_date_before_the_newest_order(good: Place, tmp_path: Path) -> None:
     raw = write_log(tmp_path / "raw", [(1, day, [5, 6]) for day in range(1, 9)])
     arguments = ("run", "--source", "order_log", "--raw-dir", raw)
-    message = refused(good, *arguments, code=1, RESTOCK_AS_OF="2024-01-05")
-    assert "choose_a_later_as_of_date" in message
+    message = refused(good, *arguments, code=2, RESTOCK_AS_OF="2024-01-05")
+    assert "before the newest order (2024-01-08)" in message
+
+
+def test_a_step_alone_reads_the_raw_files_as_a_run_does(good: Place, tmp_path: Path) -> None:
+    arguments = ("build", "--source", "order_log", "--raw-dir", tmp_path / "nowhere")
+    assert "there is no such folder" in refused(good, *arguments, code=3)
+
+
+def test_pages_wait_for_what_an_interrupted_score_left_undone(good: Place) -> None:
+    with duckdb.connect(str(good.warehouse)) as con:
+        con.execute("update ml.batches set finished_at = finished_at + interval 1 hour")
+    assert "Run `restock score`" in refused(good, "report", "--source", "instacart", code=1)
 
 
 def test_unknown_model(good: Place, instacart_files: Path) -> None:

@@ -32,6 +32,6 @@ def test_an_interrupted_run_says_so_and_loses_nothing(
     running.send_signal(signal.SIGINT)
     said = running.stderr.read()
     assert running.wait(30) == 130
-    assert said.startswith("error: interrupted.") and said.count("\n") == 1
+    assert said.startswith("error: interrupted: ") and said.count("\n") == 1
     assert published_batch(place) == published_batch(published)
     assert len(list(place.folder.glob("*.releases/*"))) == 1

@@ -11,6 +11,8 @@ import duckdb
 import pytest
 from conftest import ROOT, Place, needs_shared_data
 
+from ml.sources.raw import parquet, quoted
+
 pytestmark = pytest.mark.slow
 
 SAME = """
@@ -218,9 +220,13 @@ def test_report_watches_until_it_is_interrupted(published: Place, place: Place) 
 
 
 def test_an_order_log_of_ones_own(place: Place, instacart_files: Path) -> None:
-    """Text for ids, plain dates, no products file; whole numbers and times are the default's."""
-    raw = place.folder / "raw"
-    raw.mkdir()
+    """Text for ids, plain dates, no products file; whole numbers and times are the default's.
+
+    On the way to the files are folders that another tool would take for columns.
+    """
+    place = Place(place.folder / "user_id=7, it's")
+    raw = place.folder / "ordered_at=2024-03-01" / "raw"
+    raw.mkdir(parents=True)
     query = f"""
         select
             'id-' || o.user_id as user_id,
@@ -231,9 +237,9 @@ def test_an_order_log_of_ones_own(place: Place, instacart_files: Path) -> None:
         from read_csv('{instacart_files}/orders.csv') as o
         inner join read_csv('{instacart_files}/order_products__prior.csv') as p using (order_id)
     """
-    duckdb.execute(f"copy ({query}) to '{raw}/order_lines.parquet'")
+    duckdb.execute(f"copy ({query}) to {quoted(raw / 'order_lines.parquet')}")
     ((pairs,),) = duckdb.execute(
-        f"select count(distinct (user_id, product_id)) from '{raw}/order_lines.parquet'"
+        f"select count(distinct (user_id, product_id)) from {parquet(raw / 'order_lines.parquet')}"
     ).fetchall()
     place.restock("run", "--source", "order_log", "--raw-dir", raw)
     assert place.query("select count(*) from fct_predictions") == [(pairs,)]
@@ -244,6 +250,9 @@ def test_an_order_log_of_ones_own(place: Place, instacart_files: Path) -> None:
     assert place.query("select count(*) from dim_products where not is_in_catalogue") == (
         place.query("select count(*) from dim_products")
     )
+    assert place.query("select count(distinct ordered_at) > 20 from fct_orders") == [(True,)]
+    said = (place.folder / "pages" / "when.html").read_text()
+    assert "The observed rate is highest on" in said and "in the hour from" not in said
 
 
 def test_complete_journey(complete_journey: Place) -> None:
