@@ -3,8 +3,10 @@
 from typing import Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
 
 from ml import sources
+from ml.errors import RestockError
 from ml.settings import Settings
 
 
@@ -15,9 +17,12 @@ class Plugin(BasePlugin):
         """Land the files that ``RESTOCK_SOURCE`` and ``RESTOCK_RAW_DIR`` name.
 
         Raises:
-            SourceError: if they are missing or malformed.
+            DbtRuntimeError: if they are missing or malformed; dbt tells any other with a traceback.
         """
-        sources.intake(Settings.load())
+        try:
+            sources.intake(Settings.load())
+        except RestockError as error:
+            raise DbtRuntimeError(str(error)) from None
 
     def update_connection_config(self, creds: Any, config: dict[str, Any]) -> None:
         """Keep DuckDB to its part of ``RESTOCK_MEMORY_LIMIT``."""

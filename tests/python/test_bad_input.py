@@ -195,6 +195,14 @@ def test_a_step_alone_reads_the_raw_files_as_a_run_does(good: Place, tmp_path: P
     assert "there is no such folder" in refused(good, *arguments, code=3)
 
 
+def test_plain_dbt_tells_what_is_wrong_with_raw_files(place: Place) -> None:
+    nowhere = {"RESTOCK_SOURCE": "order_log", "RESTOCK_RAW_DIR": str(place.folder / "nowhere")}
+    done = place.call("dbt", "build", **nowhere)
+    assert done.returncode == 2
+    assert "nowhere: there is no such folder" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_pages_wait_for_what_an_interrupted_score_left_undone(good: Place) -> None:
     with duckdb.connect(str(good.warehouse)) as con:
         con.execute("update ml.batches set finished_at = finished_at + interval 1 hour")
