@@ -92,6 +92,8 @@ class Session:
                 bar.update(task, description=what, completed=done, total=total, memory=memory)
 
             result = function(settings, progress)
+        if interrupted.is_set():  # and a library took it for its own
+            raise KeyboardInterrupt
         self.results[name] = {
             **result,
             "seconds": round(time.perf_counter() - started, 2),
