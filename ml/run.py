@@ -50,7 +50,7 @@ def fetch(settings: Settings, progress: Progress) -> Result:
 
 def build(settings: Settings, progress: Progress, selection: Sequence[str] = ()) -> Result:
     """Build and test every dbt model, or a selection of them."""
-    fetch(settings, progress)  # dbt would, and tell what is wrong with the files as a fault of its
+    fetch(settings, progress)  # dbt would too, and take what is wrong with a file for its own fault
     built = transform.run(settings, "build", *selection, progress=progress)
     with warehouse.connect(settings) as con, warehouse.transaction(con):
         warehouse.record_files(con, settings)
