@@ -167,7 +167,7 @@ ORDERS = """
             as eval_set,
         order_number,
         day % 7 as order_dow,
-        pick($hours, uniform('hour', user_id, order_number)) as order_hour_of_day,
+        printf('%02d', pick($hours, uniform('hour', user_id, order_number))) as order_hour_of_day,
         case when order_number > 1
         then least(30.0, day - lag(day) over (partition by user_id order by order_number)) end
             as days_since_prior_order

@@ -13,11 +13,12 @@ from ml.sources.landing import (
     Rule,
     Table,
     check_together,
+    count,
     decimal,
+    identifier,
     land,
     text,
     unique,
-    whole,
 )
 from ml.sources.raw import RawFile
 
@@ -34,22 +35,16 @@ OPTIONAL = frozenset[str]()
 _LINES_IN_SLICE = 4_000_000
 
 
-def _id(name: str) -> Column:
-    return whole(name, "a whole number")
-
-
-def _count(name: str, means: str, valid: str) -> Column:
-    return whole(name, means, f"{name} {valid}", type="smallint")
-
-
 _COLUMNS = {
     "orders": (
-        _id("order_id"),
-        _id("user_id"),
+        identifier("order_id"),
+        identifier("user_id"),
         text("eval_set", "prior, train or test", "eval_set in ('prior', 'train', 'test')"),
-        _count("order_number", "a whole number from 1", ">= 1"),
-        _count("order_dow", "a day of the week, 0 to 6", "between 0 and 6"),
-        _count("order_hour_of_day", "an hour of the day, 0 to 23", "between 0 and 23"),
+        count("order_number", "a whole number from 1", "order_number >= 1"),
+        count("order_dow", "a day of the week, 0 to 6", "order_dow between 0 and 6"),
+        count(
+            "order_hour_of_day", "an hour of the day, 0 to 23", "order_hour_of_day between 0 and 23"
+        ),
         decimal(
             "days_since_prior_order",
             "a number of days, 0 to 3650",
@@ -57,19 +52,19 @@ _COLUMNS = {
         ),
     ),
     "order_products": (
-        _id("order_id"),
-        _id("product_id"),
-        _count("add_to_cart_order", "a whole number from 1", ">= 1"),
-        _count("reordered", "0 or 1", "in (0, 1)"),
+        identifier("order_id"),
+        identifier("product_id"),
+        count("add_to_cart_order", "a whole number from 1", "add_to_cart_order >= 1"),
+        count("reordered", "0 or 1", "reordered in (0, 1)"),
     ),
     "products": (
-        _id("product_id"),
+        identifier("product_id"),
         text("product_name"),
-        _id("aisle_id"),
-        _id("department_id"),
+        identifier("aisle_id"),
+        identifier("department_id"),
     ),
-    "aisles": (_id("aisle_id"), text("aisle")),
-    "departments": (_id("department_id"), text("department")),
+    "aisles": (identifier("aisle_id"), text("aisle")),
+    "departments": (identifier("department_id"), text("department")),
 }
 
 _FIRST_ORDER_ALONE_HAS_NO_DAYS = Rule(

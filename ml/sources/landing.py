@@ -33,14 +33,31 @@ class Column:
         return Rule(self.name, f"{missing}not ({self.valid})", "{value} is not " + self.means)
 
 
-def whole(
-    name: str, means: str, valid: str = "true", *, type: str = "bigint", required: bool = True
+def identifier(name: str) -> Column:
+    """Return a column of whole numbers that must be written as a database writes them.
+
+    An id is compared with ids of other files, so it must survive the way to a number and back.
+    """
+    return Column(
+        name, f"case when {_unpadded(name, 'bigint')} then {name}::bigint end", "a whole number"
+    )
+
+
+def count(
+    name: str, means: str, valid: str, *, type: str = "smallint", required: bool = True
 ) -> Column:
-    """Return a column of whole numbers."""
-    # DuckDB casts 1.5, 1e3, 0x10 and ' 7' to integers: a text is one if it survives the way back.
-    number = f"try_cast({name} as {type})"
-    strict = f"case when {number}::varchar = {name} then {number} end"
-    return Column(name, strict if required else _or_minus_one(name, strict), means, valid, required)
+    """Return a column of numbers that count or rank something, however they are written.
+
+    Kaggle's files write an hour as `08`, and pandas writes a whole number as `8.0`.
+    """
+    is_whole = f"{_unpadded(name, type)} or regexp_full_match({name}, '[0-9]+([.]0+)?')"
+    number = f"case when {is_whole} then try_cast({name} as {type}) end"
+    return Column(name, number if required else _or_minus_one(name, number), means, valid, required)
+
+
+def _unpadded(name: str, type: str) -> str:
+    # DuckDB casts 1.5, 1e3, 0x10 and ' 7' to integers. Comparing with the text tells them apart.
+    return f"try_cast({name} as {type})::varchar = {name}"
 
 
 def decimal(name: str, means: str, valid: str) -> Column:

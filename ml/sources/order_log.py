@@ -23,11 +23,12 @@ from ml.sources.landing import (
     Table,
     check_together,
     copy,
+    count,
+    identifier,
     land,
     land_nothing,
     text,
     unique,
-    whole,
 )
 from ml.sources.raw import RawFile, SourceError, parquet
 
@@ -49,7 +50,7 @@ _TEXT = r"VARCHAR|UUID|ENUM\(.*\)"
 _PARQUET_TYPES = {
     "id": (f"{_WHOLE}|{_TEXT}", "Cast it to an integer or to text"),
     "ordered_at": (f"DATE|TIMESTAMP.*|{_TEXT}", "Cast it to a timestamp or to a date"),
-    "cart_position": (f"{_WHOLE}|{_TEXT}", "Cast it to an integer"),
+    "cart_position": (f"{_WHOLE}|FLOAT|DOUBLE|{_TEXT}", "Cast it to an integer"),
 }
 
 # Blanks at an end, control characters, numbers after a spreadsheet or pandas, words for null.
@@ -68,7 +69,7 @@ _HAS_OFFSET = f"regexp_matches(ordered_at, ':.*{_OFFSET}$')"
 
 def _id(name: str, whole_numbers: bool) -> Column:
     if whole_numbers:
-        return whole(name, "a whole number")
+        return identifier(name)
     means = "an id (a whole number, or text without blanks around it)"
     # A header in the middle comes from files put together.
     return text(name, means, f"not regexp_matches({name}, '{_NO_ID}|^{name}$')")
@@ -171,7 +172,7 @@ def land_files(
         _id("order_id", _are_whole(con, lines, staged, "order_id")),
         *_ordered_at(con, lines, staged),
         _id("product_id", whole_products),
-        whole(
+        count(
             "cart_position",
             "a whole number from 1",
             "cart_position >= 1",

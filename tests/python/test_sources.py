@@ -477,7 +477,7 @@ def test_a_value_of_instacart_is_wrong(
             ("ordered_at", v)
             for v in ("0001-01-01", "9999-12-31", "1711900000", "2024-3-1", "epoch")
         ),
-        *(("cart_position", value) for value in ("0", "-1", "1.0", "x", "99999999999")),
+        *(("cart_position", value) for value in ("0", "-1", "1.5", "x", "99999999999")),
     ],
 )
 def test_a_value_of_an_order_log_is_wrong(
@@ -486,6 +486,15 @@ def test_a_value_of_an_order_log_is_wrong(
     edit(order_log / "order_lines.csv", put(4, column, value))
     error = refused("order_log", order_log, landing)
     assert (error.file, error.line, error.column) == ("order_lines.csv", 4, column)
+
+
+@pytest.mark.parametrize("written", ["08", "8.0", "008", "8.00"])
+def test_a_count_is_read_however_it_is_written(
+    written: str, instacart: Path, landing: Path
+) -> None:
+    edit(instacart / "orders.csv", put(4, "order_hour_of_day", written))
+    land("instacart", instacart, landing)
+    assert landed(landing, "orders")[2]["order_hour_of_day"] == 8
 
 
 def test_the_first_wrong_row_is_told(instacart: Path, landing: Path) -> None:
@@ -769,6 +778,12 @@ def test_parquet_types_that_land(
     ]
 
 
+def test_positions_may_be_floats_as_pandas_writes_them(tmp_path: Path, landing: Path) -> None:
+    positions = pa.array([1.0, None])
+    land("order_log", write_log_parquet(tmp_path / "raw", cart_position=positions), landing)
+    assert [row["cart_position"] for row in landed(landing, "order_lines")] == [1, None]
+
+
 @pytest.mark.parametrize(
     ("column", "values", "row"),
     [
@@ -776,7 +791,7 @@ def test_parquet_types_that_land(
         ("order_id", pa.array([True, False]), None),
         ("product_id", pa.array([b"a", b"b"]), None),
         ("ordered_at", pa.array([1_711_900_000, 1_711_900_001]), None),
-        ("cart_position", pa.array([1.0, None]), None),
+        ("cart_position", pa.array([1.5, None]), 1),
         ("user_id", pa.array([1, None]), 2),
         ("ordered_at", pa.array([datetime(2024, 1, 1, 8), datetime(2206, 1, 1)]), 2),
         ("cart_position", pa.array([1, 0]), 2),
