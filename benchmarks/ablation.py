@@ -8,11 +8,13 @@ prints the table of docs/evaluation.md for the warehouse that the settings name.
 import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
 
-from ml import estimators, train, warehouse
-from ml.evaluate import part_in_fold, place
+from ml.jobs import train
+from ml.jobs.evaluate import part_in_fold, place
+from ml.modelling import estimators
 from ml.settings import Settings
-from ml.transform import features
-from ml.warehouse import SPLITS
+from ml.warehouse import examples
+from ml.warehouse.dbt import features
+from ml.warehouse.examples import SPLITS
 
 FOLDS = 5
 
@@ -21,9 +23,9 @@ def main() -> None:
     """Fit without each group in turn and print a row of the table for it."""
     settings = Settings.load()
     columns = features(settings)
-    with warehouse.connect(settings, read_only=True) as con:
+    with examples.connect(settings, read_only=True) as con:
         learned = train.sample(con, columns, settings, splits=SPLITS)
-        test = warehouse.read(con, columns, cutoffs=[1], splits=SPLITS)
+        test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
     groups = np.array([column.group for column in columns])
     ratios = np.array(["reorder_ratio" in column.name for column in columns])
     left_out = {"nothing": np.zeros(len(columns), dtype=bool)}

@@ -24,7 +24,7 @@ from typing import Any
 import duckdb
 
 from ml.settings import ROOT
-from ml.simulate import simulate
+from ml.simulation.simulate import simulate
 
 FULL = 206_209
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -12,7 +12,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from ml import run as jobs
+from ml.jobs import run as jobs
 from ml.settings import Settings
 
 

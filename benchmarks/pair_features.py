@@ -8,9 +8,9 @@ import time
 
 from job import forget_peak, peak_mib
 
-from ml import run as jobs
-from ml import transform, warehouse
+from ml.jobs import run as jobs
 from ml.settings import Settings
+from ml.warehouse import dbt, examples
 
 
 def main() -> None:
@@ -19,12 +19,12 @@ def main() -> None:
     forget_peak()
     started = time.perf_counter()
     jobs.fetch(settings, lambda *_: None)
-    transform.run(
+    dbt.run(
         settings,
         *("run", "--select", "+feat_user_products", "--vars", '{"label_cutoffs": 0}'),
         progress=lambda *_: None,
     )
-    with warehouse.connect(settings) as con:
+    with examples.connect(settings) as con:
         batches = con.sql("from feat_user_products").to_arrow_reader(250_000)
         rows = sum(batch.num_rows for batch in batches)
     seconds = time.perf_counter() - started

@@ -257,7 +257,7 @@ def boosting() -> dict[str, float]:
 
 def prediction() -> dict[str, float]:
     """Return the seconds per million rows of each way to predict with 350 trees of 15 leaves."""
-    from ml.trees import MaskedTrees
+    from ml.modelling.trees import MaskedTrees
 
     X, label = made_up(100_000)
     models = boosters()

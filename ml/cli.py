@@ -23,16 +23,16 @@ from rich.table import Table
 # OpenMP threads that wait by spinning make a busy machine crawl. Read when a library is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from ml import run as jobs
-from ml import simulate as simulation
 from ml.errors import InterruptionError, RestockError, SettingsError, StorageError
-from ml.report import PAGES, QUERIES, changes
-from ml.report import report as write_pages
+from ml.jobs import run as jobs
+from ml.jobs.report import PAGES, QUERIES, changes
+from ml.jobs.report import report as write_pages
 from ml.settings import Settings
-from ml.transform import Progress, disk_full
+from ml.simulation import simulate as simulation
+from ml.warehouse.dbt import Progress, disk_full
 
 if TYPE_CHECKING:
-    from ml.metrics import Estimate
+    from ml.modelling.metrics import Estimate
 
 app = typer.Typer(
     help="Predicts what each shopper will buy again.",
@@ -266,7 +266,7 @@ def tune(
     """Search for better parameters on validation shoppers, never on test shoppers."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        found = session.step("tune", settings, jobs.later("ml.tune:tune", trials=trials))
+        found = session.step("tune", settings, jobs.later("ml.jobs.tune:tune", trials=trials))
         now, best = found["log_loss"]["now"], found["log_loss"]["best"]
         session.console.print(f"log-loss on validation shoppers: {now:.5f} now, {best:.5f} at best")
         if best < now:
@@ -302,7 +302,7 @@ def evaluate(
             raise SettingsError("--card is written from a cross-validation: give --folds too")
         step = jobs.STEPS["evaluate"]
         if folds:
-            step = jobs.later("ml.evaluate:cross_validate", folds=folds, model_card=card)
+            step = jobs.later("ml.jobs.evaluate:cross_validate", folds=folds, model_card=card)
         session.step("evaluate", settings, jobs.with_tables(step))
 
 

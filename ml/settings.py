@@ -47,7 +47,7 @@ class Settings:
     batch_rows: int = 250_000
     """Pairs that are scored at a time: what bounds the memory of scoring."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
-    """Parameters of the model that differ from its defaults in ``ml/estimators.py``."""
+    """Parameters of the model that differ from its defaults in ``ml/modelling/estimators.py``."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:

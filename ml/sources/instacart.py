@@ -9,7 +9,6 @@ import duckdb
 
 from ml.sources.landing import (
     Check,
-    Column,
     Rule,
     Table,
     check_together,

@@ -13,7 +13,7 @@ import command
 import duckdb
 import pytest
 
-from ml.simulate import simulate
+from ml.simulation.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 # Fewer than by default, for the time it takes: of made-up shoppers, and of real ones.

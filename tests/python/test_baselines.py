@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from ml import baselines
-from ml.baselines import Past, peers, scores, tifu_knn, up_cf
-from ml.basket import Floats, Ints
+from ml.modelling import baselines
+from ml.modelling.baselines import Past, peers, scores, tifu_knn, up_cf
+from ml.modelling.basket import Floats, Ints
 
 # Shopper 0: {0, 1}, {0}, {0, 2}. Shopper 1: {0, 1}. Shopper 2: {2}, {3}.
 ORDERS = [[{0, 1}, {0}, {0, 2}], [{0, 1}], [{2}, {3}]]

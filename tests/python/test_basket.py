@@ -5,7 +5,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from ml.basket import (
+from ml.modelling.basket import (
     Floats,
     expected_f1_basket,
     f1,

@@ -15,8 +15,8 @@ from test_site import EVERYTHING, EVIL, HEAD, QUERIES, site, small_warehouse
 
 from dashboards.site import Site, parse_page
 from dashboards.site.formats import DASH, MINUS
-from ml.report import PAGES, write
-from ml.report import QUERIES as SHARED
+from ml.jobs.report import PAGES, write
+from ml.jobs.report import QUERIES as SHARED
 
 CHROMIUM = shutil.which("chromium")
 if not CHROMIUM:

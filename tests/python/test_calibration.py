@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from ml.basket import Floats, Ints
-from ml.calibration import METHODS, Calibrator, fit
+from ml.modelling.basket import Floats, Ints
+from ml.modelling.calibration import METHODS, Calibrator, fit
 
 PAIRS = 30  # per shopper
 GRID = np.concatenate([[0.0, 1e-9], np.linspace(0.001, 0.999, 500), [1.0]])

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, Place
 
-from ml import card, metrics
+from ml.jobs import card
+from ml.modelling import metrics
 from ml.settings import Settings
-from ml.transform import Feature, features
+from ml.warehouse.dbt import Feature, features
 
 CARD = ROOT / "docs" / "model_card.md"
 FIGURES = sorted(CARD.with_suffix("").glob("*.json"))

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError
-from ml.estimators import ESTIMATORS, make
+from ml.modelling.estimators import ESTIMATORS, make
 from ml.settings import Settings
 
 RNG = np.random.default_rng(0)

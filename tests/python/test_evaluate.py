@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import Place
 
-from ml.estimators import make
-from ml.evaluate import HISTORY, part_in_fold, place
+from ml.jobs.evaluate import HISTORY, part_in_fold, place
+from ml.modelling.estimators import make
 from ml.settings import Settings
 
 FOLDS = 2

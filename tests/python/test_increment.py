@@ -12,9 +12,9 @@ import pytest
 from conftest import TRAINING_ROWS, Once, Place
 from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
-from ml import increment
-from ml.increment import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
-from ml.score import score
+from ml.jobs import increment
+from ml.jobs.increment import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
+from ml.jobs.score import score
 from ml.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -26,8 +26,12 @@ from hypothesis import given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
 
-from ml import metrics, registry, sources, train, transform, warehouse
+from ml import sources
+from ml.jobs import train
+from ml.modelling import metrics
+from ml.registry import versions
 from ml.settings import Settings
+from ml.warehouse import dbt, examples
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +123,7 @@ class World:
         self.settings = Settings.load(
             source=source, raw_dir=raw, warehouse=folder / "restock.duckdb"
         )
-        transform.run(
+        dbt.run(
             self.settings,
             *("compile", "--select", "+examples,resource_type:model"),
             *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
@@ -518,10 +522,10 @@ def test_permuted_labels_cannot_be_predicted(
     """Scores against shuffled labels: 0.5 is in the 95% interval as often as that says."""
     monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
     settings = Settings.load(warehouse=published.warehouse)
-    columns = transform.features(settings)
-    model, _ = registry.load(settings.models, columns)
-    with warehouse.connect(settings, read_only=True) as con:
-        test = warehouse.read(con, columns, cutoffs=[1], splits=["test"])
+    columns = dbt.features(settings)
+    model, _ = versions.load(settings.models, columns)
+    with examples.connect(settings, read_only=True) as con:
+        test = examples.read(con, columns, cutoffs=[1], splits=["test"])
     score = model.predict(test.X)
     rng = np.random.default_rng(0)
 

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from ml.basket import user_of_pair
-from ml.metrics import _pairwise, ceiling, evaluate, evaluate_segments, reliability_bins, select
+from ml.modelling.basket import user_of_pair
+from ml.modelling.metrics import (
+    _pairwise,
+    ceiling,
+    evaluate,
+    evaluate_segments,
+    reliability_bins,
+    select,
+)
 
 # Three shoppers. The first bought rows 0 and 2 again, the second nothing, the third row 6.
 LABEL = np.array([1, 0, 1, 0, 0, 0, 1])

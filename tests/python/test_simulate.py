@@ -11,9 +11,9 @@ from conftest import Place
 from lightgbm import LGBMClassifier
 from sklearn.metrics import roc_auc_score
 
-from ml import simulate as module
 from ml.errors import SettingsError, StorageError
-from ml.simulate import simulate
+from ml.simulation import simulate as module
+from ml.simulation.simulate import simulate
 
 SHOPPERS = 3_000
 

@@ -19,7 +19,7 @@ from dashboards.site import Site, SiteError, parse_page
 from dashboards.site.components import TAGS
 from dashboards.site.formats import DASH, MINUS, Field
 from dashboards.site.render import Renderer
-from ml.report import changes
+from ml.jobs.report import changes
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "dashboards/site/assets"

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from conftest import Place
 
-from ml import train, transform, warehouse
+from ml.jobs import train
+from ml.jobs.train import Sample
 from ml.settings import Settings
-from ml.train import Sample
+from ml.warehouse import dbt, examples
 
 pytestmark = pytest.mark.slow
 
 
 def sample(place: Place, rows: int, seed: int = 0) -> Sample:
     settings = replace(Settings.load(warehouse=place.warehouse), training_rows=rows, seed=seed)
-    with warehouse.connect(settings, read_only=True) as con:
-        return train.sample(con, transform.features(settings), settings, splits=["train"])
+    with examples.connect(settings, read_only=True) as con:
+        return train.sample(con, dbt.features(settings), settings, splits=["train"])
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_where_there_is_not_every_reorder_is_in_and_the_weights_stand_for_all_ot
     assert (drawn.weight[drawn.label == 1] == 1).all()
     assert drawn.weight.sum() == pytest.approx(count, rel=0.03)
     # So what all others are, the weighted ones are too; but more often than not the likelier.
-    names = [feature.name for feature in transform.features(Settings.load())]
+    names = [feature.name for feature in dbt.features(Settings.load())]
     decay = names.index("pair_decay_5_orders_share")
     others, all_others = (
         each.of(each.label == 0) for each in (drawn, sample(published, rows=count))

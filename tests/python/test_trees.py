@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lightgbm import LGBMClassifier
 
-from ml.trees import MAX_LEAVES, MaskedTrees
+from ml.modelling.trees import MAX_LEAVES, MaskedTrees
 
 
 def data(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 from conftest import ROOT, SHARED_INSTACART, Place
 
-from ml.simulate import simulate
+from ml.simulation.simulate import simulate
 
 REPORT = ROOT / "docs" / "reliability.md"
 PREDICTIONS = """

@@ -12,10 +12,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ml import registry, warehouse
-from ml.basket import rank_in_user
+from ml.modelling.basket import rank_in_user
+from ml.registry import versions
 from ml.settings import Settings
-from ml.transform import Feature, Progress, features
+from ml.warehouse import examples
+from ml.warehouse.dbt import Feature, Progress, features
 
 AHEAD = 2  # batches that are read and scored while the one before is written
 
@@ -30,20 +31,20 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
         RestockError: if there is no model, or it does not match the features.
     """
     columns = features(settings)
-    model, card = registry.load(settings.models, columns)
+    model, card = versions.load(settings.models, columns)
     started = datetime.now(UTC).replace(tzinfo=None)
     batch_id = f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     done = 0
-    with warehouse.connect(settings) as con:
-        total = warehouse.scalar(
+    with examples.connect(settings) as con:
+        total = examples.scalar(
             con, "select sum(user_product_count) from feat_users where cutoff = 0"
         )
-        with warehouse.transaction(con):
+        with examples.transaction(con):
             con.execute("delete from ml.predictions")
-            batches = warehouse.batches(con, cutoff=0, rows=settings.batch_rows)
+            batches = examples.batches(con, cutoff=0, rows=settings.batch_rows)
             for rows in _overlapped(partial(_scored, con, columns, model, batch_id), batches):
                 progress("scoring", done, total)
-                warehouse.append(con, "ml.predictions", rows)
+                examples.append(con, "ml.predictions", rows)
                 done += len(rows)
             con.execute(
                 "insert into ml.batches values (?, ?, ?, ?, 0, ?, ?, ?)",
@@ -70,13 +71,13 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
 def _scored(
     con: duckdb.DuckDBPyConnection,
     columns: Sequence[Feature],
-    model: registry.Model,
+    model: versions.Model,
     batch_id: str,
-    batch: warehouse.Batch,
+    batch: examples.Batch,
 ) -> pa.Table:
     """Return the rows of ``ml.predictions`` for a batch."""
     with con.cursor() as own:
-        pairs = warehouse.load(own, columns, batch)
+        pairs = examples.load(own, columns, batch)
     # As it is published: ranks and baskets must not depend on digits that are not.
     probability = model.predict(pairs.X).astype(np.float32)
     return pa.table(
@@ -92,7 +93,7 @@ def _scored(
 
 
 def _overlapped(
-    function: Callable[[warehouse.Batch], pa.Table], batches: Iterable[warehouse.Batch]
+    function: Callable[[examples.Batch], pa.Table], batches: Iterable[examples.Batch]
 ) -> Iterator[pa.Table]:
     """Yield the function of every batch in turn, worked out while those before are used."""
     with ThreadPoolExecutor(AHEAD) as pool:

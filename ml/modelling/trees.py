@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ml.kernels import write_tree_sums
+from ml.modelling.kernels import write_tree_sums
 
 MAX_LEAVES = 64
 

@@ -18,12 +18,15 @@ import numpy.typing as npt
 import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
-from ml import baselines, card, context, estimators, metrics, registry, train, warehouse
-from ml.basket import Bools, Floats, Ints
 from ml.errors import SettingsError
+from ml.jobs import card, context, train
+from ml.modelling import baselines, estimators, metrics
+from ml.modelling.basket import Bools, Floats, Ints
+from ml.registry import versions
 from ml.settings import Settings
-from ml.transform import Feature, Progress, features
-from ml.warehouse import SPLITS, Examples
+from ml.warehouse import examples
+from ml.warehouse.dbt import Feature, Progress, features
+from ml.warehouse.examples import SPLITS, Examples
 
 Strings = npt.NDArray[np.str_]
 Row = tuple[str, str, str, str, str, str, float]
@@ -53,7 +56,7 @@ class Predictions:
     in_basket: Bools
 
     @classmethod
-    def of(cls, model: registry.Model, test: Examples) -> "Predictions":
+    def of(cls, model: versions.Model, test: Examples) -> "Predictions":
         """Predict the orders of some shoppers."""
         probability = model.predict(test.X)
         return cls(probability, model.basket(probability, test.offsets))
@@ -82,12 +85,12 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
         RestockError: if there is no model or no labelled test shopper.
     """
     columns = features(settings)
-    model, trained = registry.load(settings.models, columns)
+    model, trained = versions.load(settings.models, columns)
     name = trained["model_name"]
     report = Report(settings, name, "holdout")
-    with warehouse.connect(settings) as con:
+    with examples.connect(settings) as con:
         progress("reading examples", 0, 5)
-        test = warehouse.read(con, columns, cutoffs=[1], splits=["test"])
+        test = examples.read(con, columns, cutoffs=[1], splits=["test"])
         progress("guessing their context as at serving", 1, 5)
         typical = replace(test, X=context.typical(settings, con, columns, test, splits=["test"]))
         progress(f"scoring {len(test):,} pairs of test shoppers", 2, 5)
@@ -100,7 +103,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
         progress("shuffling one feature after the other", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
-        with warehouse.transaction(con):
+        with examples.transaction(con):
             report.write(con, test, predicted)
             _write_test_predictions(con, report.run_id, test, predicted)
             con.executemany(
@@ -108,7 +111,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
                 [(report.run_id, name, *row) for row in importance],
             )
     figures = {metric: estimate.value for metric, estimate in report.figures[name].items()}
-    registry.add_metrics(settings.models, {"run_id": report.run_id, "split": "test", **figures})
+    versions.add_metrics(settings.models, {"run_id": report.run_id, "split": "test", **figures})
     progress("measured", 5, 5)
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
 
@@ -127,11 +130,11 @@ def cross_validate(
     """
     columns = features(settings)
     report = Report(settings, settings.model, f"{folds}-fold")
-    with warehouse.connect(settings) as con:
+    with examples.connect(settings) as con:
         progress("reading examples", 0, folds + 2)
         learned = train.sample(con, columns, settings, splits=SPLITS)
-        held = warehouse.read(con, columns, cutoffs=train.held_cutoffs(con), splits=SPLITS)
-        test = warehouse.read(con, columns, cutoffs=[1], splits=SPLITS)
+        held = examples.read(con, columns, cutoffs=train.held_cutoffs(con), splits=SPLITS)
+        test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
         typical = context.typical(settings, con, columns, test, splits=SPLITS)
         scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
     models = {name: Predictions.empty(len(test)) for name in estimators.ESTIMATORS}
@@ -174,7 +177,7 @@ def cross_validate(
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
-    with warehouse.connect(settings) as con, warehouse.transaction(con):
+    with examples.connect(settings) as con, examples.transaction(con):
         report.write(con, test, main)
         ((newest_order,),) = con.execute(
             "select cast(max(ordered_at) as date) from fct_orders where not is_open"
@@ -230,7 +233,7 @@ class Report:
         """Append to ``ml.metrics`` and ``ml.calibration_bins``."""
         names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
         rows = pa.table(dict(zip(names, zip(*self.rows, strict=True), strict=True)))
-        warehouse.append(con, "ml.metrics", rows)
+        examples.append(con, "ml.metrics", rows)
         bins = metrics.reliability_bins(predicted.probability, test.label)
         table = pa.table(
             {
@@ -243,7 +246,7 @@ class Report:
                 "mean_observed": bins.mean_observed,
             }
         )
-        warehouse.append(con, "ml.calibration_bins", table)
+        examples.append(con, "ml.calibration_bins", table)
 
     def _measure(self, test: Examples, predicted: Predictions) -> dict[str, metrics.Estimate]:
         return metrics.evaluate(
@@ -331,7 +334,7 @@ def _size(shoppers: int) -> str:
 
 
 def _importance(
-    model: registry.Model, columns: Sequence[Feature], test: Examples, seed: int
+    model: versions.Model, columns: Sequence[Feature], test: Examples, seed: int
 ) -> Iterator[tuple[str, str, float]]:
     """Yield each feature, its group, and the AUC that is lost where its values are shuffled.
 
@@ -361,4 +364,4 @@ def _write_test_predictions(
             "in_basket": predicted.in_basket,
         }
     )
-    warehouse.append(con, "ml.test_predictions", table)
+    examples.append(con, "ml.test_predictions", table)

@@ -8,9 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ml import estimators, metrics, registry
+from ml.modelling import estimators, metrics
+from ml.registry import versions
 from ml.settings import Settings
-from ml.transform import Feature
+from ml.warehouse.dbt import Feature
 
 SHOWN = (
     *("shoppers", "pairs", "mean_predicted", "mean_observed"),
@@ -69,7 +70,7 @@ def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
             for name, value in sorted(pipeline.steps[-1][1].get_params().items())
             if isinstance(value, str | int | float | bool) and name not in ("n_jobs", "verbose")
         },
-        "feature_version": registry.feature_version(columns),
+        "feature_version": versions.feature_version(columns),
         "feature_groups": {group: groups.count(group) for group in dict.fromkeys(groups)},
     }
 

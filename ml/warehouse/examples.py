@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ml import sources
 from ml.errors import RestockError
 from ml.settings import Settings
-from ml.transform import Feature, Tested, busy, disk_full
+from ml.warehouse.dbt import Feature, Tested, busy, disk_full
 
 SPLITS = ("train", "validation", "test")
 

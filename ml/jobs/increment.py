@@ -17,10 +17,11 @@ from typing import Any
 
 import duckdb
 
-from ml import registry, transform, warehouse
-from ml.score import score
+from ml.jobs.score import score
+from ml.registry import versions
 from ml.settings import ROOT, Settings
-from ml.transform import Progress
+from ml.warehouse import dbt, examples
+from ml.warehouse.dbt import Progress
 
 FULL_RUN_SHARE = 0.1
 """Share of the shoppers: when more changed since the model was trained, everything is made anew."""
@@ -43,9 +44,9 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     Raises:
         RestockError: if a model or a test fails.
     """
-    with warehouse.connect(replace(settings, warehouse=published), read_only=True) as con:
+    with examples.connect(replace(settings, warehouse=published), read_only=True) as con:
         is_same = _last(con, "made_by") == _made_by(settings)
-        if not is_same or not registry.production(settings.models).exists():
+        if not is_same or not versions.production(settings.models).exists():
             note = (
                 "code or settings changed since the last run, or a step was done alone: a full run"
             )
@@ -53,8 +54,8 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     # One path for all that dbt builds here: it parses the project anew where that changes.
     progress("comparing", 0, 4)
     _dbt(settings, "run", "--select", "path:models/staging")
-    with warehouse.connect(settings) as con:
-        con.execute(f"attach {warehouse.quoted(published)} as last (read_only)")
+    with examples.connect(settings) as con:
+        con.execute(f"attach {examples.quoted(published)} as last (read_only)")
         calendar = _as_of(con, settings)
         if _last(con, "made_with", "last.") != _made_with(con, settings, "last."):
             note = "the catalogue, the calendar, the model or the warehouse changed: a full run"
@@ -79,22 +80,22 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     progress("publishing", 3, 4)
     work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
     shutil.copyfile(published, settings.warehouse)
-    with warehouse.connect(settings) as con:
-        con.execute(f"attach {warehouse.quoted(work)} as work (read_only)")
-        with warehouse.transaction(con):
+    with examples.connect(settings) as con:
+        con.execute(f"attach {examples.quoted(work)} as work (read_only)")
+        with examples.transaction(con):
             _merge(con)
     work.unlink()
     built = _dbt(settings, "build", "--select", "path:models/predictions", "path:models/reporting")
-    with warehouse.connect(settings) as con, warehouse.transaction(con):
-        warehouse.record_tests(con, built.tests)
-        warehouse.record_files(con, settings)
+    with examples.connect(settings) as con, examples.transaction(con):
+        examples.record_tests(con, built.tests)
+        examples.record_files(con, settings)
     progress("updated", 4, 4)
     return {"rows": scored["rows"], "is_full_run": False, "note": note, "shoppers": changed}
 
 
 def record(settings: Settings) -> None:
     """Note, after a full run, of which orders the scores are made, and of what else."""
-    with warehouse.connect(settings) as con, warehouse.transaction(con):
+    with examples.connect(settings) as con, examples.transaction(con):
         con.execute(
             f"insert into ml.scored_shoppers by name select *, false as is_since_training, "
             f"(select max(batch_id) from ml.predictions) as batch_id, "
@@ -103,9 +104,9 @@ def record(settings: Settings) -> None:
         )
 
 
-def _dbt(settings: Settings, *arguments: str) -> transform.Built:
+def _dbt(settings: Settings, *arguments: str) -> dbt.Built:
     """Run dbt without the past cutoffs, which stay."""
-    return transform.run(
+    return dbt.run(
         settings,
         *arguments,
         *("--vars", "{label_cutoffs: 0}"),
@@ -146,18 +147,18 @@ def _made_by(settings: Settings) -> str:
 
 def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings, last: str = "") -> str:
     """Return a digest of what all scores share: model, population, catalogue and calendar."""
-    content = [registry.card(settings.models)["model_version"], _as_of(con, settings)]
+    content = [versions.card(settings.models)["model_version"], _as_of(con, settings)]
     for table in (*(f"{last}{name}" for name in POPULATION), _staged(settings, "products")):
-        content.append(warehouse.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
+        content.append(examples.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | None:
     """Return a digest that the last run left; None if something else made what is there now."""
     known = "select count(*) from duckdb_tables() where table_name = 'scored_shoppers'"
-    if not warehouse.scalar(con, known):
+    if not examples.scalar(con, known):
         return None
-    return warehouse.scalar(
+    return examples.scalar(
         con,
         f"select max({digest}) from {last}ml.scored_shoppers "
         f"where batch_id = (select max(batch_id) from {last}ml.predictions)",
@@ -166,7 +167,7 @@ def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | 
 
 def _as_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
     """Return the date that cutoff 0 stands on; empty where there is no calendar, or no need."""
-    newest: date | None = warehouse.scalar(
+    newest: date | None = examples.scalar(
         con, f"select max(ordered_at)::date from {_staged(settings, 'orders')} where not is_open"
     )
     if settings.as_of or settings.as_of_days or newest is None:

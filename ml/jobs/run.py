@@ -18,11 +18,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from ml import report, sources, transform, warehouse
+from ml import sources
 from ml.errors import BusyError, SettingsError
-from ml.links import replace_link
+from ml.jobs import report
+from ml.registry.links import replace_link
 from ml.settings import Settings
-from ml.transform import Progress
+from ml.warehouse import dbt, examples
+from ml.warehouse.dbt import Progress
 
 Result = dict[str, Any]
 Step = Callable[[Settings, Progress], Result]
@@ -51,12 +53,12 @@ def fetch(settings: Settings, progress: Progress) -> Result:
 def build(settings: Settings, progress: Progress, selection: Sequence[str] = ()) -> Result:
     """Build and test every dbt model, or a selection of them."""
     fetch(settings, progress)  # dbt would too, and take what is wrong with a file for its own fault
-    built = transform.run(settings, "build", *selection, progress=progress)
-    with warehouse.connect(settings) as con, warehouse.transaction(con):
-        warehouse.record_files(con, settings)
+    built = dbt.run(settings, "build", *selection, progress=progress)
+    with examples.connect(settings) as con, examples.transaction(con):
+        examples.record_files(con, settings)
         con.execute("delete from ml.test_results")
-        warehouse.record_tests(con, built.tests)
-        rows = warehouse.scalar(con, "select sum(user_product_count) from feat_users")
+        examples.record_tests(con, built.tests)
+        rows = examples.scalar(con, "select sum(user_product_count) from feat_users")
     return {"rows": rows, "models_and_tests": built.steps}
 
 
@@ -73,9 +75,9 @@ def with_tables(step: Step) -> Step:
 
     def both(settings: Settings, progress: Progress) -> Result:
         result = step(settings, progress)
-        built = transform.run(settings, "build", "--selector", "results", progress=progress)
-        with warehouse.connect(settings) as con, warehouse.transaction(con):
-            warehouse.record_tests(con, built.tests)
+        built = dbt.run(settings, "build", "--selector", "results", progress=progress)
+        with examples.connect(settings) as con, examples.transaction(con):
+            examples.record_tests(con, built.tests)
         return result
 
     return both
@@ -87,8 +89,8 @@ def score_as_of(settings: Settings, progress: Progress) -> Result:
     Raises:
         SettingsError: if there are no dates in the data, or the day is before its newest order.
     """
-    with warehouse.connect(settings, read_only=True) as con:
-        newest = warehouse.scalar(
+    with examples.connect(settings, read_only=True) as con:
+        newest = examples.scalar(
             con, "select cast(max(ordered_at) as date) from fct_orders where not is_open"
         )
     if settings.as_of and newest is None:
@@ -98,7 +100,7 @@ def score_as_of(settings: Settings, progress: Progress) -> Result:
         )
     if settings.as_of and date.fromisoformat(settings.as_of) < newest:
         raise _too_early(settings, newest)
-    transform.run(settings, "build", "--select", "targets+,+examples", progress=progress)
+    dbt.run(settings, "build", "--select", "targets+,+examples", progress=progress)
     return STEPS["score"](settings, progress)
 
 
@@ -112,10 +114,10 @@ def _too_early(settings: Settings, newest: date) -> SettingsError:
 STEPS: dict[str, Step] = {
     "fetch": fetch,
     "build": build,
-    "train": later("ml.train:train"),
-    "evaluate": later("ml.evaluate:evaluate"),
-    "score": with_tables(later("ml.score:score")),
-    "audit": later("ml.audit:audit"),
+    "train": later("ml.jobs.train:train"),
+    "evaluate": later("ml.jobs.evaluate:evaluate"),
+    "score": with_tables(later("ml.jobs.score:score")),
+    "audit": later("ml.jobs.audit:audit"),
     "report": report.report,
 }
 
@@ -130,7 +132,7 @@ def run(
 
     ``step`` is called with each step's name, its settings and its function, and returns its result.
     """
-    from ml import increment  # which takes seconds, as in `later`
+    from ml.jobs import increment  # which takes seconds, as in `later`
 
     _remove_all_but_current(settings)
     # The same folder each time: where the path of its warehouse changed, dbt parses all anew.
@@ -140,7 +142,7 @@ def run(
     try:
         if settings.warehouse.exists():
             # Finds out now, not after the work, whether another process is writing it.
-            with warehouse.connect(settings, read_only=True):
+            with examples.connect(settings, read_only=True):
                 pass
         results["fetch"] = step("fetch", work, fetch)
         if settings.warehouse.exists() and not full:
@@ -157,7 +159,7 @@ def run(
         for name, function in list(steps.items())[1:]:
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
-                warehouse.copy_history(settings, work)
+                examples.copy_history(settings, work)
         increment.record(work)
         _publish(release, work, settings)
     finally:
@@ -167,9 +169,9 @@ def run(
 
 def _publish(release: Path, work: Settings, settings: Settings) -> None:
     """Make a release the current one: one rename changes warehouse, model and pages together."""
-    from ml import registry
+    from ml.registry import versions
 
-    version = registry.production(work.models)
+    version = versions.production(work.models)
     if work.models != settings.models:
         settings.models.mkdir(parents=True, exist_ok=True)
         shutil.move(version, settings.models / version.name)
@@ -182,7 +184,7 @@ def _publish(release: Path, work: Settings, settings: Settings) -> None:
     current = _current(settings)
     published = {
         settings.warehouse: current / work.warehouse.name,
-        settings.models / registry.ALIAS: current / "model",
+        settings.models / versions.ALIAS: current / "model",
         settings.dashboards: current / work.dashboards.name,
     }
     if current.exists():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from ml.basket import Floats, Ints
+from ml.modelling.basket import Floats, Ints
 
 _BLOCK_CELLS = 2**24  # of a dense block of shoppers by shoppers: 128 MB
 
@@ -152,7 +152,7 @@ def _pool(
     ``weights`` takes the codes of some shoppers and returns their weights of all shoppers. It
     is asked for as many at once as fit into a block, so memory does not grow with the data.
     """
-    from ml.kernels import write_weighted_columns
+    from ml.modelling.kernels import write_weighted_columns
 
     columns = matrix.tocsc()
     shoppers, first = np.unique(user, return_index=True)

@@ -33,7 +33,7 @@ def rank_in_user(score: Floats, offsets: Ints) -> Ints:
             f"offsets run from {offsets[0]} to {offsets[-1]}, but there are {len(score)} pairs: "
             "they must start at 0 and end at the number of pairs"
         )
-    from ml.kernels import write_ranks
+    from ml.modelling.kernels import write_ranks
 
     rank = np.empty(len(score), dtype=np.int64)
     write_ranks(-score, offsets, rank)
@@ -74,7 +74,7 @@ def expected_f1_basket(
     if not np.all((probability >= 0) & (probability <= 1)):
         row = np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0]
         raise ValueError(f"probability[{row}] is {probability[row]}: it must be from 0 to 1")
-    from ml.kernels import write_best_sizes
+    from ml.modelling.kernels import write_best_sizes
 
     rank = rank_in_user(probability, offsets)
     start, count = offsets[:-1], np.diff(offsets)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ml.basket import Bools, Floats, Ints, f1, rank_in_user, user_of_pair
+from ml.modelling.basket import Bools, Floats, Ints, f1, rank_in_user, user_of_pair
 
 CUTS = (5, 10, 20)
 BINS = 20

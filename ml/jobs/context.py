@@ -14,10 +14,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from ml import transform, warehouse
 from ml.settings import Settings
-from ml.transform import Feature
-from ml.warehouse import Examples
+from ml.warehouse import dbt, examples
+from ml.warehouse.dbt import Feature
+from ml.warehouse.examples import Examples
 
 FORGET = {
     "fct_orders": """
@@ -52,18 +52,18 @@ def typical(
     with TemporaryDirectory(dir=settings.warehouse.parent, prefix=".typical-") as folder:
         path = Path(folder) / settings.warehouse.name
         work = replace(settings, warehouse=path, as_of="", as_of_days="")
-        con.execute(f"attach {warehouse.quoted(work.warehouse)} as typical")
+        con.execute(f"attach {examples.quoted(work.warehouse)} as typical")
         for table, sql in FORGET.items():
             con.execute(f"create table typical.main.{table} as {sql}")
         con.execute("detach typical")
-        transform.run(
+        dbt.run(
             work,
             *("run", "--select", "usual_gap+,+examples", "--vars", "{label_cutoffs: 0}"),
             *("--target-path", f"{folder}/target"),
             progress=lambda what, done, total: None,
         )
-        with warehouse.connect(work, read_only=True) as other:
-            served = warehouse.read(other, columns, cutoffs=[0], splits=splits)
+        with examples.connect(work, read_only=True) as other:
+            served = examples.read(other, columns, cutoffs=[0], splits=splits)
     if not served.product_id.equals(test.product_id):
         raise AssertionError("the pairs of cutoff 1 are not those of the orders before it")
     return served.X

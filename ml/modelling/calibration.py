@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from ml.basket import Bools, Floats, Ints, user_of_pair
+from ml.modelling.basket import Bools, Floats, Ints, user_of_pair
 
 _LIMIT = 16.0  # of log-odds, 1e-7 from 0 and 1: log-loss stays finite, also as float32
 

@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from ml.basket import Bools, Floats, Ints, expected_f1_basket
 from ml.errors import RestockError
-from ml.links import replace_link
-from ml.transform import Feature
+from ml.modelling.basket import Bools, Floats, Ints, expected_f1_basket
+from ml.registry.links import replace_link
+from ml.warehouse.dbt import Feature
 
 ALIAS = "production"
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
@@ -52,7 +52,7 @@ class Model:
     def _trees(self) -> Any:
         """The pipeline's trees, where it is nothing but LightGBM's: they score faster alone."""
         # Numba takes a while to import, and most commands do without.
-        from ml.trees import MaskedTrees
+        from ml.modelling.trees import MaskedTrees
 
         booster = getattr(self.pipeline[-1], "booster_", None)
         if booster is None or len(self.pipeline) > 1:

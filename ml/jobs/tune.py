@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import log_loss
 
-from ml import estimators, train, warehouse
 from ml.errors import SettingsError
+from ml.jobs import train
+from ml.modelling import estimators
 from ml.settings import Settings
-from ml.transform import Progress, features
+from ml.warehouse import examples
+from ml.warehouse.dbt import Progress, features
 
 TREES_TIMES_RATE = 17.5
 """A slower learning rate gets more trees: 350 at 0.05."""
@@ -35,9 +37,9 @@ def tune(settings: Settings, progress: Progress, trials: int) -> dict[str, Any]:
         raise SettingsError("tuning needs Optuna: pip install 'restock[tune]'") from None
     columns = features(settings)
     progress("reading examples", 0, trials)
-    with warehouse.connect(settings, read_only=True) as con:
+    with examples.connect(settings, read_only=True) as con:
         learned = train.sample(con, columns, settings, splits=["train"])
-        held = warehouse.read(con, columns, cutoffs=[1], splits=["validation"])
+        held = examples.read(con, columns, cutoffs=[1], splits=["validation"])
 
     def loss(parameters: dict[str, Any]) -> float:
         pipeline = estimators.make(replace(settings, parameters=parameters))

@@ -8,11 +8,14 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from ml import calibration, estimators, registry, sources, warehouse
-from ml.basket import fit_order_effect
+from ml import sources
 from ml.errors import RestockError
+from ml.modelling import calibration, estimators
+from ml.modelling.basket import fit_order_effect
+from ml.registry import versions
 from ml.settings import Settings
-from ml.transform import Feature, Progress, features
+from ml.warehouse import examples
+from ml.warehouse.dbt import Feature, Progress, features
 
 HELD_CUTOFFS = 5
 """Orders of a validation shopper that are calibrated on, as such shoppers are few."""
@@ -52,14 +55,14 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
     # A wrong name or parameter is told now, not after the reading.
     pipeline = estimators.make(settings)
     progress("reading examples", 0, 3)
-    with warehouse.connect(settings, read_only=True) as con:
+    with examples.connect(settings, read_only=True) as con:
         cutoffs = label_cutoffs(con)
         learned = sample(con, columns, settings, splits=["train"])
-        held = warehouse.read(con, columns, cutoffs=held_cutoffs(con), splits=["validation"])
+        held = examples.read(con, columns, cutoffs=held_cutoffs(con), splits=["validation"])
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
     model = fit(settings, learned, held)
     progress("registering", 2, 3)
-    folder = registry.save(
+    folder = versions.save(
         settings.models,
         model,
         columns,
@@ -88,7 +91,7 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
 
 def label_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
     """Return the cutoffs that have labels, 1 the newest."""
-    return range(1, warehouse.scalar(con, "select max(cutoff) from targets") + 1)
+    return range(1, examples.scalar(con, "select max(cutoff) from targets") + 1)
 
 
 def held_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
@@ -122,7 +125,7 @@ def sample(
         """
     ).fetchall()[0]
     if pairs == 0:
-        raise warehouse.nothing_labelled(splits)
+        raise examples.nothing_labelled(splits)
     # However many reorders there are, some of the others must be seen beside them.
     room = max(settings.training_rows - reorders, settings.training_rows // 10)
     chance = "1"
@@ -148,13 +151,13 @@ def sample(
             )
             """
         ).to_arrow_table()
-        order = warehouse.in_order(table)
+        order = examples.in_order(table)
         drawn = (table.column(name).to_numpy()[order] for name in ("label", "weight", "user_id"))
-        parts.append((warehouse.matrix(table, columns, order), *drawn))
+        parts.append((examples.matrix(table, columns, order), *drawn))
     return Sample(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> registry.Model:
+def fit(settings: Settings, learned: Sample, held: examples.Examples) -> versions.Model:
     """Fit the model that the settings name, and calibrate it on shoppers that it did not see.
 
     They also decide how baskets are made of its probabilities.
@@ -171,7 +174,7 @@ def fit(settings: Settings, learned: Sample, held: warehouse.Examples) -> regist
     pipeline = estimators.make(settings)
     last = pipeline.steps[-1][0]
     pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
-    score = registry.Model(pipeline, calibration.Calibrator(), 0.0).predict(held.X)
+    score = versions.Model(pipeline, calibration.Calibrator(), 0.0).predict(held.X)
     calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
     order_effect = fit_order_effect(calibrator.transform(score), held.label, held.offsets)
-    return registry.Model(pipeline, calibrator, order_effect)
+    return versions.Model(pipeline, calibrator, order_effect)

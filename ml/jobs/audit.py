@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from ml import warehouse
-from ml.basket import Ints
 from ml.errors import RestockError
+from ml.modelling.basket import Ints
 from ml.settings import Settings
-from ml.transform import Progress, features
+from ml.warehouse import examples
+from ml.warehouse.dbt import Progress, features
 
 Column = npt.NDArray[np.float32]
 
@@ -67,16 +67,16 @@ def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
         RestockError: if a check fails, with what it found.
     """
     columns = features(settings)
-    with warehouse.connect(settings) as con:
+    with examples.connect(settings) as con:
         progress("counting", 0, 3)
         findings = []
         for check, sql in COUNTS.items():
-            count = warehouse.scalar(con, sql)
+            count = examples.scalar(con, sql)
             findings.append(Finding(check, "", count, 0, "fail" if count else "pass"))
         progress("comparing features", 1, 3)
         # One batch of test shoppers is plenty for a distribution, and bounds the memory.
         past, now = (
-            warehouse.load(con, columns, warehouse.batches(con, cutoff=cutoff, splits=["test"])[0])
+            examples.load(con, columns, examples.batches(con, cutoff=cutoff, splits=["test"])[0])
             for cutoff in (1, 0)
         )
         for j, column in enumerate(columns):
@@ -85,7 +85,7 @@ def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
             )
         progress("writing ml.audit", 2, 3)
         run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        with warehouse.transaction(con):
+        with examples.transaction(con):
             con.executemany(
                 "insert into ml.audit values (?, ?, ?, ?, ?, ?)",
                 [(run_id, f.check, f.subject, f.value, f.threshold, f.status) for f in findings],
