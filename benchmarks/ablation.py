@@ -9,12 +9,11 @@ import numpy as np
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ml.jobs import train
-from ml.jobs.evaluate import part_in_fold, place
-from ml.modelling import estimators
+from ml.modelling.folds import part_in_fold, place
 from ml.settings import Settings
-from ml.warehouse import examples
-from ml.warehouse.dbt import features
+from ml.warehouse import connection, examples
 from ml.warehouse.examples import SPLITS
+from ml.warehouse.features import features
 
 FOLDS = 5
 
@@ -23,8 +22,8 @@ def main() -> None:
     """Fit without each group in turn and print a row of the table for it."""
     settings = Settings.load()
     columns = features(settings)
-    with examples.connect(settings, read_only=True) as con:
-        learned = train.sample(con, columns, settings, splits=SPLITS)
+    with connection.connect(settings, read_only=True) as con:
+        learned = train.draw(con, columns, settings, splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
     groups = np.array([column.group for column in columns])
     ratios = np.array(["reorder_ratio" in column.name for column in columns])
@@ -41,7 +40,7 @@ def main() -> None:
         for fold in range(FOLDS):
             training = learned.of(part_in_fold(learned_place, fold, FOLDS) == "train")
             rows = part_in_fold(test_place, fold, FOLDS) == "test"
-            pipeline = estimators.make(settings)
+            pipeline = train.unfitted(settings)
             weight = {f"{pipeline.steps[-1][0]}__sample_weight": training.weight}
             pipeline.fit(training.X[:, ~dropped], training.label, **weight)
             probability[rows] = pipeline.predict_proba(test.X[rows][:, ~dropped])[:, 1]

@@ -23,10 +23,10 @@ from typing import Any
 
 import duckdb
 
-from ml.settings import ROOT
 from ml.simulation.simulate import simulate
 
 FULL = 206_209
+ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RAW = ROOT / "data" / "raw" / "simulated"
 # A job that takes well under a minute is repeated, so that its spread is seen.

@@ -10,7 +10,7 @@ from job import forget_peak, peak_mib
 
 from ml.jobs import run as jobs
 from ml.settings import Settings
-from ml.warehouse import dbt, examples
+from ml.warehouse import connection, dbt
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         *("run", "--select", "+feat_user_products", "--vars", '{"label_cutoffs": 0}'),
         progress=lambda *_: None,
     )
-    with examples.connect(settings) as con:
+    with connection.connect(settings) as con:
         batches = con.sql("from feat_user_products").to_arrow_reader(250_000)
         rows = sum(batch.num_rows for batch in batches)
     seconds = time.perf_counter() - started

@@ -2,6 +2,10 @@
 
 Paths and the source come from ``RESTOCK_*`` variables, which dbt reads too; parameters come from
 ``restock.toml``. A flag of the command line wins over a variable, a variable over the file.
+
+Everything that Restock writes is in one *workspace*: the clone, or for an installed package the
+working folder. ``RESTOCK_HOME`` moves it. A warehouse elsewhere (``RESTOCK_WAREHOUSE``) has its
+landing folder, models and pages beside it, so two warehouses never share them.
 """
 
 import os
@@ -14,9 +18,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from ml import memory
-from ml.errors import SettingsError
+from ml.errors import SettingsError, StorageError
 
-ROOT = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parent
+_WHEEL_PROJECT = _PACKAGE / "project"
+IS_CLONE = not _WHEEL_PROJECT.is_dir()
+PROJECT = _PACKAGE.parent if IS_CLONE else _WHEEL_PROJECT
+"""The dbt project: the clone, or the copy that the wheel carries. Nothing is written into it."""
 SOURCES = ("complete_journey", "instacart", "order_log")
 DAY = {"as_of", "as_of_days"}  # two ways to name one
 IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_rows")
@@ -27,6 +35,8 @@ class Settings:
     """Everything that a job needs to know; paths are absolute."""
 
     source: str
+    home: Path
+    """The workspace."""
     raw_dir: Path
     warehouse: Path
     landing: Path
@@ -57,7 +67,10 @@ class Settings:
             SettingsError: if a value is unknown or of the wrong type.
         """
         kinds = {field.name: str(field.type) for field in fields(cls)}
-        values: dict[str, Any] = _read_toml(ROOT / "restock.toml")
+        home = Path(os.environ.get("RESTOCK_HOME") or (PROJECT if IS_CLONE else Path.cwd()))
+        home = home.expanduser().absolute()
+        own_toml = home / "restock.toml"
+        values = _read_toml(own_toml if own_toml.exists() else PROJECT / "restock.toml")
         for name in kinds:
             if (variable := os.environ.get(f"RESTOCK_{name.upper()}", "")) != "":
                 values[name] = variable
@@ -69,16 +82,17 @@ class Settings:
         source = str(values.get("source", SOURCES[0]))
         if source not in SOURCES:
             raise SettingsError(f"unknown source '{source}': choose one of {', '.join(SOURCES)}")
-        warehouse = Path(values.get("warehouse", ROOT / "warehouse" / "restock.duckdb"))
+        own_warehouse = home / "warehouse" / "restock.duckdb"
+        warehouse = Path(values.get("warehouse", own_warehouse)).expanduser().absolute()
+        is_own = warehouse == own_warehouse
         defaults: dict[str, Any] = {
             "source": source,
-            "raw_dir": ROOT / "data" / "raw" / source,
-            "warehouse": warehouse,
+            "raw_dir": home / "data" / "raw" / source,
             "landing": f"{warehouse}.landing",
-            "dashboards": ROOT / "dashboards" / "build",
-            "models": warehouse.parent / "models",
+            "dashboards": home / "dashboards" / "build" if is_own else f"{warehouse}.pages",
+            "models": home / "warehouse" / "models" if is_own else f"{warehouse}.models",
         }
-        values = defaults | values
+        values = defaults | values | {"home": home, "warehouse": warehouse}
         try:
             if values.get("as_of"):
                 values["as_of"] = date.fromisoformat(str(values["as_of"])).isoformat()
@@ -113,12 +127,35 @@ class Settings:
     @property
     def target(self) -> Path:
         """Where dbt leaves its manifest and run results; dbt's own variable moves it."""
-        return ROOT / os.environ.get("DBT_TARGET_PATH", "target")
+        return self.home / os.environ.get("DBT_TARGET_PATH", "target")
 
     @property
     def dbt_log(self) -> Path:
         """What dbt said; dbt's own variable moves it."""
-        return Path(os.environ.get("DBT_LOG_PATH", ROOT / "logs")).absolute() / "dbt.log"
+        return Path(os.environ.get("DBT_LOG_PATH", self.home / "logs")).absolute() / "dbt.log"
+
+    def prepare_workspace(self) -> None:
+        """Make the folder of the warehouse, and let numba keep compiled code in the workspace.
+
+        Raises:
+            StorageError: if a folder cannot be written.
+        """
+        for folder, variable in (
+            (self.home / "target", "RESTOCK_HOME"),
+            (self.warehouse.parent, "RESTOCK_WAREHOUSE or RESTOCK_HOME"),
+        ):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                is_writable = os.access(folder, os.W_OK | os.X_OK)
+                reason = "permission denied"
+            except OSError as error:
+                is_writable, reason = False, str(error.strerror).lower()
+            if not is_writable:
+                raise StorageError(
+                    f"{folder} cannot be written ({reason}). Set {variable} to a path where you "
+                    "can write."
+                )
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(self.home / "target" / "numba"))
 
     @contextmanager
     def exported(self) -> Iterator[None]:

@@ -11,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from ml.errors import RestockError
 from ml.modelling.basket import Ints
+from ml.progress import Progress
 from ml.settings import Settings
-from ml.warehouse import examples
-from ml.warehouse.dbt import Progress, features
+from ml.warehouse import connection, examples
+from ml.warehouse.features import features
 
 Column = npt.NDArray[np.float32]
 
@@ -67,11 +68,11 @@ def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
         RestockError: if a check fails, with what it found.
     """
     columns = features(settings)
-    with examples.connect(settings) as con:
+    with connection.connect(settings) as con:
         progress("counting", 0, 3)
         findings = []
         for check, sql in COUNTS.items():
-            count = examples.scalar(con, sql)
+            count = connection.scalar(con, sql)
             findings.append(Finding(check, "", count, 0, "fail" if count else "pass"))
         progress("comparing features", 1, 3)
         # One batch of test shoppers is plenty for a distribution, and bounds the memory.
@@ -85,7 +86,7 @@ def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
             )
         progress("writing ml.audit", 2, 3)
         run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        with examples.transaction(con):
+        with connection.transaction(con):
             con.executemany(
                 "insert into ml.audit values (?, ?, ?, ?, ?, ?)",
                 [(run_id, f.check, f.subject, f.value, f.threshold, f.status) for f in findings],

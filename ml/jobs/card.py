@@ -8,10 +8,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ml.modelling import estimators, metrics
+from ml.jobs import train
+from ml.modelling import metrics
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse.dbt import Feature
+from ml.warehouse.features import Feature
 
 SHOWN = (
     *("shoppers", "pairs", "mean_predicted", "mean_observed"),
@@ -59,7 +60,7 @@ def write(
 
 def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
     """Return what the figures hold for: the features, the model and its parameters."""
-    pipeline = estimators.make(settings)
+    pipeline = train.unfitted(settings)
     groups = [column.group for column in columns]
     return {
         "model": settings.model,

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.settings import Settings
-from ml.warehouse import dbt, examples
-from ml.warehouse.dbt import Feature
+from ml.warehouse import connection, dbt, examples
 from ml.warehouse.examples import Examples
+from ml.warehouse.features import Feature
 
 FORGET = {
     "fct_orders": """
@@ -52,7 +52,7 @@ def typical(
     with TemporaryDirectory(dir=settings.warehouse.parent, prefix=".typical-") as folder:
         path = Path(folder) / settings.warehouse.name
         work = replace(settings, warehouse=path, as_of="", as_of_days="")
-        con.execute(f"attach {examples.quoted(work.warehouse)} as typical")
+        con.execute(f"attach {connection.quoted(work.warehouse)} as typical")
         for table, sql in FORGET.items():
             con.execute(f"create table typical.main.{table} as {sql}")
         con.execute("detach typical")
@@ -62,7 +62,7 @@ def typical(
             *("--target-path", f"{folder}/target"),
             progress=lambda what, done, total: None,
         )
-        with examples.connect(work, read_only=True) as other:
+        with connection.connect(work, read_only=True) as other:
             served = examples.read(other, columns, cutoffs=[0], splits=splits)
     if not served.product_id.equals(test.product_id):
         raise AssertionError("the pairs of cutoff 1 are not those of the orders before it")

@@ -5,34 +5,30 @@ test shoppers, and *k-fold*, every estimator fitted k times, so that each shoppe
 once. Both look at the orders of cutoff 1.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError
 from ml.jobs import card, context, train
+from ml.jobs.figures import Predictions, Report
 from ml.modelling import baselines, estimators, metrics
-from ml.modelling.basket import Bools, Floats, Ints
+from ml.modelling.basket import Floats
+from ml.modelling.folds import Strings, part_in_fold, place
+from ml.modelling.model import Model
+from ml.progress import Progress
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse import examples
-from ml.warehouse.dbt import Feature, Progress, features
+from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS, Examples
+from ml.warehouse.features import Feature, features
 
-Strings = npt.NDArray[np.str_]
-Row = tuple[str, str, str, str, str, str, float]
-
-VALIDATION_SHARE = 0.1
-"""Of all shoppers, in each fold; as in the standing split."""
 OTHERS_ROWS = 100_000
 """Pairs that the estimators beside the one that is set are trained on: they take much longer."""
 CURVE = (1 / 8, 1 / 4, 1 / 2)
@@ -48,33 +44,6 @@ HISTORY = {
 """Segments by past orders, each named from its smallest number on."""
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of test shoppers: a probability and a basket, both of shape (n_pairs,)."""
-
-    probability: Floats
-    in_basket: Bools
-
-    @classmethod
-    def of(cls, model: versions.Model, test: Examples) -> "Predictions":
-        """Predict the orders of some shoppers."""
-        probability = model.predict(test.X)
-        return cls(probability, model.basket(probability, test.offsets))
-
-    def pairs(self, rows: Bools) -> "Predictions":
-        """Return those of some pairs."""
-        return Predictions(self.probability[rows], self.in_basket[rows])
-
-    @classmethod
-    def empty(cls, pairs: int) -> "Predictions":
-        """Leave room for the predictions of every fold."""
-        return cls(np.full(pairs, np.nan), np.zeros(pairs, dtype=bool))
-
-    def fill(self, rows: Bools, part: "Predictions") -> None:
-        """Put in what the model of one fold says of its test shoppers."""
-        self.probability[rows], self.in_basket[rows] = part.probability, part.in_basket
-
-
 def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
     """Measure the production model and the baselines on test shoppers at cutoff 1.
 
@@ -88,7 +57,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
     model, trained = versions.load(settings.models, columns)
     name = trained["model_name"]
     report = Report(settings, name, "holdout")
-    with examples.connect(settings) as con:
+    with connection.connect(settings) as con:
         progress("reading examples", 0, 5)
         test = examples.read(con, columns, cutoffs=[1], splits=["test"])
         progress("guessing their context as at serving", 1, 5)
@@ -103,7 +72,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
         progress("shuffling one feature after the other", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
-        with examples.transaction(con):
+        with connection.transaction(con):
             report.write(con, test, predicted)
             _write_test_predictions(con, report.run_id, test, predicted)
             con.executemany(
@@ -130,10 +99,10 @@ def cross_validate(
     """
     columns = features(settings)
     report = Report(settings, settings.model, f"{folds}-fold")
-    with examples.connect(settings) as con:
+    with connection.connect(settings) as con:
         progress("reading examples", 0, folds + 2)
-        learned = train.sample(con, columns, settings, splits=SPLITS)
-        held = examples.read(con, columns, cutoffs=train.held_cutoffs(con), splits=SPLITS)
+        learned = train.draw(con, columns, settings, splits=SPLITS)
+        held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
         typical = context.typical(settings, con, columns, test, splits=SPLITS)
         scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
@@ -177,7 +146,7 @@ def cross_validate(
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
-    with examples.connect(settings) as con, examples.transaction(con):
+    with connection.connect(settings) as con, connection.transaction(con):
         report.write(con, test, main)
         ((newest_order,),) = con.execute(
             "select cast(max(ordered_at) as date) from fct_orders where not is_open"
@@ -187,111 +156,6 @@ def cross_validate(
         card.write(model_card, settings, columns, report.protocol, report.rows, bins, newest_order)
     progress("measured", folds + 2, folds + 2)
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
-
-
-class Report:
-    """The figures of one evaluation run, gathered and then written."""
-
-    def __init__(self, settings: Settings, model: str, protocol: str) -> None:
-        self.run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        self.model, self.protocol, self.seed = model, protocol, settings.seed
-        self.figures: dict[str, dict[str, metrics.Estimate]] = {}
-        self.rows: list[Row] = []
-
-    def add(
-        self, test: Examples, models: Mapping[str, Predictions], scores: Mapping[str, Floats]
-    ) -> None:
-        """Measure models, baselines and the ceiling on all pairs."""
-        for name, predicted in models.items():
-            self.figures[name] = self._measure(test, predicted)
-        for name, score in scores.items():
-            self.figures[name] = metrics.evaluate(
-                score, test.label, test.offsets, is_probability=False, seed=self.seed
-            )
-        self.figures["ceiling"] = metrics.ceiling(test.label, test.offsets, seed=self.seed)
-        for name, estimates in self.figures.items():
-            self._note(name, "all", estimates, test.offsets)
-
-    def add_segments(self, test: Examples, predicted: Predictions, segment: Strings) -> None:
-        """Measure the model on the pairs of each segment; ``segment`` names that of every pair."""
-        figures = metrics.evaluate_segments(
-            segment,
-            predicted.probability,
-            test.label,
-            test.offsets,
-            in_basket=predicted.in_basket,
-            seed=self.seed,
-        )
-        for name, estimates in figures.items():
-            self._note(self.model, name, estimates, metrics.select(segment == name, test.offsets))
-
-    def add_segment(self, name: str, test: Examples, predicted: Predictions) -> None:
-        """Measure the model on all pairs under another name."""
-        self._note(self.model, name, self._measure(test, predicted), test.offsets)
-
-    def write(self, con: duckdb.DuckDBPyConnection, test: Examples, predicted: Predictions) -> None:
-        """Append to ``ml.metrics`` and ``ml.calibration_bins``."""
-        names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
-        rows = pa.table(dict(zip(names, zip(*self.rows, strict=True), strict=True)))
-        examples.append(con, "ml.metrics", rows)
-        bins = metrics.reliability_bins(predicted.probability, test.label)
-        table = pa.table(
-            {
-                "run_id": [self.run_id] * len(bins.n),
-                "model_name": [self.model] * len(bins.n),
-                "split": ["test"] * len(bins.n),
-                "bin": np.arange(len(bins.n)),
-                "n": bins.n,
-                "mean_predicted": bins.mean_predicted,
-                "mean_observed": bins.mean_observed,
-            }
-        )
-        examples.append(con, "ml.calibration_bins", table)
-
-    def _measure(self, test: Examples, predicted: Predictions) -> dict[str, metrics.Estimate]:
-        return metrics.evaluate(
-            predicted.probability,
-            test.label,
-            test.offsets,
-            in_basket=predicted.in_basket,
-            seed=self.seed,
-        )
-
-    def _note(
-        self, name: str, segment: str, estimates: Mapping[str, metrics.Estimate], offsets: Ints
-    ) -> None:
-        values = {
-            metric + suffix: value
-            for metric, estimate in estimates.items()
-            for suffix, value in zip(("", "_low", "_high"), estimate, strict=True)
-            if not np.isnan(value)
-        }
-        values |= {"shoppers": len(offsets) - 1, "pairs": int(offsets[-1])}
-        self.rows += [
-            (self.run_id, name, "test", self.protocol, segment, metric, float(value))
-            for metric, value in values.items()
-        ]
-
-
-def place(user_id: npt.NDArray[Any] | pa.Array, digit: int = 0) -> Floats:
-    """Return where on the circle from 0 to 1 the hash puts each shopper, the same everywhere.
-
-    With ``digit`` 0 these are the digits that the standing split of ``targets`` goes by.
-    """
-    distinct, code = np.unique(np.asarray(user_id), return_inverse=True)
-    digests = (hashlib.md5(str(user).encode()).hexdigest() for user in distinct)
-    return np.array([int(digest[digit : digit + 4], 16) / 16**4 for digest in digests])[code]
-
-
-def part_in_fold(place: Floats, fold: int, folds: int) -> Strings:
-    """Name the part that shoppers have in a fold.
-
-    Test shoppers are an arc of the circle, validation shoppers the tenth that follows: the first
-    of five folds is the standing split, and each further one turns it by a fifth.
-    """
-    after = (place - (fold + 1) / folds) % 1
-    part = np.where(after < VALIDATION_SHARE, "validation", "train")
-    return np.where(np.floor(place * folds) == fold, "test", part)
 
 
 def _baselines(
@@ -334,7 +198,7 @@ def _size(shoppers: int) -> str:
 
 
 def _importance(
-    model: versions.Model, columns: Sequence[Feature], test: Examples, seed: int
+    model: Model, columns: Sequence[Feature], test: Examples, seed: int
 ) -> Iterator[tuple[str, str, float]]:
     """Yield each feature, its group, and the AUC that is lost where its values are shuffled.
 
@@ -364,4 +228,4 @@ def _write_test_predictions(
             "in_basket": predicted.in_basket,
         }
     )
-    examples.append(con, "ml.test_predictions", table)
+    connection.append(con, "ml.test_predictions", table)

@@ -18,10 +18,10 @@ from typing import Any
 import duckdb
 
 from ml.jobs.score import score
+from ml.progress import Progress
 from ml.registry import versions
-from ml.settings import ROOT, Settings
-from ml.warehouse import dbt, examples
-from ml.warehouse.dbt import Progress
+from ml.settings import PROJECT, Settings
+from ml.warehouse import connection, dbt, history
 
 FULL_RUN_SHARE = 0.1
 """Share of the shoppers: when more changed since the model was trained, everything is made anew."""
@@ -32,7 +32,10 @@ POPULATION = ("usual_gap", "reorder_hazards", "feat_products", "aisle_totals")
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
 
-CODE = ("dbt_project.yml", "requirements.lock", "macros", "ml", "models")
+CODE = (
+    *(PROJECT / name for name in ("dbt_project.yml", "macros", "models")),
+    Path(__file__).parents[1],
+)
 
 
 def update(settings: Settings, progress: Progress, *, published: Path) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     Raises:
         RestockError: if a model or a test fails.
     """
-    with examples.connect(replace(settings, warehouse=published), read_only=True) as con:
+    with connection.connect(replace(settings, warehouse=published), read_only=True) as con:
         is_same = _last(con, "made_by") == _made_by(settings)
         if not is_same or not versions.production(settings.models).exists():
             note = (
@@ -54,8 +57,8 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     # One path for all that dbt builds here: it parses the project anew where that changes.
     progress("comparing", 0, 4)
     _dbt(settings, "run", "--select", "path:models/staging")
-    with examples.connect(settings) as con:
-        con.execute(f"attach {examples.quoted(published)} as last (read_only)")
+    with connection.connect(settings) as con:
+        con.execute(f"attach {connection.quoted(published)} as last (read_only)")
         calendar = _as_of(con, settings)
         if _last(con, "made_with", "last.") != _made_with(con, settings, "last."):
             note = "the catalogue, the calendar, the model or the warehouse changed: a full run"
@@ -80,22 +83,22 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     progress("publishing", 3, 4)
     work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
     shutil.copyfile(published, settings.warehouse)
-    with examples.connect(settings) as con:
-        con.execute(f"attach {examples.quoted(work)} as work (read_only)")
-        with examples.transaction(con):
+    with connection.connect(settings) as con:
+        con.execute(f"attach {connection.quoted(work)} as work (read_only)")
+        with connection.transaction(con):
             _merge(con)
     work.unlink()
     built = _dbt(settings, "build", "--select", "path:models/predictions", "path:models/reporting")
-    with examples.connect(settings) as con, examples.transaction(con):
-        examples.record_tests(con, built.tests)
-        examples.record_files(con, settings)
+    with connection.connect(settings) as con, connection.transaction(con):
+        history.record_tests(con, built.tests)
+        history.record_files(con, settings)
     progress("updated", 4, 4)
     return {"rows": scored["rows"], "is_full_run": False, "note": note, "shoppers": changed}
 
 
 def record(settings: Settings) -> None:
     """Note, after a full run, of which orders the scores are made, and of what else."""
-    with examples.connect(settings) as con, examples.transaction(con):
+    with connection.connect(settings) as con, connection.transaction(con):
         con.execute(
             f"insert into ml.scored_shoppers by name select *, false as is_since_training, "
             f"(select max(batch_id) from ml.predictions) as batch_id, "
@@ -137,9 +140,10 @@ def _made_by(settings: Settings) -> str:
     """Return a digest of the code, and of the settings that decide about scores."""
     digest = hashlib.sha256()
     for place in CODE:
-        for path in sorted([ROOT / place, *(ROOT / place).rglob("*.*")]):
-            if path.suffix in (".lock", ".py", ".sql", ".yml"):
+        for path in sorted([place, *place.rglob("*.*")]):
+            if path.suffix in (".py", ".sql", ".yml"):
                 digest.update(path.read_bytes())
+    digest.update(json.dumps(versions.libraries()).encode())
     names = ("source", "as_of", "as_of_days", "model", "seed", "training_rows", "parameters")
     digest.update(json.dumps([getattr(settings, name) for name in names]).encode())
     return digest.hexdigest()
@@ -149,16 +153,16 @@ def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings, last: str = "
     """Return a digest of what all scores share: model, population, catalogue and calendar."""
     content = [versions.card(settings.models)["model_version"], _as_of(con, settings)]
     for table in (*(f"{last}{name}" for name in POPULATION), _staged(settings, "products")):
-        content.append(examples.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
+        content.append(connection.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | None:
     """Return a digest that the last run left; None if something else made what is there now."""
     known = "select count(*) from duckdb_tables() where table_name = 'scored_shoppers'"
-    if not examples.scalar(con, known):
+    if not connection.scalar(con, known):
         return None
-    return examples.scalar(
+    return connection.scalar(
         con,
         f"select max({digest}) from {last}ml.scored_shoppers "
         f"where batch_id = (select max(batch_id) from {last}ml.predictions)",
@@ -167,7 +171,7 @@ def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | 
 
 def _as_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
     """Return the date that cutoff 0 stands on; empty where there is no calendar, or no need."""
-    newest: date | None = examples.scalar(
+    newest: date | None = connection.scalar(
         con, f"select max(ordered_at)::date from {_staged(settings, 'orders')} where not is_open"
     )
     if settings.as_of or settings.as_of_days or newest is None:

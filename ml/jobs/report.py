@@ -10,16 +10,18 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import dashboards
 from ml.errors import RestockError
+from ml.progress import Progress
 from ml.registry.links import replace_link
-from ml.settings import ROOT, Settings
-from ml.warehouse import examples
-from ml.warehouse.dbt import Progress
+from ml.settings import Settings
+from ml.warehouse import connection
 
 if TYPE_CHECKING:
     from dashboards.site import Site
 
-PAGES, QUERIES = ROOT / "dashboards" / "pages", ROOT / "dashboards" / "queries"
+_DASHBOARDS = Path(dashboards.__file__).parent
+PAGES, QUERIES = _DASHBOARDS / "pages", _DASHBOARDS / "queries"
 
 
 def report(settings: Settings, progress: Progress, standalone: bool = False) -> dict[str, Any]:
@@ -33,15 +35,15 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
     """
     from dashboards.site import SiteError
 
-    with examples.connect(settings, read_only=True) as con:
-        if examples.scalar(con, "select count(*) from rpt_score_summary") == 0:
+    with connection.connect(settings, read_only=True) as con:
+        if connection.scalar(con, "select count(*) from rpt_score_summary") == 0:
             raise RestockError("nothing was scored yet. Run `restock score` first.")
-        if examples.scalar(con, "select count(*) from rpt_reliability") == 0:
+        if connection.scalar(con, "select count(*) from rpt_reliability") == 0:
             raise RestockError("the model was not evaluated yet. Run `restock evaluate` first.")
         # Tests are noted when all that is made of the scores was built, see `run.with_tables`.
         built = "select max(finished_at) from ml.test_results where starts_with(model_name, 'rpt_')"
         scored = "select max(finished_at) from ml.batches"
-        if not examples.scalar(con, f"select coalesce(({built}) >= ({scored}), false)"):
+        if not connection.scalar(con, f"select coalesce(({built}) >= ({scored}), false)"):
             raise RestockError(
                 "what the pages show is older than the scores. Run `restock score` again."
             )

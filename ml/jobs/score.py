@@ -12,11 +12,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from ml.errors import SettingsError
+from ml.jobs.fetch import reject_early_day
 from ml.modelling.basket import rank_in_user
+from ml.modelling.model import Model
+from ml.progress import Progress
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse import examples
-from ml.warehouse.dbt import Feature, Progress, features
+from ml.warehouse import connection, dbt, examples
+from ml.warehouse.features import Feature, features
 
 AHEAD = 2  # batches that are read and scored while the one before is written
 
@@ -35,16 +39,16 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
     started = datetime.now(UTC).replace(tzinfo=None)
     batch_id = f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     done = 0
-    with examples.connect(settings) as con:
-        total = examples.scalar(
+    with connection.connect(settings) as con:
+        total = connection.scalar(
             con, "select sum(user_product_count) from feat_users where cutoff = 0"
         )
-        with examples.transaction(con):
+        with connection.transaction(con):
             con.execute("delete from ml.predictions")
             batches = examples.batches(con, cutoff=0, rows=settings.batch_rows)
             for rows in _overlapped(partial(_scored, con, columns, model, batch_id), batches):
                 progress("scoring", done, total)
-                examples.append(con, "ml.predictions", rows)
+                connection.append(con, "ml.predictions", rows)
                 done += len(rows)
             con.execute(
                 "insert into ml.batches values (?, ?, ?, ?, 0, ?, ?, ?)",
@@ -68,10 +72,30 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
     }
 
 
+def score_as_of(settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Move cutoff 0 to the day that the settings name, build the examples again, and score them.
+
+    Raises:
+        SettingsError: if the data has no dates, or the day is before its newest order.
+    """
+    with connection.connect(settings, read_only=True) as con:
+        newest = connection.scalar(
+            con, "select cast(max(ordered_at) as date) from fct_orders where not is_open"
+        )
+    if settings.as_of and newest is None:
+        raise SettingsError(
+            "--as-of needs dates, and these orders have none. Use --as-of-days, the days after "
+            "each shopper's last order."
+        )
+    reject_early_day(settings, newest)
+    dbt.run(settings, "build", "--select", "targets+,+examples", progress=progress)
+    return score(settings, progress)
+
+
 def _scored(
     con: duckdb.DuckDBPyConnection,
     columns: Sequence[Feature],
-    model: versions.Model,
+    model: Model,
     batch_id: str,
     batch: examples.Batch,
 ) -> pa.Table:

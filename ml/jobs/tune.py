@@ -8,10 +8,10 @@ from sklearn.metrics import log_loss
 
 from ml.errors import SettingsError
 from ml.jobs import train
-from ml.modelling import estimators
+from ml.progress import Progress
 from ml.settings import Settings
-from ml.warehouse import examples
-from ml.warehouse.dbt import Progress, features
+from ml.warehouse import connection, examples
+from ml.warehouse.features import features
 
 TREES_TIMES_RATE = 17.5
 """A slower learning rate gets more trees: 350 at 0.05."""
@@ -37,12 +37,12 @@ def tune(settings: Settings, progress: Progress, trials: int) -> dict[str, Any]:
         raise SettingsError("tuning needs Optuna: pip install 'restock[tune]'") from None
     columns = features(settings)
     progress("reading examples", 0, trials)
-    with examples.connect(settings, read_only=True) as con:
-        learned = train.sample(con, columns, settings, splits=["train"])
+    with connection.connect(settings, read_only=True) as con:
+        learned = train.draw(con, columns, settings, splits=["train"])
         held = examples.read(con, columns, cutoffs=[1], splits=["validation"])
 
     def loss(parameters: dict[str, Any]) -> float:
-        pipeline = estimators.make(replace(settings, parameters=parameters))
+        pipeline = train.unfitted(replace(settings, parameters=parameters))
         last = pipeline.steps[-1][0]
         pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
         return float(log_loss(held.label, pipeline.predict_proba(held.X)[:, 1].astype(np.float64)))

@@ -1,7 +1,7 @@
 """The models, by name: scikit-learn compatible pipelines over the features of ``examples``."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,29 +12,33 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 from ml.errors import SettingsError
-from ml.settings import Settings
 
 # A column may have no value at all, as the places in the cart of many order logs.
 warnings.filterwarnings("ignore", "All-NaN slice encountered")
 
 
-def make(settings: Settings) -> Any:
-    """Return the unfitted pipeline that the settings name, with their seed and parameters.
+def make(name: str, *, seed: int, threads: int = 0, parameters: Mapping[str, Any]) -> Any:
+    """Return an unfitted pipeline by name.
 
     Input is float32 of shape (n_pairs, n_features) with NaN where a value is missing; every
-    pipeline takes it as it is. ``settings.parameters`` override defaults of the last step.
+    pipeline takes it as it is.
+
+    Args:
+        name: one of `ESTIMATORS`.
+        seed: decides every random choice.
+        threads: 0 takes every core.
+        parameters: override defaults of the last step.
 
     Raises:
         SettingsError: if there is no such model, or it has no such parameter.
     """
-    name = settings.model
     if name not in ESTIMATORS:
         raise SettingsError(f"unknown model '{name}': choose one of {', '.join(ESTIMATORS)}")
-    pipeline = ESTIMATORS[name](settings.seed, settings.threads or -1)
+    pipeline = ESTIMATORS[name](seed, threads or -1)
     last = pipeline.steps[-1][1]
-    if unknown := settings.parameters.keys() - last.get_params().keys():
+    if unknown := parameters.keys() - last.get_params().keys():
         raise SettingsError(f"{name} has no parameter {', '.join(sorted(unknown))}")
-    last.set_params(**settings.parameters)
+    last.set_params(**parameters)
     return pipeline
 
 

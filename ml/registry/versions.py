@@ -9,55 +9,27 @@ import json
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cached_property
 from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
 import joblib
-import numpy as np
-import numpy.typing as npt
-from scipy.special import expit
 
 from ml.errors import RestockError
-from ml.modelling.basket import Bools, Floats, Ints, expected_f1_basket
+from ml.modelling.model import Model
 from ml.registry.links import replace_link
-from ml.warehouse.dbt import Feature
+from ml.warehouse.features import Feature
 
 ALIAS = "production"
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
 
-@dataclass
-class Model:
-    """A fitted pipeline, the calibrator of its output, and how much orders differ in size."""
-
-    pipeline: Any
-    calibrator: Any
-    order_effect: float
-
-    def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the calibrated probability of each row of ``X``, shape (n_pairs,)."""
-        if self._trees is not None:
-            return self.calibrator.transform(expit(self._trees.predict(X)))
-        return self.calibrator.transform(self.pipeline.predict_proba(X)[:, 1])
-
-    def basket(self, probability: Floats, offsets: Ints) -> Bools:
-        """Return which pairs, shape (n_pairs,), are in the baskets of highest expected F1."""
-        return expected_f1_basket(probability, offsets, self.order_effect)[0]
-
-    @cached_property
-    def _trees(self) -> Any:
-        """The pipeline's trees, where it is nothing but LightGBM's: they score faster alone."""
-        # Numba takes a while to import, and most commands do without.
-        from ml.modelling.trees import MaskedTrees
-
-        booster = getattr(self.pipeline[-1], "booster_", None)
-        if booster is None or len(self.pipeline) > 1:
-            return None
-        return MaskedTrees.of(booster)
+def libraries() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that scores depend on."""
+    installed = {name: library_version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **installed}
 
 
 def feature_version(features: Sequence[Feature]) -> str:
@@ -84,8 +56,7 @@ def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str
         "feature_version": feature_version(features),
         "sha256": digest,
         "features": [asdict(feature) for feature in features],
-        "libraries": {"python": platform.python_version()}
-        | {name: library_version(name) for name in LIBRARIES},
+        "libraries": libraries(),
         "metrics": {},
     }
     _write_json(work / "model.json", card)
@@ -140,7 +111,13 @@ def load(folder: Path, features: Sequence[Feature]) -> tuple[Model, dict[str, An
             "Run `restock train` again."
         )
     # Unpickled only now: the digest says that it is our own file.
-    return joblib.load(path), written
+    try:
+        return joblib.load(path), written
+    except (AttributeError, ModuleNotFoundError) as error:
+        raise RestockError(
+            f"{path} was saved by another version of Restock or of a library ({error}). "
+            "Run `restock train` again."
+        ) from None
 
 
 def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:

@@ -1,27 +1,13 @@
 """Runs dbt in this process, and reads what it knows: the one way from Python to the SQL side."""
 
-import json
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ml.errors import BusyError, RestockError, StorageError
-from ml.settings import ROOT, Settings
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A column of ``examples`` that a model may read."""
-
-    name: str
-    dtype: str
-    group: str
+from ml.errors import RestockError, busy, disk_full
+from ml.progress import Progress
+from ml.settings import PROJECT, Settings
 
 
 @dataclass(frozen=True)
@@ -43,13 +29,7 @@ class Built:
     tests: list[Tested]
 
 
-OPTIONS = (
-    *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT)),
-    *("--log-level", "none", "--log-level-file", "info", "--no-print"),
-)
-
-
-def run(settings: Settings, *arguments: str, progress: Progress) -> Built:
+def run(settings: Settings, command: str, *arguments: str, progress: Progress) -> Built:
     """Run a dbt command and return what it went through.
 
     Unit tests try the SQL on made-up rows, so new data cannot fail them: they are for development
@@ -76,9 +56,10 @@ def run(settings: Settings, *arguments: str, progress: Progress) -> Built:
         with settings.exported():
             outcome = dbtRunner(manifest=project, callbacks=[follow]).invoke(
                 [
+                    command,
+                    *_options(settings),
+                    *(("--exclude-resource-type", "unit_test") if command == "build" else ()),
                     *arguments,
-                    *(("--exclude-resource-type", "unit_test") if arguments[0] == "build" else ()),
-                    *OPTIONS,
                 ]
             )
     finally:
@@ -109,27 +90,18 @@ def _parse(settings: Settings) -> Any:
     from dbt.cli.main import dbtRunner
 
     with settings.exported():
-        outcome = dbtRunner().invoke(["parse", *OPTIONS])
+        outcome = dbtRunner().invoke(["parse", *_options(settings)])
     if outcome.exception is not None:
         raise _translated(str(outcome.exception), settings)
     return outcome.result
 
 
-def features(settings: Settings) -> list[Feature]:
-    """Read the ordered list of features from the contract of ``examples`` in dbt's manifest.
-
-    Raises:
-        RestockError: if dbt has not built the project yet.
-    """
-    path = settings.target / "manifest.json"
-    if not path.exists():
-        raise RestockError(f"{path} does not exist. Run `restock build` first.")
-    columns = json.loads(path.read_text())["nodes"]["model.restock.examples"]["columns"]
-    return [
-        Feature(name, column["data_type"], column["config"]["meta"]["feature"])
-        for name, column in columns.items()
-        if "feature" in column["config"].get("meta", {})
-    ]
+def _options(settings: Settings) -> tuple[str, ...]:
+    return (
+        *("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+        *("--target-path", str(settings.target), "--log-path", str(settings.dbt_log.parent)),
+        *("--log-level", "none", "--log-level-file", "info", "--no-print"),
+    )
 
 
 def _tested(result: Any) -> Tested:
@@ -149,20 +121,3 @@ def _translated(message: str, settings: Settings) -> RestockError:
     if "No space left" in message or "File too large" in message:
         return disk_full(settings.warehouse.parent)
     return RestockError(f"dbt stopped: {message}\nThe whole log: {settings.dbt_log}")
-
-
-def busy(warehouse: Path) -> BusyError:
-    """Another process has the warehouse open."""
-    return BusyError(
-        f"{warehouse} is open in another process, and DuckDB lets only one write. "
-        "Close it there (a DuckDB shell, a notebook, another run) and try again."
-    )
-
-
-def disk_full(folder: Path) -> StorageError:
-    """No room is left to write in."""
-    free = shutil.disk_usage(folder).free / 2**20 if folder.exists() else 0
-    return StorageError(
-        f"no room left to write in {folder} ({free:,.0f} MiB free). Make room, or set "
-        "RESTOCK_WAREHOUSE to a path on a larger disk. What was published before is untouched."
-    )

@@ -20,7 +20,7 @@ class Plugin(BasePlugin):
             DbtRuntimeError: if they are missing or malformed; dbt tells any other with a traceback.
         """
         try:
-            sources.intake(Settings.load())
+            sources.take_in(Settings.load())
         except RestockError as error:
             raise DbtRuntimeError(str(error)) from None
 

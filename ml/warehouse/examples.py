@@ -1,11 +1,8 @@
-"""The edge to DuckDB: opens the file, reads examples as arrays, publishes in one transaction."""
+"""Examples as arrays: user-product pairs with their features, read shopper by shopper."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -14,10 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml import sources
 from ml.errors import RestockError
-from ml.settings import Settings
-from ml.warehouse.dbt import Feature, Tested, busy, disk_full
+from ml.warehouse.features import Feature
 
 SPLITS = ("train", "validation", "test")
 
@@ -66,48 +61,6 @@ class Batch:
     which: str
     user_id: list[Any]
     counts: npt.NDArray[np.int64]
-
-
-@contextmanager
-def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the warehouse for as long as the context lasts.
-
-    Raises:
-        RestockError: if it does not exist yet.
-        BusyError: if another process is writing it.
-        StorageError: if the disk is full.
-    """
-    path = settings.warehouse
-    if not path.exists():
-        raise RestockError(f"{path} does not exist. Run `restock build` first.")
-    config: dict[str, Any] = {
-        "memory_limit": settings.duckdb_memory,
-        # In `examples` the pairs come first in every join. DuckDB takes them for few, and would
-        # make its hash tables of them instead of what they are joined with.
-        "disabled_optimizers": "join_order,build_side_probe_side",
-    }
-    if settings.threads:
-        config["threads"] = settings.threads
-    try:
-        with duckdb.connect(str(path), read_only=read_only, config=config) as con:
-            yield con
-    except duckdb.IOException as error:
-        if "lock" in str(error):
-            raise busy(path) from None
-        if "No space left" in str(error) or "File too large" in str(error):
-            raise disk_full(path.parent) from None
-        raise RestockError(f"{path} cannot be read: {error}") from None
-
-
-def quoted(path: Path) -> str:
-    """Return a path as a string of SQL."""
-    return "'" + str(path).replace("'", "''") + "'"
-
-
-def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    """Return the one value of a query that has one row and one column."""
-    ((value,),) = con.execute(sql).fetchall()
-    return value
 
 
 def batches(
@@ -216,57 +169,3 @@ def read(
         X=np.concatenate([part.X for part in parts]),
         label=np.concatenate([part.label for part in parts]),
     )
-
-
-@contextmanager
-def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All of it is published when the context ends well, and nothing otherwise."""
-    con.execute("begin")
-    try:
-        yield
-    except BaseException:
-        con.execute("rollback")
-        raise
-    con.execute("commit")
-
-
-def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
-    """Add rows to a table, column by name."""
-    # DuckDB finds the argument by its name; what is registered it would keep until it commits.
-    con.execute(f"insert into {table} by name select * from rows")
-
-
-def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> None:
-    """Keep how dbt's tests ended, in place of how they ended before."""
-    now = datetime.now(UTC).replace(tzinfo=None)
-    rows = [(t.name, t.model, t.status, t.failures, t.seconds, now) for t in tests]
-    con.executemany("delete from ml.test_results where test_name = ?", [row[:1] for row in rows])
-    con.executemany(
-        "insert into ml.test_results "
-        "(test_name, model_name, status, failures, seconds, finished_at) values (?, ?, ?, ?, ?, ?)",
-        rows,
-    )
-
-
-def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Note how many rows of which files were landed."""
-    con.execute("delete from ml.raw_files")
-    files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
-    con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
-
-
-def copy_history(old: Settings, new: Settings) -> None:
-    """Carry the batches and figures of earlier runs over into a new warehouse."""
-    with connect(new) as con:
-        con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
-        known = {
-            name
-            for (name,) in con.execute(
-                "select table_name from duckdb_tables() "
-                "where database_name = 'old' and schema_name = 'ml'"
-            ).fetchall()
-        }
-        for table in ("batches", "metrics", "calibration_bins", "audit"):
-            if table in known:
-                con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
-        con.execute("detach old")

@@ -38,6 +38,10 @@ class Place:
         return self.folder / "restock.duckdb"
 
     @property
+    def model(self) -> Path:
+        return self.folder / "restock.duckdb.models" / "production"
+
+    @property
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("RESTOCK_", "DBT_"))}
         return clean | {

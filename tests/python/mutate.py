@@ -210,9 +210,9 @@ MUTANTS = (
     ),
     Mutant(
         "trained on the pairs to score, as if nobody bought any",
-        "ml/jobs/train.py",
-        "return range(1, examples.scalar(",
-        "return range(0, examples.scalar(",
+        "ml/warehouse/sampling.py",
+        "return range(1, scalar(",
+        "return range(0, scalar(",
         tests=(OWN_SHOPPERS,),
     ),
     Mutant(

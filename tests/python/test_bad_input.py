@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def digests(place: Place) -> dict[str, str]:
     """What a user relies on: the warehouse, the production model, the page."""
     files = [place.warehouse, place.folder / "pages" / "index.html"]
-    files += sorted((place.folder / "models" / "production").iterdir())
+    files += sorted((place.model).iterdir())
     return {
         str(path.relative_to(place.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
@@ -216,7 +216,7 @@ def test_unknown_model(good: Place, instacart_files: Path) -> None:
 
 def test_model_of_other_features(good: Place, instacart_files: Path) -> None:
     """As after a column of `examples` was renamed: the model knows one that is not there."""
-    path = good.folder / "models" / "production" / "model.json"
+    path = good.model / "model.json"
     card = json.loads(path.read_text())
     card["features"][0]["name"] = "user_colour"
     path.write_text(json.dumps(card))
@@ -224,7 +224,7 @@ def test_model_of_other_features(good: Place, instacart_files: Path) -> None:
 
 
 def test_model_of_another_type_or_digest(good: Place) -> None:
-    path = good.folder / "models" / "production" / "model.json"
+    path = good.model / "model.json"
     original = path.read_text()
     card = json.loads(original)
     card["features"][0]["dtype"] = "varchar"

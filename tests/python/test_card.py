@@ -10,7 +10,7 @@ from conftest import ROOT, Place
 from ml.jobs import card
 from ml.modelling import metrics
 from ml.settings import Settings
-from ml.warehouse.dbt import Feature, features
+from ml.warehouse.features import Feature, features
 
 CARD = ROOT / "docs" / "model_card.md"
 FIGURES = sorted(CARD.with_suffix("").glob("*.json"))

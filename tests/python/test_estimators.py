@@ -1,14 +1,11 @@
 """Every model by name: fits with missing values, is the same twice, and refuses what it lacks."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError
 from ml.modelling.estimators import ESTIMATORS, make
-from ml.settings import Settings
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3_000, 6)).astype(np.float32)
@@ -18,8 +15,7 @@ X[:, 5] = np.nan  # as the cart position is, where an export has none
 
 
 def fitted(name: str, weight: float = 1) -> np.ndarray:
-    settings = replace(Settings.load(), model=name, threads=2)
-    pipeline = make(settings)
+    pipeline = make(name, seed=7, threads=2, parameters={})
     weights = np.where(LABEL == 1, 1, weight)
     pipeline.fit(
         X[:2_000], LABEL[:2_000], **{f"{pipeline.steps[-1][0]}__sample_weight": weights[:2_000]}
@@ -41,6 +37,6 @@ def test_weights_of_sampled_rows_count(name: str) -> None:
 
 def test_refuses_an_unknown_model_or_parameter() -> None:
     with pytest.raises(SettingsError, match="gradient_boosting"):
-        make(replace(Settings.load(), model="gradient_bosting"))
+        make("gradient_bosting", seed=7, parameters={})
     with pytest.raises(SettingsError, match="leaves"):
-        make(replace(Settings.load(), parameters={"leaves": 7}))
+        make("gradient_boosting", seed=7, parameters={"leaves": 7})

@@ -146,7 +146,10 @@ def test_the_table_is_that_of_a_full_run(incremented: Place, place: Place, next_
     place.call(
         *("dbt", "run", "--select", "+examples", "--exclude", "tag:population"), **source
     ).check_returncode()
-    shutil.copytree(incremented.folder / "models/production", place.folder / "models/production")
+    shutil.copytree(
+        incremented.model,
+        place.model,
+    )
     score(settings(place, next_day), quietly)
     place.call("dbt", "run", "--select", *OF_PREDICTIONS, **source).check_returncode()
     assert place.query(SAME) == incremented.query(SAME)

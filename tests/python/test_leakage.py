@@ -27,11 +27,12 @@ from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from ml import sources
-from ml.jobs import train
 from ml.modelling import metrics
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse import dbt, examples
+from ml.warehouse import connection, dbt, examples
+from ml.warehouse.features import features
+from ml.warehouse.sampling import HELD_CUTOFFS
 
 pytestmark = pytest.mark.slow
 
@@ -522,9 +523,9 @@ def test_permuted_labels_cannot_be_predicted(
     """Scores against shuffled labels: 0.5 is in the 95% interval as often as that says."""
     monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
     settings = Settings.load(warehouse=published.warehouse)
-    columns = dbt.features(settings)
+    columns = features(settings)
     model, _ = versions.load(settings.models, columns)
-    with examples.connect(settings, read_only=True) as con:
+    with connection.connect(settings, read_only=True) as con:
         test = examples.read(con, columns, cutoffs=[1], splits=["test"])
     score = model.predict(test.X)
     rng = np.random.default_rng(0)
@@ -587,7 +588,7 @@ def test_each_job_reads_the_shoppers_that_are_its_own(
         f"""
         select
             count(*) filter (split = 'train'),
-            count(*) filter (split = 'validation' and cutoff <= {train.HELD_CUTOFFS}),
+            count(*) filter (split = 'validation' and cutoff <= {HELD_CUTOFFS}),
             count(*) filter (split = 'test' and cutoff = 1)
         from examples where cutoff > 0
         """
@@ -595,7 +596,7 @@ def test_each_job_reads_the_shoppers_that_are_its_own(
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     arguments = ("train", "--source", "instacart", "--raw-dir", instacart_files)
     place.restock(*arguments, RESTOCK_TRAINING_ROWS="1000000")  # all that there are
-    card = json.loads((place.folder / "models/production/model.json").read_text())
+    card = json.loads((place.model / "model.json").read_text())
     assert card["training_pairs"] == learned
     assert card["calibration_pairs"] == held
     assert published.query(

@@ -86,7 +86,7 @@ def test_batch_model_and_page_belong_together(published: Place) -> None:
         "select batch_id, model_version from ml.batches order by started_at desc limit 1"
     )
     assert published.query("select distinct batch_id from fct_predictions") == [(batch,)]
-    card = json.loads((published.folder / "models/production/model.json").read_text())
+    card = json.loads((published.model / "model.json").read_text())
     assert card["model_version"] == version
     assert card["metrics"]["auc"] > 0.5
     page = (published.folder / "pages/index.html").read_text()

@@ -12,6 +12,7 @@ from lightgbm import LGBMClassifier
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError, StorageError
+from ml.simulation import process
 from ml.simulation import simulate as module
 from ml.simulation.simulate import simulate
 
@@ -170,8 +171,8 @@ def test_gaps_peak_at_7_and_30(con: duckdb.DuckDBPyConnection) -> None:
 
 def test_hours_and_weekdays_follow_their_profile(con: duckdb.DuckDBPyConnection) -> None:
     profiles = {
-        "order_hour_of_day": np.array(module.HOURS) / sum(module.HOURS),
-        "order_dow": 0.7 / 7 + 0.3 * np.array(module.WEEKDAYS) / sum(module.WEEKDAYS),
+        "order_hour_of_day": np.array(process.HOURS) / sum(module.HOURS),
+        "order_dow": 0.7 / 7 + 0.3 * np.array(process.WEEKDAYS) / sum(module.WEEKDAYS),
     }
     for column, expected in profiles.items():
         rows = con.execute(f"select count(*) from orders group by {column} order by {column}")

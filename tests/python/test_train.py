@@ -7,17 +7,18 @@ import pytest
 from conftest import Place
 
 from ml.jobs import train
-from ml.jobs.train import Sample
 from ml.settings import Settings
-from ml.warehouse import dbt, examples
+from ml.warehouse import connection
+from ml.warehouse.features import features
+from ml.warehouse.sampling import Sample
 
 pytestmark = pytest.mark.slow
 
 
 def sample(place: Place, rows: int, seed: int = 0) -> Sample:
     settings = replace(Settings.load(warehouse=place.warehouse), training_rows=rows, seed=seed)
-    with examples.connect(settings, read_only=True) as con:
-        return train.sample(con, dbt.features(settings), settings, splits=["train"])
+    with connection.connect(settings, read_only=True) as con:
+        return train.draw(con, features(settings), settings, splits=["train"])
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_where_there_is_not_every_reorder_is_in_and_the_weights_stand_for_all_ot
     assert (drawn.weight[drawn.label == 1] == 1).all()
     assert drawn.weight.sum() == pytest.approx(count, rel=0.03)
     # So what all others are, the weighted ones are too; but more often than not the likelier.
-    names = [feature.name for feature in dbt.features(Settings.load())]
+    names = [feature.name for feature in features(Settings.load())]
     decay = names.index("pair_decay_5_orders_share")
     others, all_others = (
         each.of(each.label == 0) for each in (drawn, sample(published, rows=count))

@@ -39,7 +39,7 @@ def published_batch(place: Place) -> str:
             "select batch_id, model_version, rows from ml.batches where batch_id = ?", batches[0]
         ).fetchall()
         assert con.execute("select count(*) from fct_predictions").fetchall() == [(rows,)]
-    card = json.loads((place.folder / "models" / "production" / "model.json").read_text())
+    card = json.loads((place.model / "model.json").read_text())
     assert card["model_version"] == version, "the model is another than the one that scored"
     assert batch in (place.folder / "pages" / "index.html").read_text(), "pages of another batch"
     return batch

@@ -1,0 +1,1 @@
+"""The dashboards: pages in markdown, their queries, and the renderer that draws them."""

@@ -1,0 +1,197 @@
+"""What a command shows in the terminal: progress, a summary, or one clear error."""
+
+import errno
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from ml.errors import InterruptionError, RestockError, StorageError, disk_full
+from ml.jobs.steps import Step
+from ml.registry.lock import exclusive
+from ml.settings import Settings
+
+if TYPE_CHECKING:
+    from ml.modelling.metrics import Estimate
+
+HEADLINES = {
+    "auc": "AUC",
+    "log_loss": "log-loss",
+    "precision_at_5": "P@5",
+    "mean_f1": "mean F1",
+    "expected_calibration_error": "ECE",
+}
+
+
+class Session:
+    """One call of the command: it runs steps, shows their progress, and sums them up."""
+
+    def __init__(self, quiet: bool, as_json: bool) -> None:
+        self.as_json = as_json
+        self.silent = quiet or as_json
+        self.console = Console(stderr=True, quiet=self.silent)
+        if not self.console.is_terminal:
+            self.console.width = 120  # a log file has no edge
+        self.results: dict[str, dict[str, Any]] = {}
+        self.written: dict[str, Path] = {}
+
+    def step(self, name: str, settings: Settings, function: Step) -> dict[str, Any]:
+        """Run a step, show its progress, and print what it took."""
+        started = time.perf_counter()
+        columns = (
+            TextColumn(f"[bold]{name:9}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[memory]:,.0f} MiB"),
+            TextColumn("{task.description}", style="dim"),
+        )
+        with Bar(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as bar:
+            task = bar.add_task("", total=None, memory=_peak_memory_mib())
+
+            def progress(what: str, done: int, total: int) -> None:
+                memory = _peak_memory_mib()
+                bar.update(task, description=what, completed=done, total=total, memory=memory)
+
+            result = function(settings, progress)
+        if interrupted.is_set():  # a library swallowed the KeyboardInterrupt
+            raise KeyboardInterrupt
+        self.results[name] = {
+            **result,
+            "seconds": round(time.perf_counter() - started, 2),
+            "peak_memory_mib": round(_peak_memory_mib()),
+        }
+        self._print_step(name, self.results[name])
+        return self.results[name]
+
+    def _print_step(self, name: str, result: dict[str, Any]) -> None:
+        self.console.print(
+            f"[green]✓[/] [bold]{name:9}[/]{result['rows']:>12,} rows {result['seconds']:>7.1f} s"
+        )
+        if note := result.get("note"):
+            self.console.print(f"  [dim]{note}[/]", highlight=False)
+        for check, worst in result.get("checks", {}).items():
+            colour = {"pass": "green", "warn": "yellow"}[worst["status"]]
+            where = f" ({worst['subject']})" if worst["subject"] else ""
+            self.console.print(
+                f"  [{colour}]{worst['status']}[/] {worst['count']:>4}  {check}: "
+                f"at most {worst['largest']:g}{where}",
+                highlight=False,
+            )
+        if figures := result.get("figures"):
+            self.console.print(_figures(figures))
+
+    @contextmanager
+    def job(self, **flags: Any) -> Iterator[Settings]:
+        """Load the settings and lock the warehouse; end with a summary or with one clear error."""
+        with self.errors():
+            settings = Settings.load(**flags)
+            settings.prepare_workspace()
+            with exclusive(settings):
+                yield settings
+            self.written["warehouse"] = settings.warehouse
+            if "train" in self.results:
+                self.written["model"] = settings.models / "production"
+            if "report" in self.results:
+                self.written["pages"] = settings.dashboards / self.results["report"]["first_page"]
+        self.sum_up()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """End the command with one clear error and its exit code where something went wrong."""
+        try:
+            yield
+        except BaseException as error:
+            if (known := _known(error)) is None:
+                raise
+            if self.as_json:
+                print(json.dumps({"error": str(known), "exit_code": known.exit_code}))
+            Console(stderr=True).print(
+                f"[bold red]error:[/] {_escaped(str(known))}", highlight=False, soft_wrap=True
+            )
+            raise typer.Exit(known.exit_code) from None
+
+    def sum_up(self) -> None:
+        """Print how long the command took and where its results are."""
+        if self.as_json:
+            print(json.dumps(self.results))
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for label, value in {
+            "seconds": f"{sum(result['seconds'] for result in self.results.values()):.1f}",
+            "peak memory": f"{_peak_memory_mib():,.0f} MiB",
+            **self.written,
+        }.items():
+            table.add_row(f"[dim]{label}", str(value))
+        self.console.print(table, soft_wrap=True)
+
+
+# Set by Ctrl-C. Libraries turn a KeyboardInterrupt into errors of many names, or swallow it.
+interrupted = Event()
+
+
+def interrupt(*_: Any) -> None:
+    """Handle Ctrl-C: end the command, and remember why."""
+    interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
+    """Lay out the figures of models and baselines, best first, with half of each 95% interval."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("± 95% interval", no_wrap=True)
+    for heading in HEADLINES.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, of_model in sorted(figures.items(), key=lambda item: -item[1]["auc"].value):
+        estimates = [of_model.get(metric) for metric in HEADLINES]
+        table.add_row(
+            name.replace("_", " "),
+            *(
+                f"{e.value:.4f} [dim]±{(e.high - e.low) / 2:.4f}[/]" if e else "-"
+                for e in estimates
+            ),
+        )
+    return table
+
+
+def _peak_memory_mib() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # macOS counts in bytes
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _known(error: BaseException) -> RestockError | None:
+    """Translate errors of the operating system and of DuckDB into what a user can act on."""
+    if interrupted.is_set():
+        return InterruptionError("interrupted. Run the same command again.")
+    if isinstance(error, RestockError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return disk_full(Path(error.filename or ""))
+    if isinstance(error, OSError):
+        return StorageError(
+            f"{error.filename}: {error.strerror}. Check the path and its permissions, or set "
+            "RESTOCK_HOME to a folder that you can write."
+        )
+    if not isinstance(error, duckdb.Error):
+        return None
+    if "No space left" in str(error) or "File too large" in str(error):
+        return disk_full(Path())
+    return RestockError(f"DuckDB: {error}")

@@ -1,0 +1,34 @@
+"""The simulation job: write made-up orders to a folder."""
+
+from pathlib import Path
+from typing import Any
+
+from ml.progress import Progress
+from ml.settings import Settings
+from ml.simulation import simulate as simulation
+
+
+def simulate(
+    settings: Settings,
+    progress: Progress,
+    *,
+    out: Path,
+    shoppers: int,
+    products: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Write made-up orders in Instacart's files, with the true probability of every pair.
+
+    Raises:
+        SettingsError: if the folder is not empty, or a size is out of range.
+        StorageError: if the disk is full or the folder cannot be written.
+    """
+    done = simulation.simulate(
+        out,
+        shoppers,
+        seed,
+        products,
+        threads=settings.threads or None,
+        progress=lambda reached: progress("simulating", reached, shoppers),
+    )
+    return {"rows": sum(done.rows.values()), "files": done.rows, "path": str(done.folder)}

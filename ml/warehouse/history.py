@@ -1,0 +1,47 @@
+"""What is kept about runs: test results, raw files, and the history of earlier releases."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import duckdb
+
+from ml import sources
+from ml.settings import Settings
+from ml.warehouse.connection import connect, quoted
+from ml.warehouse.dbt import Tested
+
+
+def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> None:
+    """Keep how dbt's tests ended, in place of how they ended before."""
+    now = datetime.now(UTC).replace(tzinfo=None)
+    rows = [(t.name, t.model, t.status, t.failures, t.seconds, now) for t in tests]
+    con.executemany("delete from ml.test_results where test_name = ?", [row[:1] for row in rows])
+    con.executemany(
+        "insert into ml.test_results "
+        "(test_name, model_name, status, failures, seconds, finished_at) values (?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+
+
+def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Note how many rows of which files were landed."""
+    con.execute("delete from ml.raw_files")
+    files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
+    con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
+
+
+def copy_history(old: Settings, new: Settings) -> None:
+    """Carry the batches and figures of earlier runs over into a new warehouse."""
+    with connect(new) as con:
+        con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
+        known = {
+            name
+            for (name,) in con.execute(
+                "select table_name from duckdb_tables() "
+                "where database_name = 'old' and schema_name = 'ml'"
+            ).fetchall()
+        }
+        for table in ("batches", "metrics", "calibration_bins", "audit"):
+            if table in known:
+                con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
+        con.execute("detach old")
