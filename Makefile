@@ -15,46 +15,60 @@ run: $(VENV)/.ready
 test: lint
 	$(BIN)/pytest -n 2 --dist worksteal
 
-test-fast: $(VENV)/.ready
+test-fast: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m "not slow"
 
-mutate: $(VENV)/.ready
+mutate: $(VENV)/.dev
 	$(BIN)/python tests/python/mutate.py --write
 
-torture: $(VENV)/.ready
+torture: $(VENV)/.dev
 	$(BIN)/python tests/python/torture.py --write
 
-bench: $(VENV)/.ready
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench.py --sizes "$(SIZES)"
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy -p dashboards.site
+	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint models
 
-format: $(VENV)/.ready
+format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix models
 
-lock: $(VENV)/.ready
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-strip-extras --upgrade -o requirements.lock
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile pyproject.toml --extra setup $(LOCK) --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK) -c requirements.lock -o requirements-dev.lock
+
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras
 
 clean:
 	rm -rf $(VENV) target logs warehouse/* dashboards/build dashboards/.build-* data/raw
 
-# Made once; made again when the lock changes.
+# What a run needs. uv installs it several times faster than pip, which is the fallback.
 $(VENV)/.ready: requirements.lock pyproject.toml
-	@echo "Setting up $(VENV) (once, about a minute) ..."
+	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Restock needs Python 3.11 or newer")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@awk '/^[^ #]/ {is_uv = /^uv==/} is_uv' requirements.lock > $(VENV)/uv.lock
+	@$(PIP) --require-hashes -r $(VENV)/uv.lock || true
+	@$(call install,--require-hashes -r requirements.lock)
+	@$(call install,--no-deps --no-build-isolation -e .)
 	@$(BIN)/python -c 'import lightgbm' 2>/dev/null || $(MAKE) --no-print-directory lend-openmp
 	@touch $@
+
+# What tests, lint and benchmarks need besides.
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.ready
+	@echo "Installing the development tools (once) ..."
+	@$(call install,--require-hashes -r requirements-dev.lock)
+	@touch $@
+
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(1) || $(PIP) $(1)
 
 # LightGBM wants the system's OpenMP library, which a bare Debian lacks; scikit-learn brings one.
 .PHONY: lend-openmp
