@@ -1,8 +1,8 @@
-"""What each group of features is worth: AUC and log-loss by 5 folds, with one group left out.
+"""Measures what each group of features is worth: AUC and log-loss in 5 folds without it.
 
     RESTOCK_SOURCE=instacart RESTOCK_RAW_DIR=... python benchmarks/ablation.py
 
-prints the table of docs/evaluation.md for the warehouse that the settings name.
+prints the table in docs/evaluation.md for the warehouse in the settings.
 """
 
 import numpy as np
@@ -29,7 +29,8 @@ def main() -> None:
     ratios = np.array(["reorder_ratio" in column.name for column in columns])
     left_out = {"nothing": np.zeros(len(columns), dtype=bool)}
     left_out |= {
-        f"{group} ({np.sum(groups == group)})": groups == group for group in dict.fromkeys(groups)
+        f"{group.replace('users', 'shoppers')} ({np.sum(groups == group)})": groups == group
+        for group in dict.fromkeys(groups)
     }
     left_out |= {f"reorder ratios ({ratios.sum()})": ratios}
     learned_place = place(learned.user_id)

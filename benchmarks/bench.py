@@ -204,8 +204,8 @@ def limited_part(raw: Path) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="restock-bench-") as folder:
         job = {"runs": [run_job(**at(folder, raw), **LITTLE)]}
     return [
-        f"With RESTOCK_MEMORY_LIMIT=3GB the largest takes {seconds(job):,.1f} s, "
-        f"and at most {peak(job):,.0f} MiB.",
+        f"With RESTOCK_MEMORY_LIMIT=3GB, the largest size takes {seconds(job):,.1f} s and at most "
+        f"{peak(job):,.0f} MiB.",
         "",
     ]
 
@@ -227,8 +227,8 @@ def next_day_part(jobs: Sequence[dict[str, Any]]) -> list[str]:
             ]
         )
     header = [
-        *("size", "shoppers who ordered", "pairs scored", "fetch, s", "update, s", "report, s"),
-        *("whole run, s", "of the full run", "peak memory, MiB"),
+        *("size", "shoppers with orders", "pairs scored", "fetch, s", "update, s", "report, s"),
+        *("whole run, s", "share of the full run", "peak memory, MiB"),
     ]
     return table(header, rows)
 
@@ -253,10 +253,10 @@ def stages_part(job: dict[str, Any]) -> list[str]:
         ((took, node) for stage in stages for node, took in stage["nodes"].items()), reverse=True
     )
     return [
-        f"### At {job['size']}",
+        f"### Size {job['size']}",
         "",
         *table(["stage", "rows", "s", "CPU s", "rows/s", "peak memory, MiB"], rows),
-        f"The slowest of {len(nodes)} models and tests:",
+        f"Slowest of {len(nodes)} models and tests:",
         "",
         *table(
             ["model or test", "s"],
@@ -311,11 +311,12 @@ def insist_equal(first: str, other: str) -> None:
 def peers_part(runs: dict[str, dict[str, list[dict[str, float]]]], lines: int) -> list[str]:
     """Write the tables of the peers, each with its ratio to ours."""
     said = {
-        "features": f"From raw csv of {lines:,} order lines to ten pair features in a Parquet file,"
-        " seconds. Polars is lazy and streaming. The three results are compared: equal.",
-        "boosting": "300,000 made-up rows of 70 columns, 100 trees of 15 leaves, seconds.",
-        "prediction": "350 trees of 15 leaves, seconds per million rows. Ours are the masked trees"
-        " of `ml/trees.py`, with LightGBM's own scores, on one thread; the others take every core.",
+        "features": f"Seconds from raw csv of {lines:,} order lines to ten pair features in a "
+        "Parquet file. Polars runs lazily on its streaming engine. The three results are equal.",
+        "boosting": "Seconds to fit 100 trees of 15 leaves on 300,000 made-up rows of 70 columns.",
+        "prediction": "Seconds per million rows for 350 trees of 15 leaves. The first row is "
+        "`ml/modelling/trees.py`, which gives LightGBM's scores on one thread; the others use "
+        "every core.",
     }
     page = []
     for task, entries in runs.items():
@@ -356,8 +357,8 @@ def main() -> None:
     jobs = [measured_job(size) for size in sizes]
     limited = limited_part(raw_files(round(FULL * sizes[-1])))
     busy = (
-        f"**Others were at work on the machine: its load was {load:.1f} before the first run. "
-        "Times are too long; CPU seconds less so.**"
+        f"**The machine was busy (load {load:.1f} before the first run), so times are too long. "
+        "CPU seconds are less affected.**"
         if load > 0.5
         else f"The machine was quiet (load {load:.1f} before the first run)."
     )
@@ -367,30 +368,29 @@ def main() -> None:
                 "# Benchmarks",
                 "",
                 f'Written by `make bench SIZES="{" ".join(map(str, sizes))}"` on {date.today()}. '
-                f"{machine()}. {busy}",
+                f"Machine: {machine()}. {busy}",
                 "",
                 "## The whole job",
                 "",
                 "`restock run` on simulated orders (`restock simulate`), from raw csv to published "
-                "predictions and pages. Where a job was repeated: the median, and the range. "
-                "*Growth* is the time over that of the size before. The *floor* is DuckDB reading "
-                "the raw csv and writing the predictions, and nothing else. *Scored* is scoring "
-                "alone; the stage of that name also builds the tables of the pages. Memory is "
-                "resident, of the only process there is.",
+                "predictions and pages. A repeated job shows its median and range. *Growth* is the "
+                "time divided by that of the previous size. The *floor* is the time DuckDB needs "
+                "to read the raw csv and write the predictions. *Scored* is scoring alone; the "
+                "stage `score` also builds the tables behind the pages. Memory is the resident "
+                "memory of the job, which is one process.",
                 "",
                 *sizes_part(jobs),
                 *limited,
                 *(line for job in jobs[::-1] for line in stages_part(job)),
                 "## A day later",
                 "",
-                "`restock run` again, after the open orders of one shopper in a hundred were "
-                "delivered: the raw files are read as a whole, and only these shoppers are built "
-                "and scored.",
+                "The second `restock run`, after one shopper in a hundred received their open "
+                "order. It reads all raw files, and builds and scores only these shoppers.",
                 "",
                 *next_day_part(jobs),
                 "## Peers",
                 "",
-                "Side by side in one run, in turn, on the same files; medians, ranges in brackets.",
+                "Peers take turns in one run on the same files. Medians, with ranges in brackets.",
                 "",
                 *peers_part(peers, order_lines(compared)),
             ]

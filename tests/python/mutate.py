@@ -58,32 +58,32 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "the past holds the target's own order (`<` to `<=`)",
+        "the past includes the target order (`<` to `<=`)",
         "models/cutoffs/past_items.sql",
         "order_items.order_number < targets.order_number",
         "order_items.order_number <= targets.order_number",
     ),
     Mutant(
-        "the past is everyone's: joined without the shopper",
+        "the past is joined without the shopper",
         "models/cutoffs/past_items.sql",
         "order_items.user_id = targets.user_id\n            and ",
         "",
         tests=(MADE_UP,),
     ),
     Mutant(
-        "targets stand one order too late",
+        "targets are one order too late",
         "models/cutoffs/targets.sql",
         "cast(orders_from_last as integer) as cutoff",
         "cast(orders_from_last + 1 as integer) as cutoff",
     ),
     Mutant(
-        "targets stand one order too early",
+        "targets are one order too early",
         "models/cutoffs/targets.sql",
         "cast(orders_from_last as integer) as cutoff",
         "cast(orders_from_last - 1 as integer) as cutoff",
     ),
     Mutant(
-        "an order's days since the one before are taken from the order after",
+        "days since the previous order come from the next order",
         "models/cutoffs/targets.sql",
         "known_orders as (\n    select\n        *,",
         "known_orders as (\n    select\n        * replace (coalesce(\n"
@@ -92,7 +92,7 @@ MUTANTS = (
         "            ), days_since_prior_order\n        ) as days_since_prior_order),",
     ),
     Mutant(
-        "the hour of the target is what is usual in all orders, later ones too",
+        "the target's hour is the median of all orders, including later ones",
         "models/cutoffs/targets.sql",
         "order_hour,\n        days_since_prior_order,\n        order_day -",
         "cast(median(order_hour) over (partition by user_id) as integer) as order_hour,\n"
@@ -106,13 +106,13 @@ MUTANTS = (
         tests=(SERVED,),
     ),
     Mutant(
-        "gaps look ahead to the next purchase",
+        "gaps measure to the next purchase",
         "models/core/fct_order_items.sql",
         "lag(order_day) over history",
         "lead(order_day) over history",
     ),
     Mutant(
-        "purchases are counted over the whole history",
+        "a purchase number counts all purchases, also later ones",
         "models/core/fct_order_items.sql",
         "row_number() over history",
         "count(*) over (partition by user_id, product_id)",
@@ -132,7 +132,7 @@ MUTANTS = (
         ALL_ORDERS,
     ),
     Mutant(
-        "product statistics over all orders",
+        "product features count all orders",
         "models/features/feat_products.sql",
         "cast(totals.purchases / population.orders as float)",
         "cast((\n            select count(*) from {{ ref('fct_order_items') }} as items\n"
@@ -140,13 +140,13 @@ MUTANTS = (
         "        ) / population.orders as float)",
     ),
     Mutant(
-        "reorder hazards over all orders",
+        "reorder hazards count all orders",
         "models/features/reorder_hazards.sql",
         PAST,
         ALL_ORDERS,
     ),
     Mutant(
-        "the shopper's orders are counted up to today",
+        "shopper features count orders up to today",
         "models/features/feat_users.sql",
         "cast(orders.orders as integer) as user_order_count",
         "cast((\n            select max(known_order_count) from {{ ref('dim_users') }} as users\n"
@@ -155,7 +155,7 @@ MUTANTS = (
         tests=(NEXT_ORDER,),
     ),
     Mutant(
-        "the label's order is counted in the streak",
+        "the streak counts the target order",
         "models/features/feat_user_products.sql",
         "in_last_1 = 1 then last_run else 0 end",
         "in_last_1 = 1 then last_run else 0 end + (\n"
@@ -167,7 +167,7 @@ MUTANTS = (
         "        )",
     ),
     Mutant(
-        "days since the last purchase run up to a later order",
+        "days since the last purchase end at a later order",
         "models/cutoffs/past_items.sql",
         "targets as (\n    select * from {{ ref('targets') }}\n),",
         "targets as (\n    select * replace (coalesce(\n"
@@ -175,20 +175,20 @@ MUTANTS = (
         "    ) as order_day) from {{ ref('targets') }}\n),",
     ),
     Mutant(
-        "products at a past cutoff are those of today",
+        "product features at a past cutoff are today's",
         "models/features/examples.sql",
         "on pairs.cutoff = products.cutoff and",
         "on products.cutoff = 0 and",
     ),
     Mutant(
-        "context is made of the target's products",
+        "the context uses the target's products",
         "models/features/examples.sql",
         "targets.order_hour as context_hour",
         "(\n            select count(*) from order_items\n"
         "            where order_items.order_id = targets.order_id\n        ) as context_hour",
     ),
     Mutant(
-        "the label is from one order later",
+        "the label comes from one order later",
         "models/features/examples.sql",
         "on order_items.order_id = targets.order_id",
         "on order_items.user_id = targets.user_id\n"

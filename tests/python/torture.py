@@ -73,7 +73,9 @@ def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict
     """
     rng, arguments = random.Random(seed), full_run(raw)
     expected, batch = place.query(PREDICTIONS), published_batch(place)
-    counts = {"kills": 0, "last good release in place": 0, "next run the same": 0}
+    counts = dict.fromkeys(
+        ("kills", "last release intact", "next run gave the same predictions"), 0
+    )
     while counts["kills"] < times:
         moment = rng.uniform(0.3, length)
         if not kill_after(place, arguments, moment):
@@ -82,11 +84,11 @@ def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict
         counts["kills"] += 1
         # The old batch, or the new one, if the run had published it and was tidying up.
         found = published_batch(place)
-        counts["last good release in place"] += 1
+        counts["last release intact"] += 1
         place.restock(*arguments)
         assert place.query(PREDICTIONS) == expected, f"other predictions after a kill at {moment}"
         assert published_batch(place) not in (batch, found)
-        counts["next run the same"] += 1
+        counts["next run gave the same predictions"] += 1
         batch = published_batch(place)
         left = [path.name for path in place.folder.glob("*.releases/*")]
         assert len(left) == 1, f"left behind: {left}"
@@ -133,13 +135,13 @@ def main() -> None:
     if options.write:
         table = "\n".join(
             [
-                f"Kills (SIGKILL at a random moment of a run, {data}, seed {options.seed}):",
+                f"A run on {data}, ended by SIGKILL at random moments (seed {options.seed}):",
                 "",
                 "| what | count |",
                 "| --- | --- |",
                 *(f"| {what} | {count} |" for what, count in counts.items()),
                 "",
-                f"Damaged inputs (seed {options.seed}):",
+                f"Damaged raw files (seed {options.seed}):",
                 "",
                 inputs.strip(),
             ]
