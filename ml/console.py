@@ -178,9 +178,8 @@ def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
 
 def _peak_memory_mib() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (
-        peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-    )  # bytes on macOS, KiB on Linux
+    # macOS counts in bytes, Linux in KiB.
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _escaped(text: str) -> str:

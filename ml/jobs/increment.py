@@ -25,8 +25,8 @@ from ml.warehouse import connection, dbt, history
 FULL_RUN_SHARE = 0.1
 """Share of shoppers changed since training above which the update job requires a full run."""
 
-# dbt models tagged `population`, then models with rows per shopper. An update replaces rows at
-# cutoff 0 only, because the model was trained and evaluated on the other cutoffs.
+# dbt models tagged `population`, then models with rows per shopper. Where these have cutoffs, an
+# update replaces cutoff 0 only, because the model was trained and evaluated on the others.
 POPULATION = ("usual_gap", "reorder_hazards", "feat_products", "aisle_totals")
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
@@ -239,7 +239,7 @@ def _prepare(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 
 def _merge(con: duckdb.DuckDBPyConnection) -> None:
-    """Replace the rows of changed shoppers by their rows in `work`."""
+    """Replace the rows of changed shoppers with their rows in `work`."""
     theirs = "user_id in (select user_id from work.changed)"
     for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
         only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs

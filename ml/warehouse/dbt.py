@@ -48,8 +48,8 @@ def run(settings: Settings, command: str, *arguments: str, progress: Progress) -
         if event.info.name == "LogStartLine":
             progress(event.data.description, event.data.index - 1, event.data.total)
 
-    # Parsing depends on neither the folder of the warehouse nor the scoring date. Without them in
-    # the cache key, one parse serves every release and every date.
+    # Parsing depends on neither the folder of the warehouse nor the scoring date. Without them, one
+    # parse serves every release and every date.
     name = Path(settings.warehouse.name)
     project = _parse(replace(settings, warehouse=name, as_of="", as_of_days=""))
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from ml.warehouse.examples import in_order, matrix, nothing_labelled
 from ml.warehouse.features import Feature
 
 HELD_CUTOFFS = 5
-"""Number of newest cutoffs used for calibration. One is too few for the 10% in validation."""
+"""Number of newest cutoffs used for calibration. Validation is small, so one is too few."""
 DRAWN_ALIKE = 0.25
 """Part of the sampling probability that is equal for all pairs not bought again."""
 
