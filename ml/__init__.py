@@ -1,1 +1,1 @@
-"""Restock: what each shopper will buy again, from a retailer's own order history."""
+"""Restock predicts what each shopper will buy again, from a retailer's own order history."""

@@ -1,4 +1,4 @@
-"""The ``restock`` command: flags in, a job, a summary out."""
+"""The ``restock`` command: reads flags, runs a job, prints a summary."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-# OpenMP threads that wait by spinning slow down a busy machine. Libraries read this when loaded.
+# OpenMP threads that spin while they wait slow down a busy machine. Libraries read this on import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ml.console import Session, interrupt
@@ -24,24 +24,36 @@ from ml.jobs.steps import STEPS, later, with_tables
 from ml.settings import Settings
 
 app = typer.Typer(
-    help="Predicts what each shopper will buy again.",
+    help="Predict what each shopper will buy again, from your own order history.\n\n"
+    "`restock run` does every step. Each step is also a command of its own. A flag overrides its "
+    "RESTOCK_* environment variable, and a variable overrides restock.toml.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong flag or setting, 3 wrong input data, "
-    "4 the warehouse is busy (try again later), 5 no room or no permission to write, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 success, 1 failure, 2 invalid flag or setting, 3 invalid input data, "
+    "4 warehouse busy (try again later), 5 disk full or no permission to write, "
+    "130 interrupted (Ctrl-C).",
 )
 
 Source = Annotated[
-    str | None, typer.Option(help="complete_journey, instacart or order_log.", show_default=False)
+    str | None,
+    typer.Option(
+        help="Data source: complete_journey (the default), instacart or order_log.",
+        show_default=False,
+    ),
 ]
-RawDir = Annotated[Path | None, typer.Option(help="Where the raw files are.", show_default=False)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
+RawDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the raw files. Default: data/raw/SOURCE.", show_default=False),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object, and no progress.")
+]
 Model = Annotated[
     str | None,
     typer.Option(
-        help="gradient_boosting, histogram_boosting, logistic_regression or random_forest.",
+        help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression or "
+        "random_forest.",
         show_default=False,
     ),
 ]
@@ -76,9 +88,11 @@ def _step_command(name: str) -> Callable[..., None]:
 
 
 for _name, _help in {
-    "fetch": "Read the raw files, check them, and land them for dbt.",
-    "build": "Build and test every dbt model, from raw files to examples and pages' tables.",
-    "audit": "Look for leaks, for features that differ at serving, and for pairs without a score.",
+    "fetch": "Read and check the raw files, and write them as Parquet for dbt.\n\n"
+    "Files that have not changed since the last fetch are not read again.",
+    "build": "Build and test every dbt model, from the raw files to the report tables.",
+    "audit": "Check for leakage, for features that shift between training and scoring, and for "
+    "pairs without a score.",
 }.items():
     app.command(_name, help=_help)(_step_command(_name))
 
@@ -91,7 +105,7 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model on training shoppers and make it the production one."""
+    """Train a model on the training shoppers and make it the production model."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
         session.step("train", settings, STEPS["train"])
@@ -99,20 +113,25 @@ def train(
 
 @app.command()
 def tune(
-    trials: Annotated[int, typer.Option(min=1, help="Parameter sets to try.")] = 20,
+    trials: Annotated[int, typer.Option(min=1, help="Number of parameter sets to try.")] = 20,
     source: Source = None,
     raw_dir: RawDir = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Search for better parameters on validation shoppers, never on test shoppers."""
+    """Search for better model parameters on the validation shoppers.
+
+    The search never uses the test shoppers. It prints the parameters to add to restock.toml.
+    """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         found = session.step("tune", settings, later("ml.jobs.tune:tune", trials=trials))
         now, best = found["log_loss"]["now"], found["log_loss"]["best"]
-        session.console.print(f"log-loss on validation shoppers: {now:.5f} now, {best:.5f} at best")
+        session.console.print(
+            f"validation log-loss: {now:.5f} now, {best:.5f} with the best parameters"
+        )
         if best < now:
-            session.console.print("for restock.toml:\n\\[parameters]")
+            session.console.print("Add to restock.toml:\n\\[parameters]")
             for name, value in found["parameters"].items():
                 session.console.print(f"{name} = {value}", highlight=False)
 
@@ -123,25 +142,25 @@ def evaluate(
         int | None,
         typer.Option(
             min=2,
-            help="Fit every estimator this many times, so that each shopper is a test shopper "
-            "once. Without it, the production model is measured on the test shoppers.",
+            help="Cross-validate every model with this many folds, so that each shopper is a "
+            "test shopper once. Default: evaluate the production model on the test shoppers.",
             show_default=False,
         ),
     ] = None,
     card: Annotated[
         Path | None,
-        typer.Option(help="With --folds: write a model card to this file.", show_default=False),
+        typer.Option(help="Write a model card to this file. Requires --folds.", show_default=False),
     ] = None,
     source: Source = None,
     raw_dir: RawDir = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure models on shoppers that they never saw, beside the baselines."""
+    """Evaluate the model and the baselines on shoppers that the model never saw."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         if card and not folds:
-            raise SettingsError("--card is written from a cross-validation: give --folds too")
+            raise SettingsError("--card needs the figures of a cross-validation: add --folds")
         step = STEPS["evaluate"]
         if folds:
             step = later("ml.jobs.evaluate:cross_validate", folds=folds, model_card=card)
@@ -154,7 +173,8 @@ def score(
         str | None,
         typer.Option(
             metavar="DATE",
-            help="As if the next orders were placed on this day; not before the newest order.",
+            help="Score as if every shopper ordered on this date, such as 2018-01-10. It cannot be "
+            "earlier than the newest order.",
             show_default=False,
         ),
     ] = None,
@@ -163,7 +183,8 @@ def score(
         typer.Option(
             metavar="N",
             min=0,
-            help="As if each shopper's next order came N days after their last one.",
+            help="Score as if each shopper ordered N days after their last order. Use it where "
+            "orders have no dates.",
             show_default=False,
         ),
     ] = None,
@@ -172,7 +193,10 @@ def score(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score every user-product pair, as of the day that is named or was built."""
+    """Score every shopper-product pair with the production model.
+
+    Without --as-of or --as-of-days, Restock uses the scoring date of the last build.
+    """
     session = Session(quiet, as_json)
     with session.job(
         source=source, raw_dir=raw_dir, as_of=as_of, as_of_days=as_of_days
@@ -187,15 +211,22 @@ def report(
     source: Source = None,
     raw_dir: RawDir = None,
     standalone: Annotated[
-        bool, typer.Option("--standalone", help="Also write every page into one file, to mail.")
+        bool,
+        typer.Option(
+            "--standalone", help="Also write standalone.html, a single file with every page."
+        ),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on: draw again what changes, until Ctrl-C.")
+        bool,
+        typer.Option(
+            "--watch",
+            help="Redraw whenever a page, a query or the warehouse changes, until Ctrl-C.",
+        ),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write the pages."""
+    """Write the dashboard pages."""
     session = Session(quiet, as_json)
 
     def draw() -> None:
@@ -208,10 +239,10 @@ def report(
     with session.errors():
         warehouse = Settings.load(source=source, raw_dir=raw_dir).warehouse
     stop = Event()
-    # Pages that are being drawn are drawn to the end.
+    # Ctrl-C lets the current drawing finish.
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     for _ in changes(PAGES, QUERIES, warehouse, stop=stop):
-        with suppress(typer.Exit):  # an error was told, and the last good pages stay
+        with suppress(typer.Exit):  # the error is already printed, and the last good pages stay
             draw()
 
 
@@ -222,15 +253,18 @@ def run(
     model: Model = None,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Make everything anew, however few shoppers have new orders."),
+        typer.Option("--full", help="Rebuild everything and train a new model."),
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Do everything: fetch, build, train, evaluate, score, audit, report; publish at the end.
+    """Run every step, then publish the warehouse, the model and the pages together.
 
-    Where a run went before, only shoppers with new orders are scored again, by the same model;
-    once a tenth of them have new orders, or the code or a setting changed, the run is a full one.
+    The steps are fetch, build, train, evaluate, score, audit and report.
+
+    After the first run, Restock keeps the model and scores only shoppers with new orders. It does
+    a full run again once more than a tenth of the shoppers have changed since training, or when
+    the code, a setting, the catalogue or the scoring date has changed.
     """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
@@ -239,17 +273,19 @@ def run(
 
 @app.command()
 def simulate(
-    shoppers: Annotated[int, typer.Option(help="How many; Instacart has 206,209.")],
-    out: Annotated[Path, typer.Option(help="Where to: a folder that is empty or not there yet.")],
+    shoppers: Annotated[int, typer.Option(help="Number of shoppers. Instacart has 206,209.")],
+    out: Annotated[Path, typer.Option(help="Output folder. It must be empty or not exist yet.")],
     products: Annotated[
         int | None,
-        typer.Option(help="Size of the catalogue; by default it grows with the shoppers."),
+        typer.Option(help="Number of products. Default: 1,000 plus 10 per shopper, up to 49,688."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed gives other shoppers.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed. The same seed gives the same orders.")
+    ] = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write made-up orders in Instacart's files, with the true probability of every pair."""
+    """Generate made-up orders in Instacart's format, with the true probability of every pair."""
     session = Session(quiet, as_json)
 
     with session.errors():
@@ -262,6 +298,6 @@ def simulate(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the ``restock`` command."""
     signal.signal(signal.SIGINT, interrupt)
     app()

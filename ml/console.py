@@ -1,4 +1,4 @@
-"""What a command shows in the terminal: progress, a summary, or one clear error."""
+"""The terminal output of a command: progress, a summary, or one error message."""
 
 import errno
 import json
@@ -36,19 +36,23 @@ HEADLINES = {
 
 
 class Session:
-    """One call of the command: it runs steps, shows their progress, and sums them up."""
+    """One run of a command: its steps, their progress, and the summary."""
 
     def __init__(self, quiet: bool, as_json: bool) -> None:
         self.as_json = as_json
         self.silent = quiet or as_json
         self.console = Console(stderr=True, quiet=self.silent)
         if not self.console.is_terminal:
-            self.console.width = 120  # a log file has no edge
+            self.console.width = 120  # log files need no wrapping at 80 columns
         self.results: dict[str, dict[str, Any]] = {}
         self.written: dict[str, Path] = {}
 
     def step(self, name: str, settings: Settings, function: Step) -> dict[str, Any]:
-        """Run a step, show its progress, and print what it took."""
+        """Run a step, show its progress, and print one line with its rows and seconds.
+
+        Returns:
+            What the step returned, with its seconds and the peak memory of the process in MiB.
+        """
         started = time.perf_counter()
         columns = (
             TextColumn(f"[bold]{name:9}"),
@@ -97,7 +101,11 @@ class Session:
 
     @contextmanager
     def job(self, **flags: Any) -> Iterator[Settings]:
-        """Load the settings and lock the warehouse; end with a summary or with one clear error."""
+        """Load the settings and lock the warehouse; end with a summary or one error message.
+
+        Args:
+            flags: settings from the command line, None where a flag is not given.
+        """
         with self.errors():
             settings = Settings.load(**flags)
             settings.prepare_workspace()
@@ -112,11 +120,11 @@ class Session:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """End the command with one clear error and its exit code where something went wrong."""
+        """Turn a failure into one error message and its exit code."""
         try:
             yield
         except BaseException as error:
-            if (known := _known(error)) is None:
+            if (known := _as_restock_error(error)) is None:
                 raise
             if self.as_json:
                 print(json.dumps({"error": str(known), "exit_code": known.exit_code}))
@@ -126,7 +134,7 @@ class Session:
             raise typer.Exit(known.exit_code) from None
 
     def sum_up(self) -> None:
-        """Print how long the command took and where its results are."""
+        """Print the total seconds, the peak memory and the paths of the results."""
         if self.as_json:
             print(json.dumps(self.results))
             return
@@ -140,18 +148,18 @@ class Session:
         self.console.print(table, soft_wrap=True)
 
 
-# Set by Ctrl-C. Libraries turn a KeyboardInterrupt into errors of many names, or swallow it.
+# Set by Ctrl-C, because libraries swallow a KeyboardInterrupt or raise another error for it.
 interrupted = Event()
 
 
 def interrupt(*_: Any) -> None:
-    """Handle Ctrl-C: end the command, and remember why."""
+    """Handle Ctrl-C: record the interruption and end the command."""
     interrupted.set()
     raise KeyboardInterrupt
 
 
 def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
-    """Lay out the figures of models and baselines, best first, with half of each 95% interval."""
+    """Return a table of models and baselines, best AUC first, with half-widths of 95% intervals."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("± 95% interval", no_wrap=True)
     for heading in HEADLINES.values():
@@ -170,15 +178,16 @@ def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
 
 def _peak_memory_mib() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # macOS counts in bytes
+    # macOS counts in bytes, Linux in KiB.
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def _escaped(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-def _known(error: BaseException) -> RestockError | None:
-    """Translate errors of the operating system and of DuckDB into what a user can act on."""
+def _as_restock_error(error: BaseException) -> RestockError | None:
+    """Translate an error of the operating system or DuckDB; return None for a bug."""
     if interrupted.is_set():
         return InterruptionError("interrupted. Run the same command again.")
     if isinstance(error, RestockError):
@@ -188,7 +197,7 @@ def _known(error: BaseException) -> RestockError | None:
     if isinstance(error, OSError):
         return StorageError(
             f"{error.filename}: {error.strerror}. Check the path and its permissions, or set "
-            "RESTOCK_HOME to a folder that you can write."
+            "RESTOCK_HOME to a folder that you can write to."
         )
     if not isinstance(error, duckdb.Error):
         return None

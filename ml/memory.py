@@ -1,4 +1,4 @@
-"""How much memory there is, and how DuckDB and Python share it."""
+"""The memory limit, and how DuckDB and Python share it."""
 
 import os
 import re
@@ -7,16 +7,19 @@ from pathlib import Path
 from ml.errors import SettingsError
 
 SHARE_OF_MACHINE = 0.6
-# What the libraries, a million training pairs and a batch of scores take. The rest is DuckDB's,
-# which spills to disk what does not fit.
+"""The default limit, as a share of the machine's memory."""
 PYTHON = 1 << 30
+"""Bytes for the libraries, a million training pairs and a batch of scores.
+
+DuckDB gets the rest of the limit and spills to disk beyond it.
+"""
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-# Of a container, version 2 and version 1; "max" or a huge number where there is no limit.
+# cgroup v2, then v1. Without a limit, v2 says "max" and v1 a huge number.
 _CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def of_machine() -> int:
-    """Return the bytes of memory that the machine has, or the cgroup that this process is in."""
+    """Return the machine's memory in bytes, or the cgroup's limit if that is lower."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _CGROUP:
         if path.exists() and (text := path.read_text().strip()).isdigit():
@@ -25,20 +28,22 @@ def of_machine() -> int:
 
 
 def in_bytes(limit: str) -> int:
-    """Read a limit such as ``3GB`` or ``1.5 GiB``; without one, a share of the machine's.
+    """Return a limit such as ``3GB`` or ``1.5 GiB`` in bytes; units are powers of 1024.
+
+    An empty limit means 60% of the machine's memory.
 
     Raises:
-        SettingsError: if it is none.
+        SettingsError: ``limit`` is not a positive size.
     """
     if not limit:
         return int(of_machine() * SHARE_OF_MACHINE)
     written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", limit.strip(), re.IGNORECASE)
     if written is None or float(written[1]) == 0:
-        raise SettingsError(f"memory_limit is '{limit}': write it as 3GB or 500MB")
+        raise SettingsError(f"invalid memory_limit '{limit}': write it as 3GB or 500MB")
     return int(float(written[1]) * 2 ** _UNITS[written[2].upper()])
 
 
 def of_duckdb(limit: str) -> str:
-    """Return DuckDB's part of a limit, as DuckDB writes it: all but Python's, and at least half."""
+    """Return DuckDB's part of a limit in DuckDB's syntax: all but Python's 1 GiB, at least half."""
     total = in_bytes(limit)
     return f"{max(total - PYTHON, total // 2) >> 20}MiB"

@@ -1,10 +1,10 @@
-"""How a job reports its progress."""
+"""The callback that jobs report their progress to."""
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is in all."""
+"""Called with a description of the current work, the units done, and the total units."""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Show nothing."""
+    """Ignore all progress."""

@@ -1,11 +1,11 @@
-"""Where things are and how a model is made.
+"""The settings of a job: paths, the source, the scoring date, and how to train a model.
 
-Paths and the source come from ``RESTOCK_*`` variables, which dbt reads too; parameters come from
-``restock.toml``. A flag of the command line wins over a variable, a variable over the file.
+Paths and the source come from ``RESTOCK_*`` variables, which dbt reads too. Model settings come
+from ``restock.toml``. A command-line flag overrides a variable, and a variable overrides the file.
 
-Everything that Restock writes is in one *workspace*: the clone, or for an installed package the
-working folder. ``RESTOCK_HOME`` moves it. A warehouse elsewhere (``RESTOCK_WAREHOUSE``) has its
-landing folder, models and pages beside it, so two warehouses never share them.
+Restock writes everything to one *workspace*: the clone, or the current folder for an installed
+package. ``RESTOCK_HOME`` moves it. ``RESTOCK_WAREHOUSE`` moves the warehouse alone; its landing
+folder, models and pages then sit beside it, so two warehouses never share them.
 """
 
 import os
@@ -24,15 +24,17 @@ _PACKAGE = Path(__file__).resolve().parent
 _WHEEL_PROJECT = _PACKAGE / "project"
 IS_CLONE = not _WHEEL_PROJECT.is_dir()
 PROJECT = _PACKAGE.parent if IS_CLONE else _WHEEL_PROJECT
-"""The dbt project: the clone, or the copy that the wheel carries. Nothing is written into it."""
+"""The dbt project: the clone, or the read-only copy inside the wheel."""
 SOURCES = ("complete_journey", "instacart", "order_log")
-DAY = {"as_of", "as_of_days"}  # two ways to name one
+DAY = {"as_of", "as_of_days"}
+"""The two settings for the scoring date; a job takes one of them."""
 IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_rows")
+"""The settings that ``restock.toml`` may contain."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a job needs to know; paths are absolute."""
+    """The settings of one job. Paths are absolute."""
 
     source: str
     home: Path
@@ -43,28 +45,30 @@ class Settings:
     dashboards: Path
     models: Path
     as_of: str = ""
-    """Date that cutoff 0 stands on, as 2018-01-02; empty for the day after the newest order."""
+    """The date of cutoff 0, such as 2018-01-02; empty for the day after the newest order."""
     as_of_days: str = ""
-    """Or days after each shopper's last order that it stands on, for data without dates."""
+    """Days from each shopper's last order to cutoff 0, for data without dates; empty if unused."""
     memory_limit: str = ""
-    """Memory for DuckDB and Python together, such as 3GB; by default a share of the machine's."""
+    """Memory for DuckDB and Python together, such as 3GB; empty for 60% of the machine's."""
     model: str = "gradient_boosting"
     seed: int = 7
     threads: int = 0
-    """Threads for DuckDB and the model; 0 takes every core."""
+    """Threads for DuckDB and the model; 0 uses every core."""
     training_rows: int = 1_000_000
-    """About as many pairs as are trained on: what bounds the memory and the time of training."""
+    """Approximate number of training examples, which bounds the memory and the time of training."""
     batch_rows: int = 250_000
-    """Pairs that are scored at a time: what bounds the memory of scoring."""
+    """Pairs per scoring batch, which bounds the memory of scoring."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
-    """Parameters of the model that differ from its defaults in ``ml/modelling/estimators.py``."""
+    """Model parameters that override the defaults in ``ml/modelling/estimators.py``."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:
-        """Collect the settings from flags, ``RESTOCK_*`` variables and ``restock.toml``.
+        """Read the settings from flags, then ``RESTOCK_*`` variables, then ``restock.toml``.
+
+        A flag that is None counts as not given.
 
         Raises:
-            SettingsError: if a value is unknown or of the wrong type.
+            SettingsError: a setting is unknown, or its value is invalid.
         """
         kinds = {field.name: str(field.type) for field in fields(cls)}
         home = Path(os.environ.get("RESTOCK_HOME") or (PROJECT if IS_CLONE else Path.cwd()))
@@ -75,7 +79,7 @@ class Settings:
             if (variable := os.environ.get(f"RESTOCK_{name.upper()}", "")) != "":
                 values[name] = variable
         given = {name: value for name, value in flags.items() if value is not None}
-        if DAY & given.keys():  # either replaces both
+        if DAY & given.keys():  # a flag for either one overrides both variables
             values = {name: value for name, value in values.items() if name not in DAY}
         values |= given
 
@@ -97,17 +101,19 @@ class Settings:
             if values.get("as_of"):
                 values["as_of"] = date.fromisoformat(str(values["as_of"])).isoformat()
         except ValueError:
-            raise SettingsError(f"as_of is '{values['as_of']}': write it as 2018-01-02") from None
+            raise SettingsError(
+                f"invalid as_of '{values['as_of']}': write it as 2018-01-02"
+            ) from None
         days = str(values.get("as_of_days", ""))
         if days and not days.isdecimal():
-            raise SettingsError(f"as_of_days is '{days}': it must be a whole number, 0 or more")
+            raise SettingsError(f"invalid as_of_days '{days}': use a whole number, 0 or more")
         if days and values.get("as_of"):
-            raise SettingsError("as_of and as_of_days are two ways to name a day: use one")
+            raise SettingsError("as_of and as_of_days both set the scoring date: use one")
         memory.in_bytes(str(values.get("memory_limit", "")))
         return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
 
     def moved_to(self, folder: Path) -> Self:
-        """Return the settings with every output under ``folder``: work that is not published."""
+        """Return the settings of a run that works in ``folder`` until it is published."""
         return replace(
             self,
             warehouse=folder / self.warehouse.name,
@@ -116,29 +122,29 @@ class Settings:
         )
 
     def for_model(self, name: str) -> Self:
-        """Return the settings for a model; the parameters are only those of the one set here."""
+        """Return the settings for a model; ``parameters`` apply to the configured model only."""
         return self if name == self.model else replace(self, model=name, parameters={})
 
     @property
     def duckdb_memory(self) -> str:
-        """Memory that DuckDB may take before it spills to disk, as DuckDB writes it."""
+        """The memory limit for DuckDB in its own syntax; beyond it, DuckDB spills to disk."""
         return memory.of_duckdb(self.memory_limit)
 
     @property
     def target(self) -> Path:
-        """Where dbt leaves its manifest and run results; dbt's own variable moves it."""
+        """The folder of dbt's manifest and run results; ``DBT_TARGET_PATH`` overrides it."""
         return self.home / os.environ.get("DBT_TARGET_PATH", "target")
 
     @property
     def dbt_log(self) -> Path:
-        """What dbt said; dbt's own variable moves it."""
+        """The log file of dbt; ``DBT_LOG_PATH`` overrides its folder."""
         return Path(os.environ.get("DBT_LOG_PATH", self.home / "logs")).absolute() / "dbt.log"
 
     def prepare_workspace(self) -> None:
-        """Make the folder of the warehouse, and let numba keep compiled code in the workspace.
+        """Create the folder of the warehouse, and let numba cache compiled code in the workspace.
 
         Raises:
-            StorageError: if a folder cannot be written.
+            StorageError: a folder is not writable.
         """
         for folder, variable in (
             (self.home / "target", "RESTOCK_HOME"),
@@ -152,14 +158,14 @@ class Settings:
                 is_writable, reason = False, str(error.strerror).lower()
             if not is_writable:
                 raise StorageError(
-                    f"{folder} cannot be written ({reason}). Set {variable} to a path where you "
-                    "can write."
+                    f"cannot write to {folder} ({reason}). Set {variable} to a path that you can "
+                    "write to."
                 )
         os.environ.setdefault("NUMBA_CACHE_DIR", str(self.home / "target" / "numba"))
 
     @contextmanager
     def exported(self) -> Iterator[None]:
-        """Set the variables that the dbt project reads, for as long as the context lasts."""
+        """Set the environment variables that the dbt project reads, and restore them on exit."""
         variables = {
             "RESTOCK_SOURCE": self.source,
             "RESTOCK_RAW_DIR": str(self.raw_dir),
@@ -190,7 +196,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {error}") from None
     for name in values:
         if name not in IN_TOML:
-            raise SettingsError(f"{path}: unknown setting '{name}'; known are {', '.join(IN_TOML)}")
+            raise SettingsError(f"{path}: unknown setting '{name}': use {', '.join(IN_TOML)}")
     return values
 
 
@@ -201,9 +207,9 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         try:
             return int(value)
         except ValueError:
-            raise SettingsError(f"{name} is '{value}': it must be a whole number") from None
+            raise SettingsError(f"invalid {name} '{value}': use a whole number") from None
     if "dict" in kind:
         if not isinstance(value, dict):
-            raise SettingsError(f"{name} is '{value}': it must be a table in restock.toml")
+            raise SettingsError(f"invalid {name} '{value}': make it a table in restock.toml")
         return value
     return str(value)

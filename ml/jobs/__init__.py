@@ -1,4 +1,4 @@
 """One module per step that a user can run.
 
-A job may import every room below it; only the command line imports jobs.
+A job may import from every other folder of `ml`. Only the command line imports jobs.
 """

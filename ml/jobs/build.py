@@ -1,4 +1,4 @@
-"""The build job: every dbt model and its data tests."""
+"""The build job: builds every dbt model and runs its data tests."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from ml.warehouse import connection, dbt, history
 
 
 def build(settings: Settings, progress: Progress, selection: Sequence[str] = ()) -> dict[str, Any]:
-    """Build and test every dbt model, or a selection of them."""
-    # dbt would fetch too, but report a wrong raw file as a fault of its own.
+    """Build and test every dbt model, or those that the dbt arguments in ``selection`` name."""
+    # dbt fetches too, but would report a malformed raw file as an internal error.
     fetch(settings, progress)
     built = dbt.run(settings, "build", *selection, progress=progress)
     with connection.connect(settings) as con, connection.transaction(con):

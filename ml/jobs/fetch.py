@@ -1,4 +1,4 @@
-"""The fetch job: read the raw files, check them, and land them for dbt."""
+"""The fetch job: reads and checks the raw files, and lands them for dbt."""
 
 from datetime import date
 from typing import Any
@@ -10,11 +10,11 @@ from ml.settings import Settings
 
 
 def fetch(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Read the raw files, check them, and land them; nothing to do if they did not change.
+    """Read and check the raw files, and land them; does nothing if they have not changed.
 
     Raises:
-        SourceError: if they are missing or malformed.
-        SettingsError: if the day to score for is before the newest order.
+        SourceError: the raw files are missing or malformed.
+        SettingsError: the scoring date is earlier than the newest order.
     """
     progress(f"reading {settings.raw_dir}", 0, 1)
     intake = sources.take_in(settings)
@@ -28,7 +28,7 @@ def fetch(settings: Settings, progress: Progress) -> dict[str, Any]:
 
 
 def reject_early_day(settings: Settings, newest: date | None) -> None:
-    """Raise a SettingsError if the day to score for is before the newest order."""
+    """Raise a SettingsError if the scoring date is earlier than the newest order."""
     if settings.as_of and newest and date.fromisoformat(settings.as_of) < newest:
         raise SettingsError(
             f"the scoring date {settings.as_of} (--as-of, RESTOCK_AS_OF) is earlier than the "

@@ -1,10 +1,9 @@
-"""A run on new orders of a few shoppers: only theirs is made again.
+"""The update job: rebuilds and scores only the shoppers whose orders have changed.
 
-What is said of a shopper is made of the shopper's own orders and of the *population*: what is
-usual for everyone. The population belongs to the model, as its parameters do, and stays as it was
-when the model was trained. So shoppers whose orders did not change keep their features and scores,
-and those of the others come out as if everything had been built anew, for this model and this
-population.
+Features depend on the shopper's own orders and on the *population*, the tables that sum over all
+shoppers. The population belongs to the model version and stays as it was at training. So shoppers
+whose orders have not changed keep their features and scores. The others get the rows that a full
+build with this model and population would give them.
 """
 
 import hashlib
@@ -24,10 +23,10 @@ from ml.settings import PROJECT, Settings
 from ml.warehouse import connection, dbt, history
 
 FULL_RUN_SHARE = 0.1
-"""Share of the shoppers: when more changed since the model was trained, everything is made anew."""
+"""Share of shoppers changed since training above which the update job requires a full run."""
 
-# The models with the tag `population`, and those with rows of a shopper. Where these have cutoffs,
-# 0 alone moves on: at the others the model was trained and measured.
+# dbt models tagged `population`, then models with rows per shopper. Where these have cutoffs, an
+# update replaces cutoff 0 only, because the model was trained and evaluated on the others.
 POPULATION = ("usual_gap", "reorder_hazards", "feat_products", "aisle_totals")
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
@@ -39,36 +38,44 @@ CODE = (
 
 
 def update(settings: Settings, progress: Progress, *, published: Path) -> dict[str, Any]:
-    """Make a new warehouse of the published one and of what was landed since.
+    """Build a new warehouse from the published one and the newly landed files.
 
-    Returns, beside the rows scored, a ``note``, and ``is_full_run``: true if so much changed that
-    everything must be made anew, and the new warehouse is none yet.
+    Args:
+        settings: the settings of the new release, with the published models.
+        progress: called with the progress.
+        published: the path of the published warehouse.
+
+    Returns:
+        ``rows`` scored, a ``note`` for the user, and ``is_full_run``. If ``is_full_run`` is true,
+        a full run is needed and the new warehouse is incomplete. Otherwise ``shoppers`` has the
+        number of changed shoppers, unless it is 0.
 
     Raises:
-        RestockError: if a model or a test fails.
+        RestockError: a model or a test failed.
     """
     with connection.connect(replace(settings, warehouse=published), read_only=True) as con:
         is_same = _last(con, "made_by") == _made_by(settings)
         if not is_same or not versions.production(settings.models).exists():
             note = (
-                "code or settings changed since the last run, or a step was done alone: a full run"
+                "full run: the code or the settings changed, or a single step ran since the last "
+                "run"
             )
             return {"rows": 0, "is_full_run": True, "note": note}
-    # One path for all that dbt builds here: it parses the project anew where that changes.
+    # All dbt commands here use one warehouse path, because dbt parses again when it changes.
     progress("comparing", 0, 4)
     _dbt(settings, "run", "--select", "path:models/staging")
     with connection.connect(settings) as con:
         con.execute(f"attach {connection.quoted(published)} as last (read_only)")
         calendar = _as_of(con, settings)
         if _last(con, "made_with", "last.") != _made_with(con, settings, "last."):
-            note = "the catalogue, the calendar, the model or the warehouse changed: a full run"
+            note = "full run: the catalogue, the scoring date, the model or the warehouse changed"
             return {"rows": 0, "is_full_run": True, "note": note}
         shoppers, changed, since_training = _compare(con, settings)
-        note = f"{changed:,} of {shoppers:,} shoppers have other orders than before"
+        note = f"{changed:,} of {shoppers:,} shoppers have new or changed orders"
         if since_training > FULL_RUN_SHARE * shoppers:
-            note = f"{since_training:,} of {shoppers:,} shoppers changed since the training"
-            return {"rows": 0, "is_full_run": True, "note": f"{note}: a full run"}
-        _set_out(con, settings)
+            note = f"full run: {since_training:,} of {shoppers:,} shoppers changed since training"
+            return {"rows": 0, "is_full_run": True, "note": note}
+        _prepare(con, settings)
     if changed == 0:
         shutil.copyfile(published, settings.warehouse)
         return {"rows": 0, "is_full_run": False, "note": note}
@@ -97,7 +104,7 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
 
 
 def record(settings: Settings) -> None:
-    """Note, after a full run, of which orders the scores are made, and of what else."""
+    """Record the orders, code and settings behind the scores of a full run."""
     with connection.connect(settings) as con, connection.transaction(con):
         con.execute(
             f"insert into ml.scored_shoppers by name select *, false as is_since_training, "
@@ -108,7 +115,7 @@ def record(settings: Settings) -> None:
 
 
 def _dbt(settings: Settings, *arguments: str) -> dbt.Built:
-    """Run dbt without the past cutoffs, which stay."""
+    """Run dbt for cutoff 0 only; the past cutoffs do not change."""
     return dbt.run(
         settings,
         *arguments,
@@ -123,7 +130,7 @@ def _staged(settings: Settings, entity: str) -> str:
 
 
 def _digests(settings: Settings) -> str:
-    """Return SQL with one row per shopper: a digest of all that is known of their orders."""
+    """Return SQL with one row per shopper: a digest of all their orders."""
     return f"""
         select user_id, sum(hash(orders, items.digest)) as digest
         from {_staged(settings, "orders")} as orders
@@ -137,7 +144,7 @@ def _digests(settings: Settings) -> str:
 
 
 def _made_by(settings: Settings) -> str:
-    """Return a digest of the code, and of the settings that decide about scores."""
+    """Return a digest of the code and of the settings that affect scores."""
     digest = hashlib.sha256()
     for place in CODE:
         for path in sorted([place, *place.rglob("*.*")]):
@@ -150,7 +157,7 @@ def _made_by(settings: Settings) -> str:
 
 
 def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings, last: str = "") -> str:
-    """Return a digest of what all scores share: model, population, catalogue and calendar."""
+    """Return a digest of what all scores share: model, population, catalogue and scoring date."""
     content = [versions.card(settings.models)["model_version"], _as_of(con, settings)]
     for table in (*(f"{last}{name}" for name in POPULATION), _staged(settings, "products")):
         content.append(connection.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
@@ -158,7 +165,7 @@ def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings, last: str = "
 
 
 def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | None:
-    """Return a digest that the last run left; None if something else made what is there now."""
+    """Return a digest from the last run, or None if a single step has scored since."""
     known = "select count(*) from duckdb_tables() where table_name = 'scored_shoppers'"
     if not connection.scalar(con, known):
         return None
@@ -170,7 +177,7 @@ def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | 
 
 
 def _as_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
-    """Return the date that cutoff 0 stands on; empty where there is no calendar, or no need."""
+    """Return the date of cutoff 0; empty if orders have no dates or ``as_of_days`` is set."""
     newest: date | None = connection.scalar(
         con, f"select max(ordered_at)::date from {_staged(settings, 'orders')} where not is_open"
     )
@@ -180,9 +187,10 @@ def _as_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
 
 
 def _compare(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, int, int]:
-    """Write the tables `digests` and `changed`.
+    """Create the tables `digests` and `changed`.
 
-    Returns how many shoppers there are, how many changed, and how many since the training.
+    Returns:
+        The number of shoppers, of changed shoppers, and of shoppers changed since training.
     """
     con.execute(f"create table digests as {_digests(settings)}")
     con.execute(
@@ -212,8 +220,8 @@ def _compare(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, i
     return counts[0]
 
 
-def _set_out(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Take over the population, and keep the orders of those who changed."""
+def _prepare(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Copy the population, and reduce the staged orders to those of changed shoppers."""
     for table in POPULATION:
         con.execute(f"create table {table} as from last.{table}")
     orders, items = _staged(settings, "orders"), _staged(settings, "order_items")
@@ -231,13 +239,13 @@ def _set_out(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 
 def _merge(con: duckdb.DuckDBPyConnection) -> None:
-    """Put what `work` has of its shoppers in the place of what was there."""
+    """Replace the rows of changed shoppers with their rows in `work`."""
     theirs = "user_id in (select user_id from work.changed)"
     for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
         only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")
-    # Who is gone is forgotten, also at the cutoffs that stay.
+    # Shoppers who are no longer in the raw files are removed at every cutoff.
     for table in (*AT_CUTOFF_0, "ml.test_predictions"):
         con.execute(
             f"delete from {table} where {theirs} "
@@ -247,7 +255,7 @@ def _merge(con: duckdb.DuckDBPyConnection) -> None:
         "insert into dim_products by name "
         "select * from work.dim_products anti join dim_products using (product_id)"
     )
-    # A batch is what is published, as a whole.
+    # All published predictions belong to one batch, including the unchanged ones.
     con.execute("update ml.predictions set batch_id = (select batch_id from work.ml.batches)")
     con.execute(
         "insert into ml.batches by name select * replace "

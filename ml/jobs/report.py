@@ -1,4 +1,4 @@
-"""The reporting job: pages drawn from ``rpt_`` models, in a folder that appears at one stroke."""
+"""The report job: draws pages from ``rpt_`` models and publishes them as one folder."""
 
 from __future__ import annotations
 
@@ -27,25 +27,28 @@ PAGES, QUERIES = _DASHBOARDS / "pages", _DASHBOARDS / "queries"
 def report(settings: Settings, progress: Progress, standalone: bool = False) -> dict[str, Any]:
     """Write the pages of ``dashboards/pages`` to ``settings.dashboards``.
 
-    With ``standalone``, also ``standalone.html``: every page in one file, to mail.
+    With ``standalone``, also write ``standalone.html``, a single file with every page.
 
     Raises:
-        RestockError: if nothing was scored yet, the model was not evaluated, or a page is wrong:
-            with its file and line.
+        RestockError: there are no scores or no evaluation, the report tables are out of date, or a
+            page has an error; the message names the file and line of the page.
     """
     from dashboards.site import SiteError
 
     with connection.connect(settings, read_only=True) as con:
         if connection.scalar(con, "select count(*) from rpt_score_summary") == 0:
-            raise RestockError("nothing was scored yet. Run `restock score` first.")
+            raise RestockError("there are no scores yet. Run `restock score` first.")
         if connection.scalar(con, "select count(*) from rpt_reliability") == 0:
-            raise RestockError("the model was not evaluated yet. Run `restock evaluate` first.")
-        # Tests are noted when all that is made of the scores was built, see `run.with_tables`.
+            raise RestockError(
+                "the model has not been evaluated yet. Run `restock evaluate` first."
+            )
+        # Test results are recorded after the report tables are built, see `steps.with_tables`.
         built = "select max(finished_at) from ml.test_results where starts_with(model_name, 'rpt_')"
         scored = "select max(finished_at) from ml.batches"
         if not connection.scalar(con, f"select coalesce(({built}) >= ({scored}), false)"):
             raise RestockError(
-                "what the pages show is older than the scores. Run `restock score` again."
+                "the report tables are out of date: scoring was interrupted. "
+                "Run `restock score` again."
             )
     progress("drawing pages", 0, len(list(PAGES.glob("*.md"))))
     try:
@@ -65,19 +68,19 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
-    """Write files by their names into a folder, which is made if need be."""
+    """Write files, given as text by name, to a folder, and create the folder if needed."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
 
 
 def changes(*places: Path, stop: Event, interval: float = 0.5) -> Iterator[None]:
-    """Yield at once, and again whenever one of these files or folders has changed.
+    """Yield once, and again whenever a file changes.
 
     Args:
-        places: files, and folders whose files count.
-        stop: ends it, when set.
-        interval: seconds between two looks.
+        places: files to watch, and folders whose files to watch.
+        stop: ends the iteration when set.
+        interval: seconds between checks.
     """
     seen: dict[Path, int] = {}
     stopped = False
@@ -91,7 +94,7 @@ def changes(*places: Path, stop: Event, interval: float = 0.5) -> Iterator[None]
 
 @cache
 def _site(path: Path) -> Site:
-    """Return the site of a warehouse, which remembers the pages that it drew."""
-    from dashboards.site import Site  # what draws takes half a second to import
+    """Return the site of a warehouse; it caches the pages it has drawn."""
+    from dashboards.site import Site  # takes half a second to import
 
     return Site(PAGES, QUERIES, path)

@@ -1,4 +1,4 @@
-"""The main job: every step in order, in a release that is published if all of them succeed."""
+"""The run job: every step in order, in a release that is published if all steps succeed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,14 +15,20 @@ from ml.warehouse import connection, history
 def run(
     settings: Settings, step: Callable[[str, Settings, Step], Result], *, full: bool = False
 ) -> dict[str, Result]:
-    """Do every step in a release of its own, then publish it.
+    """Build a new release step by step, then publish it.
 
-    After a first run, only the shoppers with new orders are built and scored, unless they are
-    many or ``full`` is true: see ``ml/jobs/increment.py``.
+    After the first run, only shoppers with new orders are built and scored
+    (`ml.jobs.increment`), unless too much has changed.
 
-    ``step`` is called with each step's name, its settings and its function, and returns its result.
+    Args:
+        settings: the settings with the published paths.
+        step: called with the name, settings and function of each step; returns its result.
+        full: rebuild everything and train a new model.
+
+    Returns:
+        The result of each step by name.
     """
-    from ml.jobs import increment  # takes seconds to import, as in `steps.later`
+    from ml.jobs import increment  # takes seconds to import, see `steps.later`
     from ml.registry import releases
 
     releases.remove_all_but_current(settings)
@@ -31,7 +37,7 @@ def run(
     results = {}
     try:
         if settings.warehouse.exists():
-            # Finds out now, not after the work, whether another process is writing it.
+            # Fail now rather than after the work if another process is writing to the warehouse.
             with connection.connect(settings, read_only=True):
                 pass
         results["fetch"] = step("fetch", work, fetch)
@@ -44,7 +50,7 @@ def run(
                 releases.publish(release, same_model, settings)
                 return results
             work.warehouse.unlink(missing_ok=True)
-        # The tables made of the scores are built once, after scoring.
+        # `score` builds the tables that depend on scores, so `build` skips them.
         steps = STEPS | {"build": partial(build, selection=("--selector", "learning"))}
         for name, function in list(steps.items())[1:]:
             results[name] = step(name, work, function)

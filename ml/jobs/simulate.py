@@ -1,4 +1,4 @@
-"""The simulation job: write made-up orders to a folder."""
+"""The simulate job: writes made-up orders to a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ def simulate(
     products: int | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Write made-up orders in Instacart's files, with the true probability of every pair.
+    """Write made-up orders in Instacart's format, with the true probability of every pair.
 
     Raises:
-        SettingsError: if the folder is not empty, or a size is out of range.
-        StorageError: if the disk is full or the folder cannot be written.
+        SettingsError: the folder is not empty, or a size is out of range.
+        StorageError: the disk is full, or the folder is not writable.
     """
     done = simulation.simulate(
         out,

@@ -1,4 +1,4 @@
-"""The steps of the main job, in order and by name."""
+"""The steps of a run, by name and in order."""
 
 from collections.abc import Callable
 from pkgutil import resolve_name
@@ -16,15 +16,15 @@ Step = Callable[[Settings, Progress], Result]
 
 
 def later(name: str, **options: Any) -> Step:
-    """Return a step by its ``module:function``, which is imported when the step runs.
+    """Return a step that imports its function, ``module:function``, only when it runs.
 
-    The libraries of a model take seconds to import, and a help page needs none of them.
+    The model libraries take seconds to import, and `restock --help` needs none of them.
     """
     return lambda settings, progress: resolve_name(name)(settings, progress, **options)
 
 
 def with_tables(step: Step) -> Step:
-    """Return a step that also rebuilds the tables made of what it wrote."""
+    """Return a step that also rebuilds the prediction and reporting tables."""
 
     def both(settings: Settings, progress: Progress) -> Result:
         result = step(settings, progress)

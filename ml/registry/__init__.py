@@ -1,4 +1,4 @@
-"""What was trained and what is published: model versions, releases, and the links to both.
+"""Model versions, releases, and the symbolic links that publish them.
 
 May import `ml.modelling`, `ml.warehouse`, `ml.settings` and `ml.errors`.
 """

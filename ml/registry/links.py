@@ -1,4 +1,4 @@
-"""Symbolic links as switches: what a path leads to changes at one stroke."""
+"""Symbolic links that change their target atomically."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def replace_link(link: Path, target: Path) -> None:
-    """Let ``link`` lead to ``target``, by a relative path; whatever was there is gone."""
+    """Point ``link`` at ``target`` by a relative path, replacing a file, folder or link there."""
     link.parent.mkdir(parents=True, exist_ok=True)
     new = link.with_name(f".{link.name}.new")
     new.unlink(missing_ok=True)

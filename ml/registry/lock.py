@@ -1,4 +1,4 @@
-"""The lock of a warehouse: one job at a time."""
+"""The lock that allows one job at a time on a warehouse."""
 
 import fcntl
 import os
@@ -12,10 +12,10 @@ from ml.settings import Settings
 
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
-    """Let one job at a time work on a warehouse; the operating system frees it if the job dies.
+    """Hold the lock of a warehouse. The operating system releases it if the process dies.
 
     Raises:
-        BusyError: if another job holds it.
+        BusyError: another job holds the lock.
     """
     path = Path(f"{settings.warehouse}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,8 +25,8 @@ def exclusive(settings: Settings) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise BusyError(
-                f"another restock job (process {file.read().strip() or 'unknown'}) is working on "
-                f"{settings.warehouse}. Wait until it ends and try again; nothing was changed."
+                f"another restock job (process {file.read().strip() or 'unknown'}) is using "
+                f"{settings.warehouse}. Nothing was changed. Try again when that job ends."
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -1,8 +1,8 @@
-"""Releases: a warehouse, a model and pages that are published together by one rename.
+"""Releases: a warehouse, a model and pages that one rename publishes together.
 
-``<warehouse>.releases/`` holds a folder for each release. ``<warehouse>.current`` leads to the
-published one, and the paths that users know lead there. So one rename publishes all three, and
-readers always see one release, the last good one.
+``<warehouse>.releases/`` holds one folder per release. The link ``<warehouse>.current`` points to
+the published release, and the paths that users open are links through it. So one rename publishes
+all three, and readers always see one complete release.
 """
 
 import secrets
@@ -15,16 +15,22 @@ from ml.settings import Settings
 
 
 def next_release(settings: Settings) -> Path:
-    """Return the folder that a run works in.
+    """Return the folder that a run builds its release in.
 
-    It is the same folder each time: dbt parses the whole project again where the path of the
-    warehouse changed.
+    The folder is the same for every run, because dbt parses the whole project again whenever the
+    path of the warehouse changes.
     """
     return Path(f"{settings.warehouse}.releases") / "next"
 
 
 def publish(release: Path, work: Settings, settings: Settings) -> None:
-    """Make a release the current one: one rename changes warehouse, model and pages together."""
+    """Publish the warehouse, model and pages of a release with one rename.
+
+    Args:
+        release: the folder from `next_release`.
+        work: the settings that the run used inside that folder.
+        settings: the settings with the published paths.
+    """
     version = versions.production(work.models)
     if work.models != settings.models:
         settings.models.mkdir(parents=True, exist_ok=True)
@@ -32,7 +38,7 @@ def publish(release: Path, work: Settings, settings: Settings) -> None:
         shutil.rmtree(work.models)
     replace_link(release / "model", settings.models / version.name)
     release = release.rename(release.with_name(secrets.token_hex(4)))
-    # A log that a crashed writer left belongs to the file that is replaced.
+    # A write-ahead log that a crashed writer left belongs to the old warehouse file.
     Path(f"{settings.warehouse}.wal").unlink(missing_ok=True)
 
     current = _current(settings)
@@ -48,7 +54,7 @@ def publish(release: Path, work: Settings, settings: Settings) -> None:
 
 
 def remove_all_but_current(settings: Settings) -> None:
-    """Remove the release before the current one, and what interrupted runs left."""
+    """Delete every release but the published one, including those of interrupted runs."""
     kept = _current(settings).resolve()
     for release in Path(f"{settings.warehouse}.releases").glob("*"):
         if release.resolve() != kept:

@@ -1,7 +1,8 @@
-"""Trained models as versioned folders: ``model.joblib``, ``model.json`` beside it, and an alias.
+"""Model versions: one folder per trained model, and a link to the production version.
 
-``models/<version>/`` is written once and never changed, but for the metrics in its json; the
-symbolic link ``models/production`` names the version that scores.
+``models/<version>/`` holds ``model.joblib`` and ``model.json``. Restock writes it once and later
+changes only the metrics in ``model.json``. The symbolic link ``models/production`` points to the
+version that scores.
 """
 
 import hashlib
@@ -27,21 +28,25 @@ LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that scores depend on."""
+    """Return the versions of Python and of every library that scores depend on."""
     installed = {name: library_version(name) for name in LIBRARIES}
     return {"python": platform.python_version(), **installed}
 
 
 def feature_version(features: Sequence[Feature]) -> str:
-    """Return a digest of the ordered features and their types."""
+    """Return a digest of the features, their order and their types: 12 hex digits."""
     listed = json.dumps([(feature.name, feature.dtype) for feature in features])
     return hashlib.sha256(listed.encode()).hexdigest()[:12]
 
 
 def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str, Any]) -> Path:
-    """Write a model as a new version, make it the production one, and return its folder.
+    """Save a model as a new version, make it the production version, and return its folder.
 
-    ``card`` is what the json says beside features, libraries and digest.
+    Args:
+        folder: the folder of all versions.
+        model: the fitted model.
+        features: the features it was trained on, in order.
+        card: further content for ``model.json``; ``model_name`` is required.
     """
     work = folder / ".saving"
     shutil.rmtree(work, ignore_errors=True)
@@ -71,10 +76,10 @@ def production(folder: Path) -> Path:
 
 
 def card(folder: Path) -> dict[str, Any]:
-    """Return what is written beside the production model.
+    """Return the content of the production version's ``model.json``.
 
     Raises:
-        RestockError: if there is none, or its json is damaged.
+        RestockError: there is no production version, or its ``model.json`` is damaged.
     """
     path = folder / ALIAS / "model.json"
     if not path.exists():
@@ -86,17 +91,17 @@ def card(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, features: Sequence[Feature]) -> tuple[Model, dict[str, Any]]:
-    """Return the production model and its card.
+    """Return the production model and the content of its ``model.json``.
 
     Raises:
-        RestockError: if there is none, if its digest is another than the json says, or if it was
-            trained on other features or types than ``examples`` has now.
+        RestockError: there is no production version, its file does not match the digest in
+            ``model.json``, or it was trained on features or types that differ from ``features``.
     """
     written = card(folder)
     path = folder / ALIAS / "model.joblib"
     if not path.exists() or _sha256(path) != written["sha256"]:
         raise RestockError(
-            f"{path} is not the file that was saved: its sha256 differs from model.json. "
+            f"{path} is missing or does not match the sha256 in model.json. "
             "Run `restock train` again."
         )
     trained = {feature["name"]: feature["dtype"] for feature in written["features"]}
@@ -106,22 +111,22 @@ def load(folder: Path, features: Sequence[Feature]) -> tuple[Model, dict[str, An
             name for name in trained.keys() | now.keys() if trained.get(name) != now.get(name)
         )
         raise RestockError(
-            f"model {written['model_version']} was trained on other features than models/features "
-            f"builds now: {', '.join(differing[:5]) or 'their order differs'}. "
+            f"model {written['model_version']} was trained on different features than "
+            f"models/features builds now: {', '.join(differing[:5]) or 'their order differs'}. "
             "Run `restock train` again."
         )
-    # Unpickled only now: the digest says that it is our own file.
+    # Unpickling runs code, so it comes after the digest check.
     try:
         return joblib.load(path), written
     except (AttributeError, ModuleNotFoundError) as error:
         raise RestockError(
-            f"{path} was saved by another version of Restock or of a library ({error}). "
+            f"{path} was saved by a different version of Restock or of a library ({error}). "
             "Run `restock train` again."
         ) from None
 
 
 def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
-    """Write the figures of an evaluation into the json of the production model."""
+    """Write the metrics of an evaluation to the ``model.json`` of the production version."""
     _write_json(folder / ALIAS / "model.json", card(folder) | {"metrics": metrics})
 
 

@@ -1,4 +1,4 @@
-"""The edges to DuckDB and to dbt: connections, examples as arrays, dbt runs and their manifest.
+"""Access to DuckDB and dbt: connections, examples as arrays, dbt runs, and the manifest.
 
 May import `ml.sources`, `ml.settings` and the modules below those.
 """

@@ -1,4 +1,4 @@
-"""Connections to the warehouse: open the file, read one value, append rows, commit as a whole."""
+"""Connections to the warehouse, transactions, and small query helpers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ from ml.settings import Settings
 
 @contextmanager
 def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the warehouse for as long as the context lasts.
+    """Open the warehouse, and close it at the end of the context.
 
     Raises:
-        RestockError: if it does not exist yet.
-        BusyError: if another process is writing it.
-        StorageError: if the disk is full.
+        RestockError: the warehouse does not exist, or DuckDB cannot read it.
+        BusyError: another process has the warehouse open for writing.
+        StorageError: the disk is full.
     """
     path = settings.warehouse
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
     config: dict[str, Any] = {
         "memory_limit": settings.duckdb_memory,
-        # In `examples` the pairs come first in every join. DuckDB takes them for few, and would
-        # make its hash tables of them instead of what they are joined with.
+        # `examples` joins pairs, its largest table, to small ones. DuckDB underestimates the
+        # number of pairs and would build its hash tables on them, so it must not reorder joins.
         "disabled_optimizers": "join_order,build_side_probe_side",
     }
     if settings.threads:
@@ -40,23 +40,23 @@ def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.D
             raise busy(path) from None
         if "No space left" in str(error) or "File too large" in str(error):
             raise disk_full(path.parent) from None
-        raise RestockError(f"{path} cannot be read: {error}") from None
+        raise RestockError(f"cannot read {path}: {error}") from None
 
 
 def quoted(path: Path) -> str:
-    """Return a path as a string of SQL."""
+    """Return a path as a SQL string literal."""
     return "'" + str(path).replace("'", "''") + "'"
 
 
 def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    """Return the one value of a query that has one row and one column."""
+    """Return the value of a query with one row and one column."""
     ((value,),) = con.execute(sql).fetchall()
     return value
 
 
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All of it is published when the context ends well, and nothing otherwise."""
+    """Commit at the end of the context, or roll back if it raises."""
     con.execute("begin")
     try:
         yield
@@ -67,6 +67,6 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
-    """Add rows to a table, column by name."""
-    # DuckDB finds the argument by its name; what is registered it would keep until it commits.
+    """Append rows to a table, matching columns by name."""
+    # DuckDB finds `rows` by its Python name. A registered table would stay in memory until commit.
     con.execute(f"insert into {table} by name select * from rows")

@@ -1,4 +1,4 @@
-"""Runs dbt in this process, and reads what it knows: the one way from Python to the SQL side."""
+"""Runs dbt inside this process. No other module calls dbt."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,7 +12,7 @@ from ml.settings import PROJECT, Settings
 
 @dataclass(frozen=True)
 class Tested:
-    """How a dbt test ended; ``status`` is ``pass`` or ``warn``."""
+    """The result of a dbt test: ``status`` is ``pass`` or ``warn``, ``failures`` counts rows."""
 
     name: str
     model: str
@@ -23,24 +23,24 @@ class Tested:
 
 @dataclass(frozen=True)
 class Built:
-    """What a dbt command went through: so many models, seeds and tests, and how the tests ended."""
+    """The result of a dbt command: the number of models, seeds and tests, and the test results."""
 
     steps: int
     tests: list[Tested]
 
 
 def run(settings: Settings, command: str, *arguments: str, progress: Progress) -> Built:
-    """Run a dbt command and return what it went through.
+    """Run a dbt command and return its result.
 
-    Unit tests try the SQL on made-up rows, so new data cannot fail them: they are for development
-    (`dbt build`, `make test`).
+    `build` skips unit tests: they check the SQL on made-up rows, so new data cannot make them
+    fail. A plain `dbt build` and `make test` run them.
 
     Raises:
-        BusyError: if another process holds the warehouse.
-        StorageError: if the disk is full.
-        RestockError: if a model or a test fails, with the first messages.
+        BusyError: another process has the warehouse open.
+        StorageError: the disk is full.
+        RestockError: a model or a test failed; the message holds the first five failures.
     """
-    # dbt takes a second to import, and nothing but what is here needs it.
+    # dbt takes a second to import.
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
@@ -48,7 +48,8 @@ def run(settings: Settings, command: str, *arguments: str, progress: Progress) -
         if event.info.name == "LogStartLine":
             progress(event.data.description, event.data.index - 1, event.data.total)
 
-    # Its path would make dbt parse everything anew, and the day is read when the SQL is made.
+    # Parsing depends on neither the folder of the warehouse nor the scoring date. Without them, one
+    # parse serves every release and every date.
     name = Path(settings.warehouse.name)
     project = _parse(replace(settings, warehouse=name, as_of="", as_of_days=""))
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def run(settings: Settings, command: str, *arguments: str, progress: Progress) -
                 ]
             )
     finally:
-        # dbt would keep the warehouse open, and nobody else could write it.
+        # Otherwise dbt keeps the warehouse open, and no other connection can write to it.
         if (environment := DuckDBConnectionManager._ENV) is not None:
             environment.close()
             DuckDBConnectionManager.close_all_connections()
@@ -82,10 +83,10 @@ def run(settings: Settings, command: str, *arguments: str, progress: Progress) -
 
 @cache
 def _parse(settings: Settings) -> Any:
-    """Return dbt's manifest of the project; it takes seconds, and variables do not change it.
+    """Return dbt's manifest of the project. Parsing takes seconds, so the result is cached.
 
     Raises:
-        RestockError: if dbt cannot parse the project.
+        RestockError: dbt cannot parse the project.
     """
     from dbt.cli.main import dbtRunner
 
@@ -120,4 +121,4 @@ def _translated(message: str, settings: Settings) -> RestockError:
         return busy(settings.warehouse)
     if "No space left" in message or "File too large" in message:
         return disk_full(settings.warehouse.parent)
-    return RestockError(f"dbt stopped: {message}\nThe whole log: {settings.dbt_log}")
+    return RestockError(f"dbt failed: {message}\nFull log: {settings.dbt_log}")

@@ -1,4 +1,4 @@
-"""Lets a plain `dbt build` start from the raw files, within its memory, as `restock build` does."""
+"""A dbt-duckdb plugin: a plain `dbt build` fetches raw files and respects the memory limit."""
 
 from typing import Any
 
@@ -11,13 +11,14 @@ from ml.settings import Settings
 
 
 class Plugin(BasePlugin):
-    """Fetches and lands the raw files before dbt opens the warehouse, unless they are the same."""
+    """Lands raw files that have changed, before dbt opens the warehouse."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Land the files that ``RESTOCK_SOURCE`` and ``RESTOCK_RAW_DIR`` name.
+        """Land the raw files in ``RESTOCK_RAW_DIR`` if they have changed.
 
         Raises:
-            DbtRuntimeError: if they are missing or malformed; dbt tells any other with a traceback.
+            DbtRuntimeError: the raw files are missing or malformed. dbt prints errors of this
+                class without a traceback.
         """
         try:
             sources.take_in(Settings.load())
@@ -25,5 +26,5 @@ class Plugin(BasePlugin):
             raise DbtRuntimeError(str(error)) from None
 
     def update_connection_config(self, creds: Any, config: dict[str, Any]) -> None:
-        """Keep DuckDB to its part of ``RESTOCK_MEMORY_LIMIT``."""
+        """Set DuckDB's part of ``RESTOCK_MEMORY_LIMIT`` on the connection."""
         config["memory_limit"] = Settings.load().duckdb_memory

@@ -1,4 +1,4 @@
-"""Examples as arrays: user-product pairs with their features, read shopper by shopper."""
+"""Reads examples as arrays: pairs with their features, grouped by shopper."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,14 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Examples:
-    """User-product pairs, each shopper's in one run of rows, sorted by their ids.
+    """Pairs with features and labels, sorted by shopper and product id within each cutoff.
 
-    ``X`` is float32 of shape (n_pairs, n_features), missing values NaN; ``label`` is 0 or 1, 0
-    throughout at cutoff 0; shopper u owns the rows ``offsets[u]:offsets[u + 1]``. With several
-    cutoffs, a shopper is there once for each.
+    Attributes:
+        user_id: id of each shopper, shape (n_shoppers,). A shopper appears once per cutoff.
+        product_id: product of each pair, shape (n_pairs,).
+        offsets: shape (n_shoppers + 1,); shopper u owns the rows ``offsets[u]:offsets[u + 1]``.
+        X: float32 features, shape (n_pairs, n_features); missing values are NaN.
+        label: 1 if bought again, else 0, shape (n_pairs,); always 0 at cutoff 0.
     """
 
     user_id: pa.Array
@@ -36,13 +39,13 @@ class Examples:
         return len(self.label)
 
     def user_of_pair(self) -> pa.Array:
-        """Return the shopper's id of every pair."""
+        """Return the shopper id of every pair, shape (n_pairs,)."""
         return self.user_id.take(
             pa.array(np.repeat(np.arange(len(self.user_id)), np.diff(self.offsets)))
         )
 
     def of(self, shoppers: npt.NDArray[np.bool_]) -> "Examples":
-        """Return the pairs of some shoppers, shape (n_users,)."""
+        """Return the pairs of the shoppers in a mask of shape (n_shoppers,)."""
         count = np.diff(self.offsets)
         rows = np.repeat(shoppers, count)
         return Examples(
@@ -56,7 +59,13 @@ class Examples:
 
 @dataclass(frozen=True)
 class Batch:
-    """Shoppers whose examples are read at once: ``counts`` has how many pairs each of them has."""
+    """Shoppers whose examples are read together.
+
+    Attributes:
+        which: SQL condition on the cutoff and the splits.
+        user_id: ids of the shoppers, sorted.
+        counts: number of pairs of each shopper.
+    """
 
     which: str
     user_id: list[Any]
@@ -70,7 +79,7 @@ def batches(
     splits: Sequence[str] = SPLITS,
     rows: int = 250_000,
 ) -> list[Batch]:
-    """Divide the shoppers of a cutoff, in the order of their ids, at about ``rows`` pairs each."""
+    """Divide the shoppers of a cutoff, sorted by id, into batches of about ``rows`` pairs."""
     chosen = "', '".join(splits)
     shoppers = con.execute(
         f"""
@@ -89,9 +98,9 @@ def batches(
 
 
 def load(con: duckdb.DuckDBPyConnection, features: Sequence[Feature], batch: Batch) -> Examples:
-    """Read the examples of a batch, the products of each shopper in the order of their ids.
+    """Read the examples of a batch, sorted by shopper and product id.
 
-    Two reads give the same rows in the same order.
+    The order is deterministic: two reads return the same rows in the same order.
     """
     names = ", ".join(feature.name for feature in features)
     table = con.sql(
@@ -113,9 +122,9 @@ def load(con: duckdb.DuckDBPyConnection, features: Sequence[Feature], batch: Bat
 
 
 def in_order(table: pa.Table) -> npt.NDArray[np.uint64]:
-    """Return where the rows of a table of examples are, in the order of shoppers and products.
+    """Return the row indices that sort examples by shopper and product id, shape (n_rows,).
 
-    DuckDB would sort all columns; here each is put in order as it is copied.
+    Sorting in DuckDB would move every column. Here, each column is sorted as it is copied.
     """
     keys = [("user_id", "ascending"), ("product_id", "ascending")]
     return pc.sort_indices(table.select(["user_id", "product_id"]), keys).to_numpy()
@@ -124,8 +133,8 @@ def in_order(table: pa.Table) -> npt.NDArray[np.uint64]:
 def matrix(
     table: pa.Table, features: Sequence[Feature], order: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.float32]:
-    """Return the features of a table as float32 of shape (n_rows, n_features), missing ones NaN."""
-    # Column after column, as they come and as trees read them.
+    """Return the features as float32 of shape (n_rows, n_features); missing values are NaN."""
+    # Column-major, because Arrow stores columns and tree models read them.
     X = np.empty((len(features), len(table)), dtype=np.float32).T
     for j, feature in enumerate(features):
         X[:, j] = table.column(feature.name).to_numpy()[order]
@@ -133,11 +142,11 @@ def matrix(
 
 
 def nothing_labelled(splits: Sequence[str]) -> RestockError:
-    """No shopper of these splits has an order to learn from or to be measured on."""
+    """Return the error for splits whose shoppers have no labelled order."""
     return RestockError(
-        f"no labelled order is left for the shoppers of the split {' and '.join(splits)}. "
-        "Bring more shoppers (a tenth of them are for validation, a fifth for the test) or more "
-        "history: a label needs min_past_orders (dbt_project.yml) orders before it."
+        f"no labelled orders in split {' and '.join(splits)}. Add more shoppers (10% of them go to "
+        "validation, 20% to test) or a longer history: an order is a label only after "
+        "min_past_orders earlier orders (set in dbt_project.yml)."
     )
 
 
@@ -148,10 +157,10 @@ def read(
     cutoffs: Sequence[int],
     splits: Sequence[str],
 ) -> Examples:
-    """Read the examples of some cutoffs and splits at once, cutoff after cutoff.
+    """Read all examples of the given cutoffs and splits, in the order of the cutoffs.
 
     Raises:
-        RestockError: if there are none.
+        RestockError: there are no such examples.
     """
     parts = [
         load(con, features, batch)

@@ -1,4 +1,4 @@
-"""The features of a model: the columns that the contract of `examples` marks as such."""
+"""The feature list: columns of `examples` whose contract has ``meta: {feature: GROUP}``."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ml.settings import Settings
 
 @dataclass(frozen=True)
 class Feature:
-    """A column of ``examples`` that a model may read."""
+    """A feature: a column of ``examples``, its SQL type and its group."""
 
     name: str
     dtype: str
@@ -17,10 +17,10 @@ class Feature:
 
 
 def features(settings: Settings) -> list[Feature]:
-    """Read the ordered list of features from the contract of ``examples`` in dbt's manifest.
+    """Return the features in order, from the contract of ``examples`` in dbt's manifest.
 
     Raises:
-        RestockError: if dbt has not built the project yet.
+        RestockError: there is no manifest, because dbt has not run yet.
     """
     path = settings.target / "manifest.json"
     if not path.exists():

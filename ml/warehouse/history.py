@@ -1,4 +1,4 @@
-"""What is kept about runs: test results, raw files, and the history of earlier releases."""
+"""Tables of the schema ``ml`` about runs: test results, raw files, and earlier releases."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from ml.warehouse.dbt import Tested
 
 
 def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> None:
-    """Keep how dbt's tests ended, in place of how they ended before."""
+    """Write dbt test results to ``ml.test_results``, replacing older results of the same tests."""
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = [(t.name, t.model, t.status, t.failures, t.seconds, now) for t in tests]
     con.executemany("delete from ml.test_results where test_name = ?", [row[:1] for row in rows])
@@ -24,14 +24,14 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Note how many rows of which files were landed."""
+    """Write the name, table and row count of every landed file to ``ml.raw_files``."""
     con.execute("delete from ml.raw_files")
     files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
     con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
 
 
 def copy_history(old: Settings, new: Settings) -> None:
-    """Carry the batches and figures of earlier runs over into a new warehouse."""
+    """Copy the batches, metrics and audits of earlier runs into a new warehouse."""
     with connect(new) as con:
         con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {

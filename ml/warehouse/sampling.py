@@ -1,4 +1,4 @@
-"""The examples that a model learns from: drawn in SQL, because most pairs teach little."""
+"""Samples training examples in SQL: most pairs are not bought again and teach a model little."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,23 @@ from ml.warehouse.examples import in_order, matrix, nothing_labelled
 from ml.warehouse.features import Feature
 
 HELD_CUTOFFS = 5
-"""Orders of a validation shopper that are calibrated on, as such shoppers are few."""
+"""Number of newest cutoffs used for calibration. Validation is small, so one is too few."""
 DRAWN_ALIKE = 0.25
-"""Share of the sample of examples without a reorder that is drawn whatever they look like."""
+"""Part of the sampling probability that is equal for all pairs not bought again."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Labelled examples to train on: every reorder, and as many of the others as there is room for.
+    """Training examples: every pair bought again, and a sample of the others.
 
-    ``X`` is float32 of shape (n, n_features), ``label`` 0 or 1, ``weight`` 1 for a reorder and the
-    inverse of the chance to be drawn for the others, so that probabilities stay what they are
-    (Horvitz, Thompson 1952, "A generalization of sampling without replacement").
+    The weights keep probabilities unbiased (Horvitz, Thompson 1952, "A generalization of sampling
+    without replacement").
+
+    Attributes:
+        X: float32 features, shape (n, n_features); missing values are NaN.
+        label: 1 if bought again, else 0, shape (n,).
+        weight: 1 if bought again, else the inverse sampling probability, shape (n,).
+        user_id: shopper of each example, shape (n,).
     """
 
     X: npt.NDArray[np.float32]
@@ -36,17 +41,17 @@ class Sample:
         return len(self.label)
 
     def of(self, rows: npt.NDArray[np.bool_]) -> "Sample":
-        """Return some of the rows."""
+        """Return the selected rows; ``rows`` is a mask of shape (n,)."""
         return Sample(self.X[rows], self.label[rows], self.weight[rows], self.user_id[rows])
 
 
 def label_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
-    """Return the cutoffs that have labels, 1 the newest."""
+    """Return the cutoffs with labels, the newest (1) first."""
     return range(1, scalar(con, "select max(cutoff) from targets") + 1)
 
 
 def held_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
-    """Return the cutoffs at which a model is calibrated, 1 the newest."""
+    """Return the cutoffs used for calibration, the newest (1) first."""
     return label_cutoffs(con)[:HELD_CUTOFFS]
 
 
@@ -58,27 +63,28 @@ def sample(
     seed: int,
     splits: Sequence[str],
 ) -> Sample:
-    """Read the examples of all label cutoffs, sampling those without a reorder.
+    """Read about ``rows`` examples of all label cutoffs: every pair bought again, others sampled.
 
-    Most were bought long ago, and any model knows that they will not be bought. So the chance to
-    be drawn grows with the share of the shopper's late orders that have the product.
+    Most of the others were last bought long ago, and any model predicts them well. So the
+    probability of sampling a pair grows with ``pair_decay_5_orders_share``, the share of the
+    shopper's recent orders that contain the product.
 
     Raises:
-        RestockError: if there are none.
+        RestockError: there are no such examples.
     """
     chosen = "', '".join(splits)
     which = f"cutoff > 0 and split in ('{chosen}')"
     pairs, reorders, late = con.execute(
         f"""
         select count(*), count(*) filter (label),
-            -- A parallel mean differs in its last digits.
+            -- A parallel mean differs in its last digits from run to run.
             round(avg(pair_decay_5_orders_share) filter (not label), 9)
         from examples where {which}
         """
     ).fetchall()[0]
     if pairs == 0:
         raise nothing_labelled(splits)
-    # However many reorders there are, some of the others must be seen beside them.
+    # Keep room for some of the others, even if the pairs bought again fill the limit.
     room = max(rows - reorders, rows // 10)
     chance = "1"
     if (share := room / max(pairs - reorders, 1)) < 1:

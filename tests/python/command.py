@@ -1,6 +1,7 @@
-"""The command line, each call in a process of its own.
+"""Runs each command in a process of its own.
 
-A server that has imported the libraries forks them: the imports take longer than most commands.
+The processes are forked from a server that has imported the libraries, because the imports take
+longer than most commands.
 """
 
 import multiprocessing
@@ -12,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# Read when the server loads a library: too late in what it forks.
+# Libraries read this on import, so it must be set before the server starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
@@ -23,7 +24,7 @@ _SERVER.set_forkserver_preload(
 def run(
     program: str, arguments: Sequence[str], environment: dict[str, str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program of this environment in a folder, and return what it said."""
+    """Run a console script of this environment in a folder, and return its output."""
     with TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
         process = _SERVER.Process(
@@ -50,7 +51,7 @@ def _become(
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = [program, *arguments]
-    # Where this is missing, DuckDB takes the process for a shell, and shows its progress.
+    # Without this attribute, DuckDB assumes an interactive shell and prints progress bars.
     sys.modules["__main__"].__file__ = program
     (script,) = entry_points(group="console_scripts", name=program)
     sys.exit(script.load()())

@@ -1,4 +1,4 @@
-"""What several tests share: data, a place to work, and the real command line."""
+"""Shared fixtures: data, a folder to work in, and the real command line."""
 
 import fcntl
 import json
@@ -16,12 +16,13 @@ import pytest
 from ml.simulation.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
-# Fewer than by default, for the time it takes: of made-up shoppers, and of real ones.
+# Fewer training examples than the default, to save time: on made-up and on real orders.
 TRAINING_ROWS, FEWER_ROWS = 20_000, "100000"
 SHARED_INSTACART = ROOT.parent / "shared" / "data" / "instacart"
 
 needs_shared_data = pytest.mark.skipif(
-    not SHARED_INSTACART.exists(), reason=f"{SHARED_INSTACART} is not there: it is not ours to ship"
+    not SHARED_INSTACART.exists(),
+    reason=f"{SHARED_INSTACART} does not exist: the data may not be redistributed",
 )
 
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -29,7 +30,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with a warehouse, its models and its pages, and the command line to work on them."""
+    """A folder with a warehouse, models and pages, and methods that run commands on them."""
 
     folder: Path
 
@@ -50,7 +51,7 @@ class Place:
             "DBT_TARGET_PATH": str(self.folder / "target"),
             "DBT_LOG_PATH": str(self.folder / "logs"),
             "RESTOCK_TRAINING_ROWS": str(TRAINING_ROWS),
-            # As wide as a message may be: no line of it is broken.
+            # Wide enough that no message wraps.
             "COLUMNS": "1000",
         }
 
@@ -60,7 +61,7 @@ class Place:
         return command.run(program, [*map(str, arguments)], self.environment | variables, ROOT)
 
     def restock(self, *arguments: str | Path, **variables: str) -> dict[str, Any]:
-        """Run `restock ... --json`, insist that it went well, and return its summary."""
+        """Run `restock ... --json`, assert that it succeeds, and return its summary."""
         done = self.call("restock", *arguments, "--json", **variables)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
@@ -77,7 +78,7 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Make a folder once for all worker processes of a test run."""
+    """Return a function that creates a folder once for all worker processes of a test run."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
@@ -97,7 +98,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def instacart_files(once: Once) -> Path:
-    """Made-up orders of 300 shoppers in Instacart's files: staples, rhythms, open orders."""
+    """Made-up orders of 300 shoppers in Instacart's format."""
 
     def make(folder: Path) -> None:
         simulate(folder / "raw", shoppers=300, seed=1)
@@ -107,7 +108,7 @@ def instacart_files(once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def published(once: Once, instacart_files: Path) -> Place:
-    """The place of a `restock run` on the made-up orders. Tests read it and must not change it."""
+    """The place of a `restock run` on the made-up orders. Tests must not change it."""
 
     def run(folder: Path) -> None:
         Place(folder).restock("run", "--source", "instacart", "--raw-dir", instacart_files)
@@ -117,7 +118,7 @@ def published(once: Once, instacart_files: Path) -> Place:
 
 @pytest.fixture(scope="session")
 def complete_journey(once: Once) -> Place:
-    """The place of a `restock run` on The Complete Journey, to be read as `published` is."""
+    """The place of a `restock run` on The Complete Journey. Tests must not change it."""
 
     def run(folder: Path) -> None:
         raw = str(folder / "raw")
@@ -128,7 +129,7 @@ def complete_journey(once: Once) -> Place:
 
 @pytest.fixture(scope="session")
 def instacart_sample(once: Once) -> Place:
-    """The place of a `restock run` on the real sample, to be read as `published` is."""
+    """The place of a `restock run` on the real Instacart sample. Tests must not change it."""
 
     def run(folder: Path) -> None:
         options = ("--source", "instacart", "--raw-dir", SHARED_INSTACART)
@@ -137,7 +138,7 @@ def instacart_sample(once: Once) -> Place:
     return Place(once("instacart_sample", run))
 
 
-# Where a test takes ten seconds or more.
+# Test modules with a test of ten seconds or more.
 LONG = {
     f"test_{name}.py"
     for name in ("leakage", "evaluate", "increment", "interrupt", "mutation", "run")
@@ -145,9 +146,9 @@ LONG = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with what others wait for and what takes longest, and end with what waits for it.
+    """Run the tests that build shared fixtures first, then slow tests, and browser tests last.
 
-    Beside the first tests are the many that are fast: so two workers get about as much to do.
+    Fast tests follow the first group, so that two workers get similar amounts of work.
     """
     items.sort(
         key=lambda item: (

@@ -1,4 +1,4 @@
-"""The command line itself: what it takes to say something."""
+"""The command line: import time, and the precedence of flags and variables."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from ml.errors import SettingsError
 from ml.settings import Settings
 
 
-def test_a_help_page_waits_for_no_model_library() -> None:
-    """Each of them takes long to import, and is imported by the step that needs it."""
+def test_help_imports_no_model_library() -> None:
+    """These libraries take long to import; each step imports what it needs."""
     heavy = {"dbt", "lightgbm", "numba", "pandas", "scipy", "sklearn"}
     code = f"import sys, ml.cli; print(*({heavy} & sys.modules.keys()))"
     done = subprocess.run(
@@ -20,7 +20,7 @@ def test_a_help_page_waits_for_no_model_library() -> None:
     assert done.stdout.split() == []
 
 
-def test_a_flag_that_names_a_day_wins_over_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scoring_date_flag_overrides_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESTOCK_AS_OF", "20260105")
     assert Settings.load().as_of == "2026-01-05"
     days = Settings.load(as_of_days=3)

@@ -1,4 +1,4 @@
-"""A run on new orders of a few shoppers gives what a full run gives with the same model."""
+"""An update run gives the same tables as a full build with the same model."""
 
 import json
 import shutil
@@ -35,14 +35,14 @@ def settings(place: Place, raw_dir: Path) -> Settings:
 
 
 def update(place: Place, settings: Settings) -> dict[str, Any]:
-    """Update what is published in a place, in a new warehouse beside it."""
+    """Update the published warehouse of a place into a new warehouse beside it."""
     new = replace(settings, warehouse=place.folder / "new" / place.warehouse.name)
     return increment.update(new, quietly, published=place.warehouse)
 
 
 @pytest.fixture(autouse=True)
 def own_target(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a job in this process finds the manifest of dbt."""
+    """Let jobs in this process find the dbt manifest of the place."""
     monkeypatch.setenv("DBT_TARGET_PATH", place.environment["DBT_TARGET_PATH"])
 
 
@@ -52,10 +52,10 @@ def quietly(what: str, done: int, total: int) -> None:
 
 @pytest.fixture(scope="session")
 def next_day(once: Once, instacart_files: Path) -> Path:
-    """The raw files a day later.
+    """The raw files one day later.
 
-    Some open orders were delivered, one with a product that nobody knew; one shopper came for the
-    first time, with another's orders, and one asked to be forgotten.
+    Some open orders were delivered, one of them with a new product. One shopper is new, with a copy
+    of another's orders. One shopper was deleted.
     """
     return once("next_day", partial(let_a_day_pass, instacart_files))
 
@@ -113,7 +113,7 @@ def let_a_day_pass(instacart_files: Path, folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def incremented(once: Once, published: Place, next_day: Path) -> Place:
-    """What a full run made of the day before, and a run on the next one after it."""
+    """The place of a full run on one day and an update run on the next."""
 
     def run(folder: Path) -> None:
         shutil.copytree(published.folder, folder, dirs_exist_ok=True, symlinks=True)
@@ -123,7 +123,7 @@ def incremented(once: Once, published: Place, next_day: Path) -> Place:
     return Place(once("incremented", run))
 
 
-def test_only_the_shoppers_with_new_orders_are_scored(incremented: Place) -> None:
+def test_scores_only_shoppers_with_new_orders(incremented: Place) -> None:
     summary = json.loads((incremented.folder / "summary.json").read_text())
     assert list(summary) == ["fetch", "update", "report"]
     assert summary["update"]["shoppers"] == DELIVERED + 2
@@ -134,8 +134,10 @@ def test_only_the_shoppers_with_new_orders_are_scored(incremented: Place) -> Non
     assert theirs == [(summary["update"]["rows"],)]
 
 
-def test_the_table_is_that_of_a_full_run(incremented: Place, place: Place, next_day: Path) -> None:
-    """Everything made anew from the raw files; only model and population are the older ones."""
+def test_tables_equal_those_of_a_full_build(
+    incremented: Place, place: Place, next_day: Path
+) -> None:
+    """The full build reads the new raw files, with the older model and population."""
     source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(next_day)}
     place.call("dbt", "run", "--select", "+examples", "dim_users", **source).check_returncode()
     with duckdb.connect(str(place.warehouse)) as con:
@@ -164,7 +166,7 @@ def test_the_table_is_that_of_a_full_run(incremented: Place, place: Place, next_
         assert place.query(rows) == incremented.query(rows), table
 
 
-def test_of_a_shopper_who_is_gone_nothing_stays(incremented: Place, published: Place) -> None:
+def test_a_deleted_shopper_leaves_no_rows(incremented: Place, published: Place) -> None:
     tables = [
         name
         for (name,) in published.query(
@@ -177,7 +179,7 @@ def test_of_a_shopper_who_is_gone_nothing_stays(incremented: Place, published: P
         theirs = f"where user_id = {LEAVER}"
         return {name for name in tables if place.query(f"select 1 from {name} {theirs} limit 1")}
 
-    # All kinds of tables know them before: at past cutoffs too.
+    # Before the update, the shopper is in all kinds of tables, and at past cutoffs.
     assert {"main.fct_orders", "main.pair_totals", "ml.predictions"} <= found(published)
     assert published.query(
         f"select count(*) > 0 from targets where user_id = {LEAVER} and cutoff > 0"
@@ -185,7 +187,7 @@ def test_of_a_shopper_who_is_gone_nothing_stays(incremented: Place, published: P
     assert found(incremented) == set()
 
 
-def test_new_products_and_shoppers_are_scored_and_gone_ones_are_not(incremented: Place) -> None:
+def test_scores_new_products_and_shoppers_but_no_deleted_shopper(incremented: Place) -> None:
     scored = "select count(*) > 0 from fct_predictions where"
     assert incremented.query(f"{scored} product_id = {NEW_PRODUCT}") == [(True,)]
     assert incremented.query(f"{scored} user_id = {NEWCOMER}") == [(True,)]
@@ -193,7 +195,7 @@ def test_new_products_and_shoppers_are_scored_and_gone_ones_are_not(incremented:
     assert incremented.query(RANKS_HAVE_TIES_OR_HOLES) == []
 
 
-def test_the_batch_is_published_as_a_whole(incremented: Place) -> None:
+def test_all_predictions_are_in_the_newest_batch(incremented: Place) -> None:
     ((batch, rows),) = incremented.query(
         "select batch_id, rows from ml.batches order by started_at desc limit 1"
     )
@@ -204,8 +206,8 @@ def test_the_batch_is_published_as_a_whole(incremented: Place) -> None:
     assert batch in (incremented.folder / "pages/index.html").read_text()
 
 
-def test_what_a_model_learned_from_stays(incremented: Place, published: Place) -> None:
-    """No test order moves from under the figures that were measured on it."""
+def test_training_and_test_examples_do_not_change(incremented: Place, published: Place) -> None:
+    """Otherwise the published metrics would no longer match their test orders."""
     for table in ("targets", "pair_totals"):
         learned = f"select * from {table} where cutoff > 0 and user_id <> {LEAVER} order by all"
         assert incremented.query(learned) == published.query(learned), table
@@ -219,19 +221,19 @@ def test_a_run_without_new_orders_changes_nothing(
 ) -> None:
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     again = place.restock("run", "--source", "instacart", "--raw-dir", next_day)
-    assert again["update"]["note"] == "0 of 300 shoppers have other orders than before"
+    assert again["update"]["note"] == "0 of 300 shoppers have new or changed orders"
     assert place.query(SAME) == incremented.query(SAME)
 
 
-def test_many_new_orders_make_a_full_run(
+def test_many_changed_shoppers_require_a_full_run(
     incremented: Place, place: Place, next_day: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More came on the day than what is said to be few; who left is no shopper any more."""
+    """Six changed shoppers exceed the limit of five; the deleted one no longer counts."""
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     monkeypatch.setattr(increment, "FULL_RUN_SHARE", DELIVERED / 300)
     found = update(place, settings(place, next_day))
     assert found["is_full_run"]
-    assert found["note"].startswith("6 of 300 shoppers changed since the training")
+    assert found["note"].startswith("full run: 6 of 300 shoppers changed since training")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,7 @@ def test_many_new_orders_make_a_full_run(
         ("source", "order_log", "settings"),
     ],
 )
-def test_much_that_is_new_makes_a_full_run(
+def test_changed_settings_require_a_full_run(
     setting: str, value: str, because: str, incremented: Place, place: Place, next_day: Path
 ) -> None:
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)

@@ -1,4 +1,4 @@
-"""One limit for DuckDB and Python together, by default a share of what there is."""
+"""The memory limit for DuckDB and Python together, by default a share of the machine's memory."""
 
 from pathlib import Path
 
@@ -15,17 +15,17 @@ GIB = 1 << 30
     ("limit", "expected"),
     [("3GB", 3 * GIB), ("1.5 GiB", 3 * GIB // 2), ("500mb", 500 << 20), ("4096", 4096)],
 )
-def test_limits_are_read(limit: str, expected: int) -> None:
+def test_parses_a_limit(limit: str, expected: int) -> None:
     assert memory.in_bytes(limit) == expected
 
 
 @pytest.mark.parametrize("limit", ["much", "-1GB", "0GB", "3 bananas"])
-def test_what_is_no_limit_is_refused(limit: str) -> None:
-    with pytest.raises(SettingsError, match="write it as 3GB"):
+def test_rejects_an_invalid_limit(limit: str) -> None:
+    with pytest.raises(SettingsError, match=f"invalid memory_limit '{limit}': write it as 3GB"):
         memory.in_bytes(limit)
 
 
-def test_a_container_has_less_than_its_machine(
+def test_a_container_limit_replaces_the_machine_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = tmp_path / "memory.max"
@@ -38,14 +38,14 @@ def test_a_container_has_less_than_its_machine(
     assert memory.in_bytes("") == int(0.6 * GIB)
 
 
-def test_python_has_its_part() -> None:
+def test_duckdb_gets_all_but_the_part_of_python() -> None:
     assert memory.of_duckdb("8GB") == "7168MiB"
     assert memory.of_duckdb("3GB") == "2048MiB"
     assert memory.of_duckdb("1GB") == "512MiB"
 
 
 @pytest.mark.slow
-def test_plain_dbt_keeps_to_the_limit(place: Place, instacart_files: Path) -> None:
+def test_plain_dbt_respects_the_limit(place: Place, instacart_files: Path) -> None:
     shown = place.call(
         *("dbt", "show", "--quiet", "--inline", "select current_setting('memory_limit') as mem"),
         RESTOCK_SOURCE="instacart",

@@ -1,4 +1,4 @@
-"""The main job from end to end, through the real command line."""
+"""`restock run` and its steps, end to end through the real command line."""
 
 import json
 import shutil
@@ -49,7 +49,9 @@ def test_every_pair_is_scored_once(published: Place, instacart_files: Path) -> N
     assert published.query(RANKS_HAVE_TIES_OR_HOLES) == []
 
 
-def test_context_is_open_where_an_order_is(published: Place, instacart_files: Path) -> None:
+def test_context_is_open_for_shoppers_with_an_open_order(
+    published: Place, instacart_files: Path
+) -> None:
     wrong = published.query(
         f"""
         select targets.user_id from targets
@@ -67,7 +69,7 @@ def test_model_beats_every_baseline(published: Place) -> None:
     assert model_beats_every_baseline(published)
 
 
-def test_split_goes_by_shopper(published: Place) -> None:
+def test_each_shopper_is_in_one_split(published: Place) -> None:
     assert (
         published.query(
             "select user_id from targets group by user_id having count(distinct split) > 1"
@@ -81,7 +83,7 @@ def test_split_goes_by_shopper(published: Place) -> None:
     assert shares["validation"] == pytest.approx(0.1, abs=0.06)
 
 
-def test_batch_model_and_page_belong_together(published: Place) -> None:
+def test_batch_model_and_page_come_from_one_run(published: Place) -> None:
     ((batch, version),) = published.query(
         "select batch_id, model_version from ml.batches order by started_at desc limit 1"
     )
@@ -113,7 +115,9 @@ def test_pages_count_every_pair_and_shopper_once(published: Place) -> None:
         assert published.query(f"select sum(pair_count) {where}") == [(tested,)], grain
 
 
-def test_rows_read_and_tests_are_there_to_see(published: Place, instacart_files: Path) -> None:
+def test_raw_row_counts_and_test_results_are_recorded(
+    published: Place, instacart_files: Path
+) -> None:
     rows = {
         path.name: len(path.read_text().splitlines()) - 1 for path in instacart_files.glob("*.csv")
     }
@@ -124,7 +128,7 @@ def test_rows_read_and_tests_are_there_to_see(published: Place, instacart_files:
     assert published.query("select distinct status from rpt_test_results") == [("pass",)]
 
 
-def test_a_second_run_gives_the_same_predictions_keeps_history_and_lets_readers_be(
+def test_a_second_full_run_repeats_predictions_keeps_history_and_disturbs_no_reader(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
@@ -143,7 +147,7 @@ def test_a_second_run_gives_the_same_predictions_keeps_history_and_lets_readers_
     assert len(list(place.folder.glob("*.releases/*"))) == 1
 
 
-def test_batches_of_any_size_give_the_same_predictions(
+def test_batch_size_does_not_change_predictions(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
@@ -153,7 +157,7 @@ def test_batches_of_any_size_give_the_same_predictions(
     assert place.query(SAME) == published.query(SAME)
 
 
-def test_steps_alone_work_on_the_published_warehouse(
+def test_single_steps_work_on_the_published_warehouse(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
@@ -171,7 +175,7 @@ def test_steps_alone_work_on_the_published_warehouse(
 
 
 def test_plain_dbt_builds_from_the_raw_files(place: Place, instacart_files: Path) -> None:
-    """No step of ours before it, no model trained: the tables of the schema ml are empty."""
+    """It needs no setup step and no trained model; the tables of the schema `ml` are empty."""
     done = place.call(
         "dbt", "build", RESTOCK_SOURCE="instacart", RESTOCK_RAW_DIR=str(instacart_files)
     )
@@ -182,7 +186,7 @@ def test_plain_dbt_builds_from_the_raw_files(place: Place, instacart_files: Path
     assert place.query("select count(*) > 0 from examples") == [(True,)]
 
 
-def test_a_key_that_is_there_twice_or_missing_fails(
+def test_duplicate_and_null_keys_fail(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
@@ -200,7 +204,7 @@ def test_a_key_that_is_there_twice_or_missing_fails(
     assert failed == {"unique_key_feat_users_cutoff__user_id", "unique_key_dim_users_user_id"}
 
 
-def test_report_watches_until_it_is_interrupted(published: Place, place: Place) -> None:
+def test_report_watch_redraws_until_interrupted(published: Place, place: Place) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     watching = subprocess.Popen(
         [Path(sys.executable).with_name("restock"), "report", "--watch"],
@@ -219,10 +223,12 @@ def test_report_watches_until_it_is_interrupted(published: Place, place: Place) 
     assert "Aborted" not in watching.stderr.read()
 
 
-def test_an_order_log_of_ones_own(place: Place, instacart_files: Path) -> None:
-    """Text for ids, plain dates, no products file; whole numbers and times are the default's.
+def test_runs_on_an_order_log_with_text_ids_and_plain_dates(
+    place: Place, instacart_files: Path
+) -> None:
+    """The log has no products file. The default source covers integer ids and timestamps.
 
-    On the way to the files are folders that another tool would take for columns.
+    The paths contain folders such as `user_id=7`, which must not be read as Hive partitions.
     """
     place = Place(place.folder / "user_id=7, it's")
     raw = place.folder / "ordered_at=2024-03-01" / "raw"
@@ -261,7 +267,7 @@ def test_complete_journey(complete_journey: Place) -> None:
     assert complete_journey.query(
         "select distinct context_source from targets where cutoff = 0"
     ) == [("as_of",)]
-    # 2018-01-02 is a Tuesday, one day after the newest order.
+    # The default scoring date is 2018-01-02, a Tuesday, one day after the newest order.
     assert complete_journey.query(
         "select distinct order_dow, min(days_since_prior_order) from targets where cutoff = 0 "
         "group by order_dow"
