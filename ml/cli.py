@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -76,25 +75,52 @@ def _options(
 ) -> None: ...
 
 
-def _step_command(name: str) -> Callable[..., None]:
-    def command(
-        source: Source = None, raw_dir: RawDir = None, quiet: Quiet = False, as_json: Json = False
-    ) -> None:
-        session = Session(quiet, as_json)
-        with session.job(source=source, raw_dir=raw_dir) as settings:
-            session.step(name, settings, STEPS[name])
+@app.command()
+def run(
+    source: Source = None,
+    raw_dir: RawDir = None,
+    model: Model = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Rebuild everything and train a new model."),
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run every step, then publish the warehouse, the model and the pages together.
 
-    return command
+    The steps are fetch, build, train, evaluate, score, audit and report.
+
+    After the first run, Restock keeps the model and scores only shoppers with new orders. It does
+    a full run again once more than a tenth of the shoppers have changed since training, or when
+    the code, a setting, the catalogue or the scoring date has changed.
+    """
+    session = Session(quiet, as_json)
+    with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
+        run_every_step(settings, session.step, full=full)
 
 
-for _name, _help in {
-    "fetch": "Read and check the raw files, and write them as Parquet for dbt.\n\n"
-    "Files that have not changed since the last fetch are not read again.",
-    "build": "Build and test every dbt model, from the raw files to the report tables.",
-    "audit": "Check for leakage, for features that shift between training and scoring, and for "
-    "pairs without a score.",
-}.items():
-    app.command(_name, help=_help)(_step_command(_name))
+@app.command()
+def fetch(
+    source: Source = None, raw_dir: RawDir = None, quiet: Quiet = False, as_json: Json = False
+) -> None:
+    """Read and check the raw files, and write them as Parquet for dbt.
+
+    Files that have not changed since the last fetch are not read again.
+    """
+    session = Session(quiet, as_json)
+    with session.job(source=source, raw_dir=raw_dir) as settings:
+        session.step("fetch", settings, STEPS["fetch"])
+
+
+@app.command()
+def build(
+    source: Source = None, raw_dir: RawDir = None, quiet: Quiet = False, as_json: Json = False
+) -> None:
+    """Build and test every dbt model, from the raw files to the report tables."""
+    session = Session(quiet, as_json)
+    with session.job(source=source, raw_dir=raw_dir) as settings:
+        session.step("build", settings, STEPS["build"])
 
 
 @app.command()
@@ -109,31 +135,6 @@ def train(
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
         session.step("train", settings, STEPS["train"])
-
-
-@app.command()
-def tune(
-    trials: Annotated[int, typer.Option(min=1, help="Number of parameter sets to try.")] = 20,
-    source: Source = None,
-    raw_dir: RawDir = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Search for better model parameters on the validation shoppers.
-
-    The search never uses the test shoppers. It prints the parameters to add to restock.toml.
-    """
-    session = Session(quiet, as_json)
-    with session.job(source=source, raw_dir=raw_dir) as settings:
-        found = session.step("tune", settings, later("ml.jobs.tune:tune", trials=trials))
-        now, best = found["log_loss"]["now"], found["log_loss"]["best"]
-        session.console.print(
-            f"validation log-loss: {now:.5f} now, {best:.5f} with the best parameters"
-        )
-        if best < now:
-            session.console.print("Add to restock.toml:\n\\[parameters]")
-            for name, value in found["parameters"].items():
-                session.console.print(f"{name} = {value}", highlight=False)
 
 
 @app.command()
@@ -207,6 +208,16 @@ def score(
 
 
 @app.command()
+def audit(
+    source: Source = None, raw_dir: RawDir = None, quiet: Quiet = False, as_json: Json = False
+) -> None:
+    """Check for leakage, for features that shift at scoring, and for pairs without a score."""
+    session = Session(quiet, as_json)
+    with session.job(source=source, raw_dir=raw_dir) as settings:
+        session.step("audit", settings, STEPS["audit"])
+
+
+@app.command()
 def report(
     source: Source = None,
     raw_dir: RawDir = None,
@@ -247,28 +258,28 @@ def report(
 
 
 @app.command()
-def run(
+def tune(
+    trials: Annotated[int, typer.Option(min=1, help="Number of parameter sets to try.")] = 20,
     source: Source = None,
     raw_dir: RawDir = None,
-    model: Model = None,
-    full: Annotated[
-        bool,
-        typer.Option("--full", help="Rebuild everything and train a new model."),
-    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run every step, then publish the warehouse, the model and the pages together.
+    """Search for better model parameters on the validation shoppers.
 
-    The steps are fetch, build, train, evaluate, score, audit and report.
-
-    After the first run, Restock keeps the model and scores only shoppers with new orders. It does
-    a full run again once more than a tenth of the shoppers have changed since training, or when
-    the code, a setting, the catalogue or the scoring date has changed.
+    The search never uses the test shoppers. It prints the parameters to add to restock.toml.
     """
     session = Session(quiet, as_json)
-    with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
-        run_every_step(settings, session.step, full=full)
+    with session.job(source=source, raw_dir=raw_dir) as settings:
+        found = session.step("tune", settings, later("ml.jobs.tune:tune", trials=trials))
+        now, best = found["log_loss"]["now"], found["log_loss"]["best"]
+        session.console.print(
+            f"validation log-loss: {now:.5f} now, {best:.5f} with the best parameters"
+        )
+        if best < now:
+            session.console.print("Add to restock.toml:\n\\[parameters]")
+            for name, value in found["parameters"].items():
+                session.console.print(f"{name} = {value}", highlight=False)
 
 
 @app.command()

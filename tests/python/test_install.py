@@ -35,8 +35,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages = next((venv / "lib").glob("python*/site-packages"))
     (packages / "libraries.pth").write_text("\n".join(site.getsitepackages()))
     uv = Path(sys.executable).with_name("uv")
-    install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", venv / "bin/python", wheel]
-    subprocess.run(install, check=True)
+    install = [uv, "pip", "install", "--quiet", "--no-deps", f"--python={venv}/bin/python", wheel]
+    subprocess.run([str(word) for word in install], check=True)
     return venv / "bin" / "restock"
 
 
