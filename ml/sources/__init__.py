@@ -1,4 +1,4 @@
-"""The intake: a retailer's raw files, read once and strictly, landed as typed Parquet files.
+"""Read a retailer's raw files, check them strictly, and land them as typed Parquet files.
 
 May import `ml.settings` and `ml.errors`.
 """

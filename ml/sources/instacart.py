@@ -1,4 +1,4 @@
-"""The six files of Instacart's public orders, under the names that Kaggle gives them."""
+"""The six files of the public Instacart data, named as on Kaggle."""
 
 from __future__ import annotations
 
@@ -33,27 +33,28 @@ FILES = {name: (f"{name}.csv",) for name in _NAMES}
 OPTIONAL = frozenset[str]()
 _LINES_IN_SLICE = 4_000_000
 
-
 _COLUMNS = {
     "orders": (
         identifier("order_id"),
         identifier("user_id"),
         text("eval_set", "prior, train or test", "eval_set in ('prior', 'train', 'test')"),
-        count("order_number", "a whole number from 1", "order_number >= 1"),
-        count("order_dow", "a day of the week, 0 to 6", "order_dow between 0 and 6"),
+        count("order_number", "a whole number of at least 1", "order_number >= 1"),
+        count("order_dow", "a day of the week from 0 to 6", "order_dow between 0 and 6"),
         count(
-            "order_hour_of_day", "an hour of the day, 0 to 23", "order_hour_of_day between 0 and 23"
+            "order_hour_of_day",
+            "an hour of the day from 0 to 23",
+            "order_hour_of_day between 0 and 23",
         ),
         decimal(
             "days_since_prior_order",
-            "a number of days, 0 to 3650",
+            "a number of days from 0 to 3650",
             "days_since_prior_order between 0 and 3650",
         ),
     ),
     "order_products": (
         identifier("order_id"),
         identifier("product_id"),
-        count("add_to_cart_order", "a whole number from 1", "add_to_cart_order >= 1"),
+        count("add_to_cart_order", "a whole number of at least 1", "add_to_cart_order >= 1"),
         count("reordered", "0 or 1", "reordered in (0, 1)"),
     ),
     "products": (
@@ -66,18 +67,23 @@ _COLUMNS = {
     "departments": (identifier("department_id"), text("department")),
 }
 
-_FIRST_ORDER_ALONE_HAS_NO_DAYS = Rule(
+_ONLY_FIRST_ORDERS_LACK_DAYS = Rule(
     "days_since_prior_order",
     "(order_number = 1) <> (days_since_prior_order is null)",
-    "{value} does not fit order_number: order 1 of a shopper has no days, and every later one has",
+    "{value} does not match order_number: only a shopper's order 1 has an empty value",
 )
 
 _CHECKS = (
-    unique("products", "product_id", problem="product_id {} is there twice"),
-    unique("aisles", "aisle_id", problem="aisle_id {} is there twice"),
-    unique("departments", "department_id", problem="department_id {} is there twice"),
-    unique("orders", "order_id", problem="order_id {} is there twice"),
-    unique("orders", "user_id", "order_number", problem="shopper {} has two orders with number {}"),
+    unique("products", "product_id", problem="product_id {} appears twice"),
+    unique("aisles", "aisle_id", problem="aisle_id {} appears twice"),
+    unique("departments", "department_id", problem="department_id {} appears twice"),
+    unique("orders", "order_id", problem="order_id {} appears twice"),
+    unique(
+        "orders",
+        "user_id",
+        "order_number",
+        problem="shopper {} has two orders with order_number {}",
+    ),
     Check(
         "orders",
         "order_number",
@@ -87,8 +93,8 @@ _CHECKS = (
         group by user_id
         having max(order_number) <> count(*)
         """,
-        "shopper {} has an order number {} but only {} orders: they count 1, 2, 3 without a hole",
-        "Restore the orders that are missing",
+        "shopper {} has order_number {} but only {} orders: the numbers 1, 2, 3, ... have a gap",
+        "Restore the missing orders",
     ),
     Check(
         "orders",
@@ -100,14 +106,14 @@ _CHECKS = (
             using (user_id)
         where eval_set <> 'prior' and orders.order_number < newest.order_number
         """,
-        "a {} order is a shopper's newest, and shopper {} has a later one",
+        "only a shopper's newest order can be a {} order, and shopper {} has a later one",
     ),
     Check(
         "order_products",
         "order_id",
         "select at_row, order_id from baskets anti join orders using (order_id)",
         "order_id {} is not in orders.csv",
-        "Take both files from one export: the one with the orders may have been cut",
+        "Take both files from the same export; orders.csv may be truncated",
     ),
     Check(
         "order_products",
@@ -118,7 +124,7 @@ _CHECKS = (
         inner join orders using (order_id)
         where baskets.eval_set <> orders.eval_set
         """,
-        "order {} is of eval_set {}, and this file is for {} orders (test orders have no lines)",
+        "order {} has eval_set {}, but this file is for {} orders (test orders have no lines)",
         "Move the lines to the right file, or correct eval_set",
     ),
     Check(
@@ -131,15 +137,15 @@ _CHECKS = (
         where eval_set <> 'test'
         """,
         "{} order {} has no lines in order_products",
-        "Take both files from one export: the one with the lines may have been cut",
+        "Take all files from the same export; the order_products file may be truncated",
     ),
 )
 
 
 def _slices(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return ranges of order_id, with some four million order lines in each.
+    """Return ranges of order_id with about four million order lines each.
 
-    Kaggle's files are sorted by order, so that a range is read in one go.
+    Kaggle's files are sorted by order, so the lines of a range are next to each other.
     """
     lines, low, high = con.execute(
         "select count(*), min(order_id), max(order_id) from order_products"
@@ -152,14 +158,14 @@ def _slices(con: duckdb.DuckDBPyConnection) -> list[str]:
 def land_files(
     con: duckdb.DuckDBPyConnection, files: Mapping[str, RawFile], folder: Path, scratch: Path
 ) -> list[Table]:
-    """Land orders, order_products (the lines of prior orders, then of train) and the catalogue.
+    """Land orders, order_products (the prior lines, then the train lines) and the catalogue.
 
-    A product that is not in the catalogue, and an aisle or department without a name, are fine.
+    A product may be missing from the catalogue, and an aisle or department may have no name.
 
     Raises:
-        SourceError: a file is malformed, or the files do not fit one another.
+        SourceError: a file is malformed, or two files contradict each other.
     """
-    rules = {"orders": (_FIRST_ORDER_ALONE_HAS_NO_DAYS,)}
+    rules = {"orders": (_ONLY_FIRST_ORDERS_LACK_DAYS,)}
     tables = {}
     for name, columns in _COLUMNS.items():
         names = [column.name for column in columns]
@@ -181,12 +187,12 @@ def land_files(
         group by all
         """
     )
-    doubles = unique(
+    no_duplicate_lines = unique(
         "order_products",
         "order_id",
         "product_id",
         problem="order {} has product {} twice",
         slices=_slices(con),
     )
-    check_together(con, tables, (*_CHECKS, doubles))
+    check_together(con, tables, (*_CHECKS, no_duplicate_lines))
     return list(tables.values())

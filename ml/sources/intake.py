@@ -1,10 +1,11 @@
 """Fetch and land the raw files of a source.
 
-dbt never sees a raw csv: its sources are the files that `land` writes. Nothing is dropped or
-repaired in silence. Whatever is malformed is an error that names the file, the line and the
-column, so the rows landed are always the rows of the raw files; the two are counted independently.
+dbt never reads a raw csv: its sources are the files that `land` writes. No row is silently dropped
+or repaired. A malformed value is an error that names the file, the line and the column. The rows of
+the raw files and the landed rows are counted independently, and the counts must be equal.
 
-Sources: `complete_journey`, `instacart` and `order_log`; a module each tells what it takes.
+The sources are `complete_journey`, `instacart` and `order_log`. Each has a module that describes
+its files.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from ml.sources.raw import SourceError, parquet
 _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": order_log}
 SOURCES = tuple(_READERS)
 
-# Raise it when the same raw files would land otherwise than before.
+# Increase this when the same raw files land differently than before.
 _FORMAT = 1
 _RECEIPT = "intake.json"
 
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A raw file and its rows, every one of which was landed."""
+    """A raw file, the table it was landed in, and its number of rows."""
 
     name: str
     table: str
@@ -47,14 +48,14 @@ class LandedFile:
 
 @dataclass(frozen=True)
 class Intake:
-    """What was landed.
+    """A record of what was landed.
 
     Attributes:
         source: one of `SOURCES`.
         files: the raw files.
-        fingerprint: hex digest of the landed rows, whatever their order. Only equal DuckDB
-            versions give comparable ones.
-        seconds: what the landing took.
+        fingerprint: hex digest of the landed rows in any order. Only fingerprints from the same
+            DuckDB version can be compared.
+        seconds: how long landing took.
     """
 
     source: str
@@ -63,28 +64,28 @@ class Intake:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object that `from_json` takes."""
+        """Return a JSON object that `from_json` reads."""
         return {**asdict(self), "files": [asdict(file) for file in self.files]}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Intake:
-        """Return the intake that `to_json` was called on."""
+        """Rebuild an intake from the result of `to_json`."""
         return cls(**{**stored, "files": tuple(LandedFile(**file) for file in stored["files"])})
 
 
 def fetch(source: str, raw_dir: Path) -> None:
-    """Have the raw files of a source in place.
+    """Make sure that a source has raw files.
 
-    The Complete Journey is written from its package, unless it is there. The files of the other
-    sources are the user's to put there.
+    The Complete Journey is written from its package unless its files exist. The user provides the
+    files of every other source.
 
     Raises:
-        SourceError: the source is unknown, or the folder is missing or without files.
+        SourceError: the source is unknown, or the folder does not exist or has no raw files.
         StorageError: the folder cannot be written.
     """
     reader = _reader(source)
     if source == "complete_journey":
-        with _told(raw_dir):
+        with _storage_errors(raw_dir):
             complete_journey.fetch(raw_dir)
     candidates(raw_dir, reader.FILES)
 
@@ -99,25 +100,25 @@ def land(
 ) -> Intake:
     """Read and check the raw files of a source, and land them as Parquet files.
 
-    `landing_dir` is replaced as a whole at the end, or not at all. Nothing is done if it already
-    holds what these raw files (by name, size and time of change) give. One call at a time.
+    `landing_dir` is replaced as a whole at the end, or not at all. It is reused if it was landed
+    from the same raw files (by name, size and modification time). Calls must not run in parallel.
 
     Args:
         source: one of `SOURCES`.
         raw_dir: where the raw files are.
         landing_dir: where to write `<table>.parquet` and `intake.json`.
-        threads: of DuckDB; by default one for each core.
-        memory_limit: of DuckDB, such as `2GB`; what does not fit spills to disk, next to
-            `landing_dir`.
+        threads: number of DuckDB threads; by default one per core.
+        memory_limit: memory limit of DuckDB, such as `2GB`. DuckDB spills larger data to disk,
+            next to `landing_dir`.
 
     Raises:
         SourceError: the source is unknown, a raw file is missing or malformed, or `landing_dir`
-            holds something else.
-        StorageError: `landing_dir` cannot be written, or a raw file not opened.
+            contains files that `land` did not create.
+        StorageError: `landing_dir` cannot be written, or a raw file cannot be opened.
     """
     reader = _reader(source)
     started = time.perf_counter()
-    with _told(landing_dir):
+    with _storage_errors(landing_dir):
         paths = candidates(raw_dir, reader.FILES)
         key = _key(source, paths)
         if stored := _stored(landing_dir, key):
@@ -145,7 +146,7 @@ def land(
 
 
 def take_in(settings: Settings) -> Intake:
-    """Fetch and land what the settings name, as `fetch` and `land` do."""
+    """Fetch and land the source that the settings name."""
     fetch(settings.source, settings.raw_dir)
     return land(
         settings.source,
@@ -157,7 +158,7 @@ def take_in(settings: Settings) -> Intake:
 
 
 def landed(landing_dir: Path) -> Intake:
-    """Return what `landing_dir` holds.
+    """Return the record of what was landed in `landing_dir`.
 
     Raises:
         SourceError: nothing was landed there.
@@ -166,13 +167,13 @@ def landed(landing_dir: Path) -> Intake:
         receipt = json.loads((landing_dir / _RECEIPT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise SourceError(
-            "nothing was landed", "Run `restock fetch`", file=str(landing_dir)
+            "the folder has no landed files", "Run `restock fetch`", file=str(landing_dir)
         ) from None
     return Intake.from_json(receipt["intake"])
 
 
 def newest_order(landing_dir: Path) -> date | None:
-    """Return the day of the newest landed order; None if the source has no dates."""
+    """Return the date of the newest landed order, or None if the source has no dates."""
     path = landing_dir / "order_lines.parquet"
     if not path.exists():
         return None
@@ -183,7 +184,7 @@ def newest_order(landing_dir: Path) -> date | None:
 
 def _reader(source: str) -> Any:
     if source not in _READERS:
-        raise SourceError(f'there is no source "{source}"', f"Use one of {', '.join(SOURCES)}")
+        raise SourceError(f'unknown source "{source}"', f"Use one of {', '.join(SOURCES)}")
     return _READERS[source]
 
 
@@ -198,7 +199,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _stored(landing_dir: Path, key: list[Any]) -> Intake | None:
-    """Return the intake that made `landing_dir`, if from the same files, and if it is whole."""
+    """Return the intake in `landing_dir` if it is complete and came from the same raw files."""
     try:
         receipt = json.loads((landing_dir / _RECEIPT).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -221,9 +222,9 @@ def _fingerprint(con: duckdb.DuckDBPyConnection, source: str, folder: Path) -> s
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` if the block ends well."""
+    """Yield an empty folder that replaces `folder` if the block succeeds."""
     if folder.exists() and any(folder.iterdir()) and not (folder / _RECEIPT).exists():
-        problem = "the folder would be replaced, and holds what the intake did not write"
+        problem = "refusing to overwrite the folder: it contains files Restock did not create"
         raise SourceError(problem, "Choose another folder, or empty this one", file=str(folder))
     new, old = (folder.with_name(folder.name + suffix) for suffix in (".new", ".old"))
     if old.exists() and not folder.exists():  # A run was killed between the two renames below.
@@ -242,14 +243,14 @@ def _replacing(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Tell failures of the disk or the memory as a StorageError about `folder`."""
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Turn disk and memory failures into a StorageError about `folder`."""
     try:
         yield
     except OSError as error:
-        advice = "Check the space on the disk, and who may read and write there"
+        advice = "Check the free disk space and the permissions"
         place = str(error.filename or folder)
         raise StorageError(f"{place}: {error.strerror or error}. {advice}.") from error
     except duckdb.Error as error:
-        advice = "Check the space on the disk and the memory limit"
+        advice = "Check the free disk space and the memory limit"
         raise StorageError(f"{folder}: {str(error).splitlines()[0]}. {advice}.") from error

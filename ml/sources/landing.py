@@ -1,4 +1,4 @@
-"""From raw text to a typed Parquet file: every value read strictly, every rule checked, in SQL."""
+"""Turn raw text into typed Parquet files with strict parsing and row checks, all in SQL."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ml.sources.raw import EXPORT_AGAIN, RawFile, SourceError, parquet, quoted
 class Column:
     """A column to land.
 
-    `sql` reads its text strictly: NULL where the text is malformed. A required column refuses
-    NULL; an optional one turns what is malformed into a value that `valid` refuses, so that only
-    an empty text lands as NULL.
+    `sql` parses the raw text strictly: malformed text becomes NULL. A required column rejects
+    NULL. In an optional column, malformed text becomes a value that `valid` rejects, so only empty
+    text lands as NULL.
     """
 
     name: str
@@ -28,45 +28,45 @@ class Column:
 
     @property
     def rule(self) -> Rule:
-        """The rule that a landed value must keep."""
+        """The rule that every landed value must meet."""
         missing = f"{self.name} is null or " if self.required else ""
         return Rule(self.name, f"{missing}not ({self.valid})", "{value} is not " + self.means)
 
 
 def identifier(name: str) -> Column:
-    """Return a column of whole numbers that must be written as a database writes them.
+    """Return a column of whole numbers in canonical form: `7` or `-22`, not `007` or `7.0`.
 
-    An id is compared with ids of other files, so it must survive the way to a number and back.
+    Ids are compared across files, so the text must survive a conversion to a number and back.
     """
     return Column(
-        name, f"case when {_unpadded(name, 'bigint')} then {name}::bigint end", "a whole number"
+        name, f"case when {_is_canonical(name, 'bigint')} then {name}::bigint end", "a whole number"
     )
 
 
 def count(
     name: str, means: str, valid: str, *, type: str = "smallint", required: bool = True
 ) -> Column:
-    """Return a column of numbers that count or rank something, however they are written.
+    """Return a column of counts or ranks, which may have leading zeros or end in `.0`.
 
     Kaggle's files write an hour as `08`, and pandas writes a whole number as `8.0`.
     """
-    is_whole = f"{_unpadded(name, type)} or regexp_full_match({name}, '[0-9]+([.]0+)?')"
+    is_whole = f"{_is_canonical(name, type)} or regexp_full_match({name}, '[0-9]+([.]0+)?')"
     number = f"case when {is_whole} then try_cast({name} as {type}) end"
     return Column(name, number if required else _or_minus_one(name, number), means, valid, required)
 
 
-def _unpadded(name: str, type: str) -> str:
-    # DuckDB casts 1.5, 1e3, 0x10 and ' 7' to integers. Comparing with the text tells them apart.
+def _is_canonical(name: str, type: str) -> str:
+    # DuckDB also casts 1.5, 1e3, 0x10 and ' 7' to integers, so compare the result with the text.
     return f"try_cast({name} as {type})::varchar = {name}"
 
 
 def decimal(name: str, means: str, valid: str) -> Column:
-    """Return an optional column of decimal numbers, none of them negative."""
+    """Return an optional column of non-negative decimal numbers."""
     strict = f"case when regexp_full_match({name}, '[0-9]+([.][0-9]+)?') then {name}::double end"
     return Column(name, _or_minus_one(name, strict), means, valid, required=False)
 
 
-def text(name: str, means: str = "a text", valid: str = "true", *, required: bool = True) -> Column:
+def text(name: str, means: str = "text", valid: str = "true", *, required: bool = True) -> Column:
     """Return a column of text."""
     return Column(name, name, means, valid, required)
 
@@ -77,7 +77,7 @@ def _or_minus_one(name: str, strict: str) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one row must keep: `broken` is true where it does not; `problem` may hold `{value}`."""
+    """A rule for single rows: `broken` is true if a row breaks it, `problem` may use `{value}`."""
 
     column: str
     broken: str
@@ -86,9 +86,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Check:
-    """What rows must keep together.
+    """A rule across rows.
 
-    `sql` selects offending rows: their number in the table (`at_row`) and what `problem` names.
+    `sql` selects the offending rows: their position in the table (`at_row`), then the values that
+    fill the placeholders of `problem`.
     """
 
     table: str
@@ -100,18 +101,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Table:
-    """A landed table: its Parquet file, and the raw files whose rows it holds in turn."""
+    """A landed table: its Parquet file, and its raw files in order, each with its row count."""
 
     path: Path
     parts: tuple[tuple[RawFile, int], ...]
 
     @property
     def name(self) -> str:
-        """The table's name, which is its file's."""
+        """The name of the table, which is the stem of its file."""
         return self.path.stem
 
     def fault(self, row: int, column: str, problem: str, advice: str = EXPORT_AGAIN) -> SourceError:
-        """Return the error that tells where a landed row (0 is the first) is in its raw file."""
+        """Return an error that locates a landed row (0 is the first) in its raw file."""
         parts = iter(self.parts)
         file, rows = next(parts)
         while row >= rows:
@@ -124,7 +125,7 @@ class Table:
 
 
 def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], path: Path) -> int:
-    """Write queries over raw files to one Parquet file, rows in their order; return their number.
+    """Write queries over raw files to one Parquet file, in row order; return the row count.
 
     Raises:
         SourceError: a raw file cannot be read.
@@ -134,7 +135,7 @@ def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], p
     try:
         con.execute(f"copy ({query}) to {quoted(path)} (format parquet)")
     except duckdb.Error:
-        for file, sql in parts:  # Is it the fault of a raw file, or of the disk?
+        for file, sql in parts:  # Blame a raw file if it fails on its own.
             file.probe(sql)
         raise
     return con.fetchall()[0][0]
@@ -147,14 +148,14 @@ def land(
     columns: Sequence[Column],
     rules: Sequence[Rule] = (),
 ) -> Table:
-    """Land raw files as one table, and check each of its rows.
+    """Land raw files as one table, and check every row.
 
     Args:
         con: an in-memory database.
         path: the Parquet file to write.
-        parts: raw files, each with the SQL that gives its columns as text.
-        columns: what to land.
-        rules: what rows must keep beside the rules of the columns.
+        parts: raw files, each with SQL that selects its columns as text.
+        columns: the columns to land.
+        rules: rules for rows beyond those of the columns.
 
     Raises:
         SourceError: a file cannot be read or has no rows, or a row breaks a rule.
@@ -162,12 +163,12 @@ def land(
     select = ", ".join(f"{column.sql} as {column.name}" for column in columns)
     landed = copy(con, [(file, f"select {select} from ({sql})") for file, sql in parts], path)
     counts = [file.count_lines() for file, _ in parts]
-    if sum(counts) != landed:  # blank lines, or values with line breaks in them
+    if sum(counts) != landed:  # blank lines, or values with line breaks
         counts = [file.count_rows() for file, _ in parts]
     names = " and ".join(file.name for file, _ in parts)
     if sum(counts) != landed:
-        problem = f"{sum(counts)} rows were counted and {landed} read"
-        raise SourceError(problem, "Look for quotes that are not closed", file=names)
+        problem = f"Restock counted {sum(counts)} rows, but DuckDB read {landed}"
+        raise SourceError(problem, "Look for unclosed quotes", file=names)
     for (file, _), rows in zip(parts, counts, strict=True):
         if rows == 0:
             raise SourceError("the file has no rows", EXPORT_AGAIN, file=file.name)
@@ -181,7 +182,7 @@ def land(
 
 
 def land_nothing(con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]) -> None:
-    """Land a table without rows, in place of a raw file that is not there."""
+    """Land an empty table in place of a missing raw file."""
     texts = ", ".join(f"null::varchar as {column.name}" for column in columns)
     select = ", ".join(f"{column.sql} as {column.name}" for column in columns)
     con.execute(f"copy (select {select} from (select {texts}) limit 0) to {quoted(path)}")
@@ -199,7 +200,7 @@ def _check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Ru
 def check_together(
     con: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], checks: Sequence[Check]
 ) -> None:
-    """Raise a SourceError that tells of the first row which breaks one of the checks."""
+    """Raise a SourceError about the first row that fails a check."""
     for check in checks:
         hit = con.execute(f"from ({check.sql}) order by at_row limit 1").fetchone()
         if hit:
@@ -209,17 +210,17 @@ def check_together(
 
 
 def unique(table: str, *columns: str, problem: str, slices: Sequence[str] = ("true",)) -> Check:
-    """Return the check that no two rows of a table have the same values in these columns.
+    """Return a check that no two rows of a table have the same values in these columns.
 
     Args:
         table: a landed table.
-        columns: the key; the error is about the last of them.
+        columns: the key; the error names the last of them.
         problem: what is wrong, with a `{}` for each column of the key.
-        slices: conditions on the first column, of which each value meets one. A big table is
-            looked through slice by slice, which takes less memory and less time.
+        slices: conditions on the first column; each value meets exactly one. Checking a large
+            table slice by slice takes less memory and less time.
     """
     key = ", ".join(columns)
-    doubles = " union all ".join(
+    duplicates = " union all ".join(
         f"(select {key} from {table} where {slice_} group by {key} having count(*) > 1)"
         for slice_ in slices
     )
@@ -229,9 +230,9 @@ def unique(table: str, *columns: str, problem: str, slices: Sequence[str] = ("tr
         f"""
         select max(at_row) as at_row, {key}
         from {table}
-        inner join ({doubles}) using ({key})
+        inner join ({duplicates}) using ({key})
         group by {key}
         """,
         problem,
-        advice="Remove the double, or export the file again",
+        advice="Remove the duplicate, or export the file again",
     )

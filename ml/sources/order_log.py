@@ -1,12 +1,12 @@
-"""An order log: what any retailer can export, one row per order line.
+"""An order log: a format that any retailer can export, with one row per order line.
 
-Ids are whole numbers or text. An id lands as bigint if every value is a whole number as a database
-writes it (no leading zeros), else as text; text in a Parquet file stays text. `product_id` lands
-alike from both files.
+Ids are whole numbers or text. An id column lands as bigint if every value is a whole number in
+canonical form (no leading zeros), otherwise as text. Text in a Parquet file stays text.
+`product_id` lands with the same type from both files.
 
-`ordered_at` is a date or a time in ISO 8601. A time with an offset lands in UTC; to keep the local
-hour of the day, export local times without an offset. Where a file has dates alone, or midnight in
-every row, the hour is unknown, which `is_timed` says.
+`ordered_at` is an ISO 8601 date or time. A time with an offset lands in UTC; to keep the local hour
+of the day, export local times without an offset. `is_timed` is false where the hour is unknown: for
+a date, and for every row if all times in the file are midnight.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ FILES = {
 }
 OPTIONAL = frozenset({"products"})
 
-# Columns that a file must have, and those that it may have.
+# Required and optional columns of each file.
 _COLUMNS = {
     "order_lines": (("user_id", "order_id", "ordered_at", "product_id"), ("cart_position",)),
     "products": (("product_id",), ("product_name", "aisle", "department")),
 }
 
-# Types that a Parquet column may have, and what to do about others.
+# Allowed types of Parquet columns, and what to do about any other type.
 _WHOLE = r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(\d+,0\)"
 _TEXT = r"VARCHAR|UUID|ENUM\(.*\)"
 _PARQUET_TYPES = {
@@ -53,13 +53,13 @@ _PARQUET_TYPES = {
     "cart_position": (f"{_WHOLE}|FLOAT|DOUBLE|{_TEXT}", "Cast it to an integer"),
 }
 
-# Blanks at an end, control characters, numbers after a spreadsheet or pandas, words for null.
+# Outer blanks, control characters, numbers mangled by a spreadsheet or pandas, words for null.
 _NO_ID = (
     r"^\s|\s$|[[:cntrl:]]"
     r"|^-?[0-9]+[.]0+$|^-?[0-9]+([.][0-9]+)?[eE][+][0-9]+$"
     r"|^(?i:null|none|nan|n/a|na|\\n)$"
 )
-# DuckDB's own reading is laxer: `2024-3-1`, `10:5`, `epoch`, a zone by name.
+# DuckDB also accepts `2024-3-1`, `10:5`, `epoch` and time zone names.
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
 _OFFSET = "(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
@@ -70,13 +70,13 @@ _HAS_OFFSET = f"regexp_matches(ordered_at, ':.*{_OFFSET}$')"
 def _id(name: str, whole_numbers: bool) -> Column:
     if whole_numbers:
         return identifier(name)
-    means = "an id (a whole number, or text without blanks around it)"
-    # A header in the middle comes from files put together.
+    means = "an id (a whole number, or text without leading or trailing blanks)"
+    # Concatenated files repeat the header between the rows.
     return text(name, means, f"not regexp_matches({name}, '{_NO_ID}|^{name}$')")
 
 
 def _stage(con: duckdb.DuckDBPyConnection, table: str, file: RawFile, path: Path) -> str:
-    """Copy the columns of a raw file as text to a Parquet file; return SQL that reads it."""
+    """Copy the columns of a raw file to a Parquet file as text; return SQL that reads it."""
     required, optional = _COLUMNS[table]
     file.require(required, optional)
     present = [name for name in (*required, *optional) if name in file.header]
@@ -84,7 +84,7 @@ def _stage(con: duckdb.DuckDBPyConnection, table: str, file: RawFile, path: Path
         kind = "id" if name.endswith("_id") else name
         allowed, advice = _PARQUET_TYPES.get(kind, (".*", ""))
         if not re.fullmatch(allowed, file.types[name]):
-            problem = f"the type is {file.types[name]}"
+            problem = f"the type {file.types[name]} is not supported"
             raise SourceError(problem, advice, file=file.name, column=name)
     absent = "".join(f", null::varchar as {name}" for name in optional if name not in present)
     copy(con, [(file, f"select *{absent} from ({file.as_text(present)})")], path)
@@ -99,7 +99,7 @@ def _are_whole(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str, name:
 
 
 def _ordered_at(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str) -> tuple[Column, ...]:
-    """Return the columns `ordered_at` and `is_timed`, after a look at all times of the file."""
+    """Return the columns `ordered_at` and `is_timed`, which depend on all times in the file."""
     any_offset, any_hour, first_without = con.execute(
         f"""
         select
@@ -112,14 +112,14 @@ def _ordered_at(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str) -> t
     if any_offset and first_without is not None:
         line, texts = file.locate(first_without)
         raise SourceError(
-            f'"{texts["ordered_at"]}" has no offset, and other times of the file have one',
-            "Give every time an offset, or none",
+            f'"{texts["ordered_at"]}" has no UTC offset, but other times in the file have one',
+            "Add an offset to every time, or to none",
             file=file.name,
             line=line,
             column="ordered_at",
         )
     is_timed = _HAS_CLOCK if any_hour else "false"
-    # The session's time zone is UTC; a cast to `timestamp` would drop an offset in silence.
+    # The session's time zone is UTC; a cast to `timestamp` would silently drop an offset.
     instant = "try_cast(ordered_at as timestamptz)::timestamp"
     date = f"case when {instant} is not null then substring(ordered_at, 1, 10)::timestamp end"
     iso = f"regexp_full_match(ordered_at, '{_DATE}({_CLOCK}{_OFFSET}?)?')"
@@ -128,7 +128,7 @@ def _ordered_at(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str) -> t
         Column(
             "ordered_at",
             at,
-            "a date or time such as 2024-03-31 or 2024-03-31T18:05:00, from 1990 to 2100",
+            "a date or time such as 2024-03-31 or 2024-03-31T18:05:00, between 1990 and 2100",
             "ordered_at >= timestamp '1990-01-01' and ordered_at < timestamp '2101-01-01'",
         ),
         Column("is_timed", f"coalesce({is_timed}, false)", "known", required=False),
@@ -144,21 +144,21 @@ _ONE_SHOPPER = Check(
     group by order_id
     having min(user_id) <> max(user_id)
     """,
-    "order {} is of two shoppers, {} and {}",
-    "Make order_id unique: put the shopper or the day into it",
+    "order {} belongs to two shoppers, {} and {}",
+    "Make order_id unique, for example by adding the shopper or the day to it",
 )
-_ONE_ROW = unique("products", "product_id", problem="product_id {} is there twice")
+_ONE_ROW = unique("products", "product_id", problem="product_id {} appears twice")
 
 
 def land_files(
     con: duckdb.DuckDBPyConnection, files: Mapping[str, RawFile], folder: Path, scratch: Path
 ) -> list[Table]:
-    """Land order_lines and products (without rows if there is no such file).
+    """Land order_lines and products; without a products file, that table is empty.
 
-    A product twice in an order is fine (quantities are often written so): both lines land.
+    A product may appear twice in an order (a common way to write quantities): both lines land.
 
     Raises:
-        SourceError: a file is malformed, or an order is of two shoppers.
+        SourceError: a file is malformed, or an order belongs to two shoppers.
     """
     lines, products = files["order_lines"], files.get("products")
     staged = _stage(con, "order_lines", lines, scratch / "order_lines.parquet")
@@ -174,7 +174,7 @@ def land_files(
         _id("product_id", whole_products),
         count(
             "cart_position",
-            "a whole number from 1",
+            "a whole number of at least 1",
             "cart_position >= 1",
             type="integer",
             required=False,

@@ -1,7 +1,7 @@
-"""Damage raw files in many ways, and see that the intake refuses them or takes in every row.
+"""Damage raw files in many ways, and check that landing rejects them or keeps every row.
 
-`python tests/python/fuzz_sources.py --cases 300 --seed 7` prints a table, and exits with 1 if a
-damaged folder was taken in wrongly or ended in anything but a `SourceError`.
+`python tests/python/fuzz_sources.py --cases 300 --seed 7` prints a table. The exit code is 1 if a
+damaged folder lost a row or raised any error other than a `SourceError`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_csv(path: Path) -> Rows:
 
 
 def write_instacart(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
-    """Write the six files; of three shoppers two have an open order and one has a train order."""
+    """Write the six files; two of three shoppers have an open order, the third a train order."""
     rng = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     products = [
@@ -84,7 +84,7 @@ def write_instacart(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
 
 
 def order_log_rows(shoppers: int = 20, seed: int = 0) -> tuple[Rows, Rows]:
-    """The rows of order_lines.csv and products.csv, headers first."""
+    """Return the rows of order_lines.csv and products.csv, headers first."""
     rng = random.Random(seed)
     lines = [["user_id", "order_id", "ordered_at", "product_id", "cart_position"]]
     order = 0
@@ -120,7 +120,7 @@ def write_order_log_parquet(folder: Path, shoppers: int = 20, seed: int = 0) -> 
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
-    # Without Arrow's own copy of the schema, which would only refuse what it cannot read.
+    # Arrow's own copy of the schema only adds ways to reject a damaged file, so leave it out.
     pq.write_table(table, path, store_schema=False)
 
 
@@ -142,7 +142,7 @@ def _rows(change: Callable[[random.Random, Rows], Rows]) -> Damage:
 
 
 def _value(*values: str) -> Damage:
-    """Put one of these values into one place below the header."""
+    """Replace one value below the header with one of these."""
 
     def change(rng: random.Random, rows: Rows) -> Rows:
         row = rng.choice(rows[1:])
@@ -170,7 +170,7 @@ def _insert(*pieces: bytes) -> Damage:
 
 
 def _columns(change: Callable[[random.Random, list[int]], list[int]]) -> Damage:
-    """Rearrange, drop or repeat columns, header and all."""
+    """Reorder, drop or repeat columns, including their headers."""
 
     def rearranged(rng: random.Random, rows: Rows) -> Rows:
         order = change(rng, list(range(len(rows[0]))))
@@ -188,7 +188,7 @@ def _without(rng: random.Random, data: bytearray, length: int) -> bytearray:
     return data[:at] + data[at + length :]
 
 
-def _but_one(rng: random.Random, things: list[Any]) -> list[Any]:
+def _all_but_one(rng: random.Random, things: list[Any]) -> list[Any]:
     at = rng.randrange(len(things))
     return things[:at] + things[at + 1 :]
 
@@ -198,7 +198,7 @@ def _some_line_ends(rng: random.Random, data: bytearray) -> bytes:
     return b"".join(line + rng.choice([b"\n", b"\n", b"\r\n", b"\r"]) for line in lines[:-1])
 
 
-def _doubled(rng: random.Random, rows: Rows) -> Rows:
+def _duplicated_row(rng: random.Random, rows: Rows) -> Rows:
     at = rng.randrange(1, len(rows))
     return rows[: at + 1] + rows[at:]
 
@@ -214,7 +214,7 @@ def _shuffled(rng: random.Random, rows: Rows) -> Rows:
 
 
 def _packed(cut: bool, archive: bool) -> Damage:
-    """Pack the file, and lose a part of the archive if `cut`."""
+    """Compress the file, and truncate the archive if `cut`."""
 
     def damage(rng: random.Random, path: Path) -> None:
         target = path.with_name(path.name + (".zip" if archive else ".gz"))
@@ -269,14 +269,14 @@ CSV_DAMAGES: dict[str, Damage] = {
     "cut between lines": _rows(lambda rng, rows: rows[: rng.randrange(1, len(rows))]),
     "start lost": _bytes(lambda rng, data: data[rng.randrange(1, len(data)) :]),
     "a block lost": _bytes(lambda rng, data: _without(rng, data, rng.randrange(1, 200))),
-    "a row lost": _rows(lambda rng, rows: [rows[0], *_but_one(rng, rows[1:])]),
-    "a row doubled": _rows(_doubled),
+    "a row lost": _rows(lambda rng, rows: [rows[0], *_all_but_one(rng, rows[1:])]),
+    "a row doubled": _rows(_duplicated_row),
     "rows shuffled": _rows(_shuffled),
     "header lost": _rows(lambda rng, rows: rows[1:]),
     "header doubled": _rows(lambda rng, rows: [rows[0], *rows]),
     "a value lost from a row": _rows(_cut_row),
     "columns moved": _columns(lambda rng, order: rng.sample(order, len(order))),
-    "a column lost": _columns(lambda rng, order: _but_one(rng, order)),
+    "a column lost": _columns(lambda rng, order: _all_but_one(rng, order)),
     "a column doubled": _columns(lambda rng, order: [*order, rng.choice(order)]),
     "a column more": _rows(lambda rng, rows: [[*row, str(i)] for i, row in enumerate(rows)]),
     "a name changed": _header(lambda rng, names: [*names[:-1], rng.choice(["", "Order_ID", "x"])]),
@@ -350,7 +350,7 @@ PARQUET_DAMAGES: dict[str, Damage] = {
     "parquet: noise": CSV_DAMAGES["noise"],
     "parquet: no rows": _table(lambda rng, table: table.slice(0, 0)),
     "parquet: a column lost": _table(
-        lambda rng, table: table.select(_but_one(rng, table.column_names))
+        lambda rng, table: table.select(_all_but_one(rng, table.column_names))
     ),
     "parquet: columns moved": _table(
         lambda rng, table: table.select(rng.sample(table.column_names, table.num_columns))
@@ -374,25 +374,25 @@ def _damage(rng: random.Random, damage: Damage, name: str, folder: Path) -> None
 
 
 def variants(raw_dir: Path, seed: int) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Yield without end a kind of damage and what does it to a copy of `raw_dir`.
+    """Yield a kind of damage and a function that applies it to a copy of `raw_dir`, endlessly.
 
-    All kinds come in turn, each to a file chosen at random; the same seed gives the same.
+    The kinds take turns, each on a random file. The same seed gives the same cases.
     """
     names = sorted(path.name for path in raw_dir.iterdir())
     for round_ in range(sys.maxsize):
         for suffix, damages in ((".csv", CSV_DAMAGES), (".parquet", PARQUET_DAMAGES)):
             fitting = [name for name in names if name.endswith(suffix)]
             for kind, damage in damages.items() if fitting else ():
-                # Seeded by text: a case stays the same when others are added.
+                # Seed with the kind's name, so that a new kind does not change the other cases.
                 rng = random.Random(f"{seed} {round_} {kind} {raw_dir.name}")
                 yield kind, partial(_damage, rng, damage, rng.choice(fitting))
 
 
-# --- what a right result is -----------------------------------------------------------------------
+# --- the check for lost rows ----------------------------------------------------------------------
 
 
 def _raw_rows(folder: Path, name: str) -> list[dict[str, str | None]]:
-    """Rows of a raw csv, read without the intake: plain, in .gz or in .zip; "" as None."""
+    """Read a csv (plain, .gz or .zip) independently of `ml.sources`; "" becomes None."""
     plain, packed, archive = (folder / (name + suffix) for suffix in ("", ".gz", ".zip"))
     if plain.exists():
         data = plain.read_bytes()
@@ -401,21 +401,20 @@ def _raw_rows(folder: Path, name: str) -> list[dict[str, str | None]]:
     else:
         with zipfile.ZipFile(archive) as members:
             data = members.read(members.namelist()[0])
-    text = data.decode("utf-8-sig", errors="replace")  # A column that is not landed may hold any.
+    text = data.decode("utf-8-sig", errors="replace")  # Other columns need not be UTF-8.
     header, *rows = filter(None, csv.reader(io.StringIO(text, newline="")))
     return [{n: v or None for n, v in zip(header, row, strict=False)} for row in rows]
 
 
 def _raw_parquet_rows(path: Path) -> list[dict[str, str | None]]:
-    texts = [
+    return [
         {name: None if value is None else str(value) for name, value in row.items()}
         for row in pq.read_table(path).to_pylist()
     ]
-    return texts
 
 
 def _unquoted(text: str | None) -> str | None:
-    """DuckDB sees the quotes of a value that has a blank before them, and Python does not."""
+    """Remove quotes after a leading blank, as DuckDB does and Python's csv reader does not."""
     if not text or not text.startswith(' "'):
         return text
     return next(csv.reader([text], skipinitialspace=True))[0]
@@ -430,7 +429,7 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def lost_rows(source: str, raw_dir: Path, landing_dir: Path) -> int:
-    """Raw rows that are not among the landed ones with every value as it was, and in its place."""
+    """Count the raw rows that did not land unchanged and in order."""
     lost = 0
     if source == "instacart":
         files = {
@@ -476,7 +475,7 @@ def _same(raw: dict[str, str | None], landed: dict[str, Any]) -> bool:
 
 @dataclass
 class Tally:
-    """What became of the cases of one kind of damage."""
+    """The number of cases of one kind of damage, by outcome."""
 
     tried: int = 0
     accepted: int = 0
@@ -486,7 +485,7 @@ class Tally:
 
 
 def try_one(source: str, raw_dir: Path, landing_dir: Path, tally: Tally) -> str:
-    """Land one damaged folder, note what came of it, and return the refusal or the failure."""
+    """Land one damaged folder, count the outcome, and return the error, or "" if it landed."""
     tally.tried += 1
     try:
         land(source, raw_dir, landing_dir, threads=1)
@@ -494,9 +493,9 @@ def try_one(source: str, raw_dir: Path, landing_dir: Path, tally: Tally) -> str:
         tally.refused += 1
         if not error.file or landing_dir.exists():
             tally.failed += 1
-            return f"FAILED: names no file or leaves files: {error}"
+            return f"FAILED: the error names no file, or files were left behind: {error}"
         return str(error)
-    except Exception as error:  # Anything else is what we look for.
+    except Exception as error:  # Any other error is a bug.
         tally.failed += 1
         return f"FAILED: {type(error).__name__}: {error}"
     tally.accepted += 1
@@ -506,7 +505,7 @@ def try_one(source: str, raw_dir: Path, landing_dir: Path, tally: Tally) -> str:
 
 
 def run(cases: int, seed: int, *, verbose: bool = False) -> dict[str, Tally]:
-    """Try this many damaged folders, one base after the other in turn."""
+    """Land this many damaged folders, taking the three kinds of folder in turn."""
     tallies: dict[str, Tally] = defaultdict(Tally)
     with tempfile.TemporaryDirectory() as scratch:
         bases = [
@@ -523,18 +522,18 @@ def run(cases: int, seed: int, *, verbose: bool = False) -> dict[str, Tally]:
             damage(raw_dir)
             outcome = try_one(source, raw_dir, landing_dir, tallies[kind])
             if verbose or outcome.startswith("FAILED"):
-                print(f"{base.name} | {kind} | {outcome or 'taken in'}", file=sys.stderr)
+                print(f"{base.name} | {kind} | {outcome or 'landed'}", file=sys.stderr)
             shutil.rmtree(raw_dir)
             shutil.rmtree(landing_dir, ignore_errors=True)
     return tallies
 
 
 def main() -> int:
-    """Run, print the table, and return the exit code."""
+    """Land the damaged folders, print the table, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--verbose", action="store_true", help="print every case")
+    parser.add_argument("--cases", type=int, default=300, help="damaged folders to try (300)")
+    parser.add_argument("--seed", type=int, default=7, help="seed of the damage (7)")
+    parser.add_argument("--verbose", action="store_true", help="print the outcome of every case")
     arguments = parser.parse_args()
     tallies = run(arguments.cases, arguments.seed, verbose=arguments.verbose)
     total = Tally(*(sum(column) for column in zip(*map(_counts, tallies.values()), strict=True)))

@@ -1,4 +1,4 @@
-"""Everything that can be wrong ends with one clear message, and what was published stays."""
+"""Every failure ends with one clear message and leaves the published release untouched."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def digests(place: Place) -> dict[str, str]:
-    """What a user relies on: the warehouse, the production model, the page."""
+    """Return the digests of the published files: the warehouse, the production model, the page."""
     files = [place.warehouse, place.folder / "pages" / "index.html"]
     files += sorted((place.model).iterdir())
     return {
@@ -30,7 +30,7 @@ def digests(place: Place) -> dict[str, str]:
 
 @pytest.fixture
 def good(published: Place, place: Place) -> Place:
-    """A place with a good run in it, to be left untouched."""
+    """A place with a published run, which the tests must leave untouched."""
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     return place
 
@@ -43,7 +43,7 @@ def refused(place: Place, *arguments: str | Path, code: int, **variables: str) -
     assert "Traceback" not in done.stdout + done.stderr
     (message,) = re.findall(r"^error: (.*)", done.stderr, re.MULTILINE | re.DOTALL)
     assert digests(place) == before
-    assert len(list(place.folder.glob("*.releases/*"))) == 1, "work was left behind"
+    assert len(list(place.folder.glob("*.releases/*"))) == 1, "unfinished files were left behind"
     return message
 
 
@@ -77,10 +77,10 @@ def remove(pattern: str) -> Damage:
     return damage
 
 
-def cut_in_the_middle(raw: Path) -> None:
+def truncate(raw: Path) -> None:
     path = raw / "order_products__prior.csv"
     text = path.read_bytes()[: path.stat().st_size // 2]
-    # In the middle of a line, as a broken download ends.
+    # End within a line, as an interrupted download does.
     path.write_bytes(text[: text.rfind(b"\n") + 3])
 
 
@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Damage, list[str]]] = {
     "folder missing": (shutil.rmtree, ["raw", "orders.csv"]),
     "folder empty": (remove("*"), ["raw", "orders.csv"]),
     "file missing": (remove("aisles.csv"), ["aisles.csv"]),
-    "file cut": (cut_in_the_middle, [PRIOR, "line"]),
+    "file truncated": (truncate, [PRIOR, "line"]),
     "column misnamed": (
         edit("orders.csv", lambda lines: [lines[0].replace("user_id", "usr_id"), *lines[1:]]),
         ["orders.csv", "user_id", "usr_id"],
@@ -112,7 +112,9 @@ CASES: dict[str, tuple[Damage, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_raw_files(good: Place, instacart_files: Path, tmp_path: Path, case: str) -> None:
+def test_rejects_missing_or_malformed_raw_files(
+    good: Place, instacart_files: Path, tmp_path: Path, case: str
+) -> None:
     damage, names = CASES[case]
     raw = tmp_path / "raw"
     shutil.copytree(instacart_files, raw)
@@ -123,7 +125,7 @@ def test_raw_files(good: Place, instacart_files: Path, tmp_path: Path, case: str
 
 
 def write_log(raw: Path, orders: list[tuple[int, int, list[int]]]) -> Path:
-    """Write an order log of (shopper, day in January 2024, products)."""
+    """Write an order log from tuples (shopper, day in January 2024, products)."""
     raw.mkdir()
     rows = [
         f"{user},{user * 100 + day},2024-01-{day:02},{product}"
@@ -136,8 +138,10 @@ def write_log(raw: Path, orders: list[tuple[int, int, list[int]]]) -> Path:
     return raw
 
 
-def test_odd_rows_are_kept(place: Place, tmp_path: Path) -> None:
-    """A shopper of one order is history and never a label; a catalogue may lack a product."""
+def test_keeps_single_order_shoppers_and_products_without_a_catalogue_row(
+    place: Place, tmp_path: Path
+) -> None:
+    """A shopper with one order has no label, and a product may be missing from the catalogue."""
     raw = write_log(
         tmp_path / "raw", [(1, day, [5, 6]) for day in range(1, 9)] + [(2, 3, [5]), (2, 3, [7])]
     )
@@ -167,55 +171,55 @@ def test_odd_rows_are_kept(place: Place, tmp_path: Path) -> None:
     ],
     ids=["one shopper", "no label left", "one class"],
 )
-def test_too_little_to_learn_from(
+def test_rejects_data_that_no_model_can_be_trained_on(
     good: Place, tmp_path: Path, orders: list[tuple[int, int, list[int]]], says: str
 ) -> None:
     raw = write_log(tmp_path / "raw", orders)
     assert says in refused(good, "run", "--source", "order_log", "--raw-dir", raw, code=1)
 
 
-def test_unknown_source(good: Place) -> None:
+def test_rejects_an_unknown_source(good: Place) -> None:
     assert "instacart" in refused(good, "run", "--source", "instcart", code=2)
     assert "instacart" in refused(good, "build", code=2, RESTOCK_SOURCE="instcart")
 
 
-def test_malformed_date(good: Place) -> None:
+def test_rejects_a_malformed_scoring_date(good: Place) -> None:
     assert "2018-01-02" in refused(good, "run", code=2, RESTOCK_AS_OF="tomorrow")
 
 
-def test_date_before_the_newest_order(good: Place, tmp_path: Path) -> None:
+def test_rejects_a_scoring_date_before_the_newest_order(good: Place, tmp_path: Path) -> None:
     raw = write_log(tmp_path / "raw", [(1, day, [5, 6]) for day in range(1, 9)])
     arguments = ("run", "--source", "order_log", "--raw-dir", raw)
     message = refused(good, *arguments, code=2, RESTOCK_AS_OF="2024-01-05")
     assert "earlier than the newest order (2024-01-08)" in message
 
 
-def test_a_step_alone_reads_the_raw_files_as_a_run_does(good: Place, tmp_path: Path) -> None:
+def test_a_single_step_also_checks_the_raw_files(good: Place, tmp_path: Path) -> None:
     arguments = ("build", "--source", "order_log", "--raw-dir", tmp_path / "nowhere")
-    assert "there is no such folder" in refused(good, *arguments, code=3)
+    assert "the folder does not exist" in refused(good, *arguments, code=3)
 
 
-def test_plain_dbt_tells_what_is_wrong_with_raw_files(place: Place) -> None:
+def test_plain_dbt_reports_missing_raw_files_without_a_traceback(place: Place) -> None:
     nowhere = {"RESTOCK_SOURCE": "order_log", "RESTOCK_RAW_DIR": str(place.folder / "nowhere")}
     done = place.call("dbt", "build", **nowhere)
     assert done.returncode == 2
-    assert "nowhere: there is no such folder" in done.stdout
+    assert "nowhere: the folder does not exist" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_pages_wait_for_what_an_interrupted_score_left_undone(good: Place) -> None:
+def test_report_rejects_tables_of_an_interrupted_score(good: Place) -> None:
     with duckdb.connect(str(good.warehouse)) as con:
         con.execute("update ml.batches set finished_at = finished_at + interval 1 hour")
     assert "Run `restock score`" in refused(good, "report", "--source", "instacart", code=1)
 
 
-def test_unknown_model(good: Place, instacart_files: Path) -> None:
+def test_rejects_an_unknown_model(good: Place, instacart_files: Path) -> None:
     message = refused(good, "train", "--source", "instacart", "--model", "gradient_bosting", code=2)
     assert "gradient_boosting" in message
 
 
 def test_model_of_other_features(good: Place, instacart_files: Path) -> None:
-    """As after a column of `examples` was renamed: the model knows one that is not there."""
+    """The model expects a feature that `examples` lacks, as after a column was renamed."""
     path = good.model / "model.json"
     card = json.loads(path.read_text())
     card["features"][0]["name"] = "user_colour"
@@ -223,7 +227,7 @@ def test_model_of_other_features(good: Place, instacart_files: Path) -> None:
     assert "user_colour" in refused(good, "score", "--source", "instacart", code=1)
 
 
-def test_model_of_another_type_or_digest(good: Place) -> None:
+def test_rejects_a_model_with_another_feature_type_or_digest(good: Place) -> None:
     path = good.model / "model.json"
     original = path.read_text()
     card = json.loads(original)
@@ -238,7 +242,7 @@ def test_model_of_another_type_or_digest(good: Place) -> None:
 
 @contextmanager
 def other_process(code: str) -> Iterator[None]:
-    """Run code in another process, and keep that alive for as long as the context lasts."""
+    """Run code in another process that stays alive until the context ends."""
     with subprocess.Popen(
         [sys.executable, "-c", f"{code}; print('ready', flush=True); input()"],
         stdin=subprocess.PIPE,
@@ -251,7 +255,9 @@ def other_process(code: str) -> Iterator[None]:
         other.communicate("\n")
 
 
-def test_warehouse_open_elsewhere(good: Place, instacart_files: Path) -> None:
+def test_rejects_a_warehouse_that_is_open_in_another_process(
+    good: Place, instacart_files: Path
+) -> None:
     with other_process(f"import duckdb; con = duckdb.connect({str(good.warehouse)!r})"):
         for command in ("run", "score"):
             arguments = ("--source", "instacart", "--raw-dir", instacart_files)
@@ -259,14 +265,16 @@ def test_warehouse_open_elsewhere(good: Place, instacart_files: Path) -> None:
             assert "open in another process" in message
 
 
-def test_two_runs_at_once(good: Place, instacart_files: Path) -> None:
+def test_rejects_a_second_run_at_the_same_time(good: Place, instacart_files: Path) -> None:
     lock = f"{good.warehouse}.lock"
     with other_process(f"import fcntl; file = open({lock!r}, 'a'); fcntl.flock(file, 2)"):
         message = refused(good, "run", "--source", "instacart", code=4)
         assert "another restock job" in message
 
 
-def test_a_failed_test_is_named_and_so_is_the_log(good: Place, instacart_files: Path) -> None:
+def test_a_failed_dbt_test_is_named_on_stderr_and_in_the_log(
+    good: Place, instacart_files: Path
+) -> None:
     with duckdb.connect(str(good.warehouse)) as con:
         con.execute("insert into ml.calibration_bins from ml.calibration_bins")
     arguments = ("--source", "instacart", "--raw-dir", instacart_files)
@@ -276,8 +284,8 @@ def test_a_failed_test_is_named_and_so_is_the_log(good: Place, instacart_files: 
     assert "unique_key_rpt_reliability" in (good.folder / "logs" / "dbt.log").read_text()
 
 
-def test_read_only_directory(instacart_files: Path, tmp_path: Path) -> None:
-    """Nothing can be made in /proc, not even by root."""
+def test_reports_a_read_only_directory(instacart_files: Path, tmp_path: Path) -> None:
+    """Not even root can create files in /proc."""
     done = Place(tmp_path).call(
         "restock",
         *("run", "--source", "instacart", "--raw-dir", str(instacart_files)),
@@ -289,8 +297,8 @@ def test_read_only_directory(instacart_files: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("megabytes", [1, 3, 8])
-def test_disk_that_fills_up(good: Place, instacart_files: Path, megabytes: int) -> None:
-    """No file may grow beyond so much: what a full disk looks like, at different steps."""
+def test_reports_a_full_disk(good: Place, instacart_files: Path, megabytes: int) -> None:
+    """A file size limit has the effect of a full disk, each limit at another step."""
     before = digests(good)
     done = subprocess.run(
         [

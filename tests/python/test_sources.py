@@ -1,4 +1,4 @@
-"""The intake takes in every row as it is, or says which file, line and column is wrong."""
+"""Landing keeps every raw row unchanged, or names the file, line and column that is wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def edit(path: Path, change: Callable[[Rows], Any]) -> None:
 
 
 def put(line: int, column: str, value: str) -> Callable[[Rows], None]:
-    """Return the change that puts a value into a line (the header is line 1)."""
+    """Return a change that sets a value in a line (the header is line 1)."""
 
     def change(rows: Rows) -> None:
         rows[line - 1][rows[0].index(column)] = value
@@ -64,8 +64,8 @@ def put(line: int, column: str, value: str) -> Callable[[Rows], None]:
     return change
 
 
-def refused(source: str, raw: Path, landing: Path) -> SourceError:
-    """Land what must be refused, and see that nothing is left of it."""
+def rejected(source: str, raw: Path, landing: Path) -> SourceError:
+    """Check that landing fails and leaves no files behind; return the error."""
     before = sorted(landing.parent.rglob("*"))
     with pytest.raises(SourceError) as caught:
         land(source, raw, landing)
@@ -83,10 +83,10 @@ def types(landing: Path, table: str) -> dict[str, str]:
     return {field.name: str(field.type) for field in schema}
 
 
-# --- what is landed -------------------------------------------------------------------------------
+# --- landed rows and types ------------------------------------------------------------------------
 
 
-def test_instacart_lands_every_row_typed(instacart: Path, landing: Path) -> None:
+def test_lands_every_instacart_row_with_its_types(instacart: Path, landing: Path) -> None:
     intake = land("instacart", instacart, landing)
 
     rows = {file.name: file.rows for file in intake.files}
@@ -113,7 +113,7 @@ def test_instacart_lands_every_row_typed(instacart: Path, landing: Path) -> None
 
 
 @pytest.mark.parametrize("write", [write_order_log, write_order_log_parquet])
-def test_order_log_lands_every_row_typed(
+def test_lands_every_order_log_row_with_its_types(
     write: Callable[[Path], Path], tmp_path: Path, landing: Path
 ) -> None:
     raw = write(tmp_path / "raw")
@@ -151,7 +151,7 @@ def test_complete_journey_is_fetched_once_and_landed(tmp_path: Path, landing: Pa
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"{SAMPLE} is not there")
-def test_the_real_sample_is_taken_in(landing: Path) -> None:
+def test_lands_every_row_of_the_real_instacart_sample(landing: Path) -> None:
     intake = land("instacart", SAMPLE, landing)
     assert {file.name: file.rows for file in intake.files} == {
         "orders.csv": 30_550,
@@ -163,13 +163,13 @@ def test_the_real_sample_is_taken_in(landing: Path) -> None:
     }
 
 
-def test_the_rows_are_counted_without_duckdb(
+def test_rejects_a_row_count_that_differs_from_duckdb(
     instacart: Path, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for count in ("count_lines", "count_rows"):
         monkeypatch.setattr(RawFile, count, lambda file: 17)
-    error = refused("instacart", instacart, landing)
-    assert "17 rows were counted" in str(error)
+    error = rejected("instacart", instacart, landing)
+    assert "Restock counted 17 rows" in str(error)
 
 
 # --- harmless differences -------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def zipped_like_kaggle(raw: Path) -> None:
             archive.write(raw / f"{path.name}.zip", f"{path.name}.zip")
             path.unlink()
             raw.joinpath(f"{path.name}.zip").unlink()
-        archive.writestr("sample_submission.csv.zip", b"not for us")
+        archive.writestr("sample_submission.csv.zip", b"ignored")
 
 
 def columns_moved_and_added(raw: Path) -> None:
@@ -222,20 +222,22 @@ def every_file(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
 
 HARMLESS = {
     "gzip": gzipped,
-    "a zip each": zipped_each,
-    "one zip, in a folder": zipped_together,
+    "one zip per file": zipped_each,
+    "one zip with a folder": zipped_together,
     "zips in a zip": zipped_like_kaggle,
     "columns moved and added": columns_moved_and_added,
     "byte order mark": every_file(lambda data: b"\xef\xbb\xbf" + data),
     "CRLF": every_file(lambda data: data.replace(b"\n", b"\r\n")),
-    "no last line end": every_file(lambda data: data[:-1]),
+    "no final line ending": every_file(lambda data: data[:-1]),
     "blank lines": every_file(lambda data: data.replace(b"\n", b"\n\n") + b"\n"),
-    "another file beside": lambda raw: raw.joinpath("notes.txt").write_text("hello"),
+    "an unrelated file": lambda raw: raw.joinpath("notes.txt").write_text("hello"),
 }
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_harmless_differences_land_the_same(name: str, instacart: Path, tmp_path: Path) -> None:
+def test_harmless_differences_do_not_change_the_landed_rows(
+    name: str, instacart: Path, tmp_path: Path
+) -> None:
     plain = land("instacart", instacart, tmp_path / "plain")
     HARMLESS[name](instacart)
     other = land("instacart", instacart, tmp_path / "other")
@@ -244,35 +246,35 @@ def test_harmless_differences_land_the_same(name: str, instacart: Path, tmp_path
     assert not (tmp_path / "other" / "scratch").exists()
 
 
-def test_names_keep_their_quotes_and_line_breaks(instacart: Path, landing: Path) -> None:
-    name = 'Easy Grab 9\\"x13\\" Dish,\r\nblue\n'  # Kaggle's file has the first kind
+def test_product_names_keep_quotes_and_line_breaks(instacart: Path, landing: Path) -> None:
+    name = 'Easy Grab 9\\"x13\\" Dish,\r\nblue\n'  # Kaggle's file has such quotes
     edit(instacart / "products.csv", put(3, "product_name", name))
     land("instacart", instacart, landing)
     assert landed(landing, "products")[1]["product_name"] == name
 
     edit(instacart / "products.csv", put(3, "aisle_id", "x"))
-    assert refused("instacart", instacart, landing).line == 3
+    assert rejected("instacart", instacart, landing).line == 3
     edit(instacart / "products.csv", put(3, "aisle_id", "1"))
     edit(instacart / "products.csv", put(4, "aisle_id", "x"))
-    assert refused("instacart", instacart, landing).line == 6  # two line breaks above
+    assert rejected("instacart", instacart, landing).line == 6  # two line breaks above
 
 
-def test_a_folder_name_may_hold_anything(tmp_path: Path) -> None:
+def test_folder_names_may_contain_special_characters(tmp_path: Path) -> None:
     raw, landing = tmp_path / "it's [1] *raw*", tmp_path / "it's [1] *landed*"
     write_order_log_parquet(raw)
-    write_order_log_parquet(tmp_path / "it's 1 raw", seed=5)  # what a pattern would find instead
+    write_order_log_parquet(tmp_path / "it's 1 raw", seed=5)  # what the name would match as a glob
     land("order_log", raw, landing)
     assert lost_rows("order_log", raw, landing) == 0
 
 
-def test_a_product_without_a_catalogue_row_is_fine(instacart: Path, landing: Path) -> None:
+def test_accepts_a_product_without_a_catalogue_row(instacart: Path, landing: Path) -> None:
     edit(instacart / "products.csv", lambda rows: rows.pop())
     edit(instacart / "products.csv", put(2, "aisle_id", "99"))
     land("instacart", instacart, landing)
     assert lost_rows("instacart", instacart, landing) == 0
 
 
-def test_an_order_line_may_be_there_twice_in_an_order_log(order_log: Path, landing: Path) -> None:
+def test_accepts_a_repeated_line_in_an_order_log(order_log: Path, landing: Path) -> None:
     edit(order_log / "order_lines.csv", lambda rows: rows.append(rows[-1]))
     land("order_log", order_log, landing)
     assert lost_rows("order_log", order_log, landing) == 0
@@ -281,20 +283,20 @@ def test_an_order_line_may_be_there_twice_in_an_order_log(order_log: Path, landi
 # --- files that cannot be read --------------------------------------------------------------------
 
 
-def drop(raw: Path, name: str) -> None:
+def delete(raw: Path, name: str) -> None:
     raw.joinpath(name).unlink()
 
 
-def test_the_folder_is_missing_or_empty(tmp_path: Path, landing: Path) -> None:
+def test_rejects_a_missing_or_empty_folder(tmp_path: Path, landing: Path) -> None:
     for source in ("instacart", "order_log"):
         for folder in (tmp_path / "nowhere", tmp_path):
-            with pytest.raises(SourceError, match=r"Put there .*\.csv") as caught:
+            with pytest.raises(SourceError, match=r"Put these files there .*\.csv") as caught:
                 fetch(source, folder)
             assert caught.value.file == str(folder)
-            assert str(refused(source, folder, landing)) == str(caught.value)
+            assert str(rejected(source, folder, landing)) == str(caught.value)
 
 
-def test_the_source_is_unknown(tmp_path: Path) -> None:
+def test_rejects_an_unknown_source(tmp_path: Path) -> None:
     for call in (lambda: fetch("kaggle", tmp_path), lambda: land("kaggle", tmp_path, tmp_path)):
         with pytest.raises(SourceError, match=r'"kaggle".* complete_journey, instacart, order_log'):
             call()
@@ -318,7 +320,7 @@ def test_the_source_is_unknown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (drop, "is missing"),
+        (delete, "is missing"),
         (lambda raw, name: raw.joinpath(name).write_bytes(b""), "no header"),
         (lambda raw, name: raw.joinpath(name).write_bytes(b"\n"), "no header"),
         (
@@ -328,49 +330,49 @@ def test_the_source_is_unknown(tmp_path: Path) -> None:
         (lambda raw, name: edit(raw / name, lambda rows: rows.pop(0)), "first line: "),
     ],
 )
-def test_a_file_is_missing_or_empty(
+def test_rejects_a_missing_or_empty_file(
     damage: Callable[[Path, str], None], problem: str, name: str, instacart: Path, landing: Path
 ) -> None:
     damage(instacart, name)
-    error = refused("instacart", instacart, landing)
+    error = rejected("instacart", instacart, landing)
     assert error.file == name
     assert problem in str(error)
 
 
-def test_a_file_is_there_twice(instacart: Path, landing: Path) -> None:
+def test_rejects_two_copies_of_a_file(instacart: Path, landing: Path) -> None:
     plain = instacart / "orders.csv"
     instacart.joinpath("orders.csv.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    assert "orders.csv and orders.csv.gz" in str(refused("instacart", instacart, landing))
+    assert "orders.csv and orders.csv.gz" in str(rejected("instacart", instacart, landing))
 
 
-def test_a_folder_in_the_place_of_a_file(order_log: Path, landing: Path) -> None:
+def test_rejects_a_folder_in_place_of_a_file(order_log: Path, landing: Path) -> None:
     order_log.joinpath("products.parquet").mkdir()  # as Spark writes it
-    error = refused("order_log", order_log, landing)
+    error = rejected("order_log", order_log, landing)
     assert error.file == "products.parquet"
-    assert "this is no file" in str(error)
+    assert "this is not a file" in str(error)
 
 
 @pytest.mark.parametrize("pack", [gzipped, zipped_each, zipped_together, zipped_like_kaggle])
-@pytest.mark.parametrize("damage", ["cut", "flipped"])
-def test_an_archive_is_damaged(
+@pytest.mark.parametrize("damage", ["truncated", "corrupted"])
+def test_rejects_a_damaged_archive(
     pack: Callable[[Path], None], damage: str, instacart: Path, landing: Path
 ) -> None:
     pack(instacart)
     path = max(instacart.iterdir(), key=lambda path: path.stat().st_size)
     data = bytearray(path.read_bytes())
-    if damage == "cut":
+    if damage == "truncated":
         del data[len(data) // 2 :]
     else:
         for at in range(len(data) // 4, len(data) * 3 // 4, len(data) // 40):
             data[at] ^= 0x55
     path.write_bytes(data)
-    error = refused("instacart", instacart, landing)
+    error = rejected("instacart", instacart, landing)
     assert error.file and error.file.startswith(path.name)
     assert "cannot be unpacked" in str(error)
 
 
 def raw_line(text: bytes) -> Callable[[Path], None]:
-    """Return the damage that puts a line below line 4 of products.csv."""
+    """Return a change that inserts a line after line 4 of a file."""
 
     def damage(path: Path) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
@@ -380,23 +382,27 @@ def raw_line(text: bytes) -> Callable[[Path], None]:
 
 
 MALFORMED = {
-    "too few values": (raw_line(b"77,Tea\n"), 5, "the header has 4 columns and this line has 2"),
+    "too few values": (raw_line(b"77,Tea\n"), 5, "the header has 4 columns, but this line has 2"),
     "too many values": (raw_line(b"77,Tea,1,1,1\n"), 5, "this line has 5"),
-    "a quote not closed": (raw_line(b'77,"Tea,1,1\n'), 5, "quoted value"),
-    "text after a quote": (raw_line(b'77,"Tea"s,1,1\n'), 5, "quoted value"),
+    "an unclosed quote": (raw_line(b'77,"Tea,1,1\n'), 5, "quoted value"),
+    "text after a closing quote": (raw_line(b'77,"Tea"s,1,1\n'), 5, "quoted value"),
     "not UTF-8": (raw_line(b"77,Caf\xe9,1,1\n"), 5, "not UTF-8"),
-    "another line end": (raw_line(b"77,Tea,1,1\r\n"), 5, "does not end like the first line"),
-    "cut in a line": (lambda path: path.write_bytes(path.read_bytes()[:-3]), 10, "cut"),
+    "another line ending": (raw_line(b"77,Tea,1,1\r\n"), 5, "different line endings"),
+    "truncated within a line": (
+        lambda path: path.write_bytes(path.read_bytes()[:-3]),
+        10,
+        "truncated",
+    ),
     "UTF-16": (lambda path: path.write_bytes(path.read_text().encode("utf-16")), None, "not UTF-8"),
-    "a line that never ends": (raw_line(b"77," + b"x" * 3_000_000 + b"\n"), 5, "2 MB"),
+    "an endless line": (raw_line(b"77," + b"x" * 3_000_000 + b"\n"), 5, "2 MB"),
 }
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_csv_is_malformed(name: str, instacart: Path, landing: Path) -> None:
+def test_rejects_a_malformed_csv(name: str, instacart: Path, landing: Path) -> None:
     damage, line, problem = MALFORMED[name]
     damage(instacart / "products.csv")
-    error = refused("instacart", instacart, landing)
+    error = rejected("instacart", instacart, landing)
     assert (error.file, error.line) == ("products.csv", line)
     assert problem in str(error)
 
@@ -411,20 +417,20 @@ def test_a_csv_is_malformed(name: str, instacart: Path, landing: Path) -> None:
         ("order_id;product_id;add_to_cart_order;reordered", "order_id", "with commas"),
     ],
 )
-def test_a_column_is_missing_or_misnamed(
+def test_rejects_a_missing_or_misnamed_column(
     header: str, column: str, advice: str, instacart: Path, landing: Path
 ) -> None:
     edit(
         instacart / "order_products__prior.csv", lambda rows: rows.__setitem__(0, header.split(","))
     )
-    error = refused("instacart", instacart, landing)
+    error = rejected("instacart", instacart, landing)
     assert (error.file, error.column) == ("order_products__prior.csv", column)
     assert advice in str(error)
 
 
-def test_an_optional_column_is_misspelt(order_log: Path, landing: Path) -> None:
+def test_rejects_a_misspelt_optional_column(order_log: Path, landing: Path) -> None:
     edit(order_log / "order_lines.csv", put(1, "cart_position", "Cart Positon"))
-    error = refused("order_log", order_log, landing)
+    error = rejected("order_log", order_log, landing)
     assert "Rename 'Cart Positon' to 'cart_position'" in str(error)
 
 
@@ -453,12 +459,12 @@ def test_an_optional_column_is_misspelt(order_log: Path, landing: Path) -> None:
         ("aisles.csv", "aisle", ""),
     ],
 )
-def test_a_value_of_instacart_is_wrong(
+def test_rejects_an_invalid_instacart_value(
     file: str, column: str, value: str, instacart: Path, landing: Path
 ) -> None:
     line = 2 if file == "aisles.csv" else 4
     edit(instacart / file, put(line, column, value))
-    error = refused("instacart", instacart, landing)
+    error = rejected("instacart", instacart, landing)
     assert (error.file, error.line, error.column) == (file, line, column)
     assert f'"{value}"' in str(error) if value else "an empty value" in str(error)
 
@@ -480,16 +486,16 @@ def test_a_value_of_instacart_is_wrong(
         *(("cart_position", value) for value in ("0", "-1", "1.5", "x", "99999999999")),
     ],
 )
-def test_a_value_of_an_order_log_is_wrong(
+def test_rejects_an_invalid_order_log_value(
     column: str, value: str, order_log: Path, landing: Path
 ) -> None:
     edit(order_log / "order_lines.csv", put(4, column, value))
-    error = refused("order_log", order_log, landing)
+    error = rejected("order_log", order_log, landing)
     assert (error.file, error.line, error.column) == ("order_lines.csv", 4, column)
 
 
 @pytest.mark.parametrize("written", ["08", "8.0", "008", "8.00"])
-def test_a_count_is_read_however_it_is_written(
+def test_reads_counts_with_leading_zeros_or_decimals(
     written: str, instacart: Path, landing: Path
 ) -> None:
     edit(instacart / "orders.csv", put(4, "order_hour_of_day", written))
@@ -497,68 +503,68 @@ def test_a_count_is_read_however_it_is_written(
     assert landed(landing, "orders")[2]["order_hour_of_day"] == 8
 
 
-def test_the_first_wrong_row_is_told(instacart: Path, landing: Path) -> None:
+def test_reports_the_first_invalid_row(instacart: Path, landing: Path) -> None:
     edit(instacart / "orders.csv", put(9, "order_id", "x"))
     edit(instacart / "orders.csv", put(5, "order_dow", "8"))
-    assert refused("instacart", instacart, landing).line == 5
+    assert rejected("instacart", instacart, landing).line == 5
 
 
-# --- rows that do not fit one another -------------------------------------------------------------
+# --- rows that contradict each other --------------------------------------------------------------
 
 
 def orders_of(raw: Path, eval_set: str) -> list[int]:
-    """Return the lines of orders.csv that are of this set."""
+    """Return the lines of orders.csv with this eval_set."""
     rows = read_csv(raw / "orders.csv")
     return [line for line, row in enumerate(rows, 1) if row[2] == eval_set]
 
 
-def order_id_twice(raw: Path) -> tuple[str, int, str]:
+def duplicate_order_id(raw: Path) -> tuple[str, int, str]:
     rows = read_csv(raw / "orders.csv")
     edit(raw / "orders.csv", put(9, "order_id", rows[2][0]))
-    return "orders.csv", 9, f"order_id {rows[2][0]} is there twice"
+    return "orders.csv", 9, f"order_id {rows[2][0]} appears twice"
 
 
-def order_number_twice(raw: Path) -> tuple[str, int, str]:
+def duplicate_order_number(raw: Path) -> tuple[str, int, str]:
     edit(raw / "orders.csv", put(4, "order_number", "2"))
-    return "orders.csv", 4, "shopper 1 has two orders with number 2"
+    return "orders.csv", 4, "shopper 1 has two orders with order_number 2"
 
 
-def order_number_missing(raw: Path) -> tuple[str, int, str]:
+def gap_in_order_numbers(raw: Path) -> tuple[str, int, str]:
     rows = read_csv(raw / "orders.csv")
     last = max(line for line, row in enumerate(rows, 1) if row[1] == "1")
     edit(raw / "orders.csv", put(last, "order_number", "90"))
-    return "orders.csv", last, "without a hole"
+    return "orders.csv", last, "have a gap"
 
 
-def days_before_the_first_order(raw: Path) -> tuple[str, int, str]:
+def first_order_with_days(raw: Path) -> tuple[str, int, str]:
     edit(raw / "orders.csv", put(2, "days_since_prior_order", "7.0"))
-    return "orders.csv", 2, '"7.0" does not fit'
+    return "orders.csv", 2, '"7.0" does not match order_number'
 
 
-def no_days_before_a_later_order(raw: Path) -> tuple[str, int, str]:
+def later_order_without_days(raw: Path) -> tuple[str, int, str]:
     edit(raw / "orders.csv", put(3, "days_since_prior_order", ""))
-    return "orders.csv", 3, "an empty value does not fit"
+    return "orders.csv", 3, "an empty value does not match order_number"
 
 
-def open_order_before_the_last(raw: Path) -> tuple[str, int, str]:
+def open_order_before_the_newest(raw: Path) -> tuple[str, int, str]:
     edit(raw / "orders.csv", put(3, "eval_set", "test"))
     return "orders.csv", 3, "shopper 1 has a later one"
 
 
-def order_line_without_order(raw: Path) -> tuple[str, int, str]:
+def order_line_without_an_order(raw: Path) -> tuple[str, int, str]:
     edit(raw / "order_products__prior.csv", put(7, "order_id", "999999"))
     return "order_products__prior.csv", 7, "order_id 999999 is not in orders.csv"
 
 
-def orders_cut_between_lines(raw: Path) -> tuple[str, int, str]:
-    edit(raw / "orders.csv", lambda rows: rows.pop())  # shopper 20: an open order, without lines
+def truncated_orders(raw: Path) -> tuple[str, int, str]:
+    edit(raw / "orders.csv", lambda rows: rows.pop())  # shopper 20's open order has no lines
     order = read_csv(raw / "orders.csv")[-1][0]
     edit(raw / "orders.csv", lambda rows: rows.pop())
     lines = [row[0] for row in read_csv(raw / "order_products__prior.csv")]
     return "order_products__prior.csv", lines.index(order) + 1, "not in orders.csv"
 
 
-def lines_cut_between_orders(raw: Path) -> tuple[str, int, str]:
+def truncated_order_lines(raw: Path) -> tuple[str, int, str]:
     last = read_csv(raw / "order_products__train.csv")[-1][0]
     edit(
         raw / "order_products__train.csv",
@@ -568,80 +574,80 @@ def lines_cut_between_orders(raw: Path) -> tuple[str, int, str]:
     return "orders.csv", orders.index(last) + 1, f"train order {last} has no lines"
 
 
-def value_in_the_first_line_of_the_second_file(raw: Path) -> tuple[str, int, str]:
+def invalid_value_in_the_second_file(raw: Path) -> tuple[str, int, str]:
     edit(raw / "order_products__train.csv", put(2, "reordered", "x"))
     return "order_products__train.csv", 2, '"x" is not 0 or 1'
 
 
-def order_line_twice(raw: Path) -> tuple[str, int, str]:
+def duplicate_order_line(raw: Path) -> tuple[str, int, str]:
     edit(raw / "order_products__train.csv", lambda rows: rows.insert(2, rows[1]))
     order, product, *_ = read_csv(raw / "order_products__train.csv")[1]
     return "order_products__train.csv", 3, f"order {order} has product {product} twice"
 
 
-def lines_of_an_open_order(raw: Path) -> tuple[str, int, str]:
+def order_lines_of_an_open_order(raw: Path) -> tuple[str, int, str]:
     order = read_csv(raw / "orders.csv")[orders_of(raw, "test")[0] - 1][0]
     edit(raw / "order_products__prior.csv", lambda rows: rows.insert(5, [order, "1", "1", "0"]))
-    return "order_products__prior.csv", 6, f"order {order} is of eval_set test"
+    return "order_products__prior.csv", 6, f"order {order} has eval_set test"
 
 
-def lines_in_the_wrong_file(raw: Path) -> tuple[str, int, str]:
+def order_lines_in_the_wrong_file(raw: Path) -> tuple[str, int, str]:
     prior, train = (raw / f"order_products__{name}.csv" for name in ("prior", "train"))
     order = read_csv(train)[1][0]
     moved = [row for row in read_csv(train) if row[0] == order]
     line = len(read_csv(prior)) + 1
     edit(prior, lambda rows: rows.extend(moved))
     edit(train, lambda rows: rows.__delitem__(slice(1, 1 + len(moved))))
-    return prior.name, line, f"order {order} is of eval_set train, and this file is for prior"
+    return prior.name, line, f"order {order} has eval_set train, but this file is for prior"
 
 
-def product_twice(raw: Path) -> tuple[str, int, str]:
+def duplicate_product(raw: Path) -> tuple[str, int, str]:
     edit(raw / "products.csv", lambda rows: rows.append(["3", "Tea", "1", "1"]))
-    return "products.csv", len(read_csv(raw / "products.csv")), "product_id 3 is there twice"
+    return "products.csv", len(read_csv(raw / "products.csv")), "product_id 3 appears twice"
 
 
-def aisle_twice(raw: Path) -> tuple[str, int, str]:
+def duplicate_aisle(raw: Path) -> tuple[str, int, str]:
     edit(raw / "aisles.csv", lambda rows: rows.append(["1", "tea"]))
-    return "aisles.csv", 3, "aisle_id 1 is there twice"
+    return "aisles.csv", 3, "aisle_id 1 appears twice"
 
 
-def department_twice(raw: Path) -> tuple[str, int, str]:
+def duplicate_department(raw: Path) -> tuple[str, int, str]:
     edit(raw / "departments.csv", lambda rows: rows.append(["1", "tea"]))
-    return "departments.csv", 3, "department_id 1 is there twice"
+    return "departments.csv", 3, "department_id 1 appears twice"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        order_id_twice,
-        order_number_twice,
-        order_number_missing,
-        days_before_the_first_order,
-        no_days_before_a_later_order,
-        open_order_before_the_last,
-        order_line_without_order,
-        orders_cut_between_lines,
-        lines_cut_between_orders,
-        value_in_the_first_line_of_the_second_file,
-        order_line_twice,
-        lines_of_an_open_order,
-        lines_in_the_wrong_file,
-        product_twice,
-        aisle_twice,
-        department_twice,
+        duplicate_order_id,
+        duplicate_order_number,
+        gap_in_order_numbers,
+        first_order_with_days,
+        later_order_without_days,
+        open_order_before_the_newest,
+        order_line_without_an_order,
+        truncated_orders,
+        truncated_order_lines,
+        invalid_value_in_the_second_file,
+        duplicate_order_line,
+        order_lines_of_an_open_order,
+        order_lines_in_the_wrong_file,
+        duplicate_product,
+        duplicate_aisle,
+        duplicate_department,
     ],
 )
-def test_rows_of_instacart_do_not_fit(
+def test_rejects_instacart_rows_that_contradict_each_other(
     damage: Callable[[Path], tuple[str, int, str]], instacart: Path, landing: Path
 ) -> None:
     file, line, problem = damage(instacart)
-    error = refused("instacart", instacart, landing)
+    error = rejected("instacart", instacart, landing)
     assert (error.file, error.line) == (file, line)
     assert problem in str(error)
 
 
 @pytest.mark.parametrize("extreme", [min, max])
-def test_a_double_is_found_in_every_slice(
+def test_finds_a_duplicate_in_any_slice(
     extreme: Callable[[list[int]], int],
     instacart: Path,
     landing: Path,
@@ -652,19 +658,19 @@ def test_a_double_is_found_in_every_slice(
     orders = [int(row[0]) for row in read_csv(path)[1:]]
     first = orders.index(extreme(orders)) + 1
     edit(path, lambda rows: rows.append(rows[first]))
-    assert refused("instacart", instacart, landing).line == len(orders) + 2
+    assert rejected("instacart", instacart, landing).line == len(orders) + 2
 
 
-def test_an_order_of_two_shoppers(order_log: Path, landing: Path) -> None:
+def test_rejects_an_order_of_two_shoppers(order_log: Path, landing: Path) -> None:
     edit(order_log / "order_lines.csv", put(3, "user_id", "u99"))
-    error = refused("order_log", order_log, landing)
+    error = rejected("order_log", order_log, landing)
     assert (error.file, error.column) == ("order_lines.csv", "order_id")
-    assert "order 1 is of two shoppers, u1 and u99" in str(error)
+    assert "order 1 belongs to two shoppers, u1 and u99" in str(error)
 
 
-def test_a_product_twice_in_an_order_log(order_log: Path, landing: Path) -> None:
+def test_rejects_a_product_listed_twice_in_the_catalogue(order_log: Path, landing: Path) -> None:
     edit(order_log / "products.csv", lambda rows: rows.append(rows[1]))
-    error = refused("order_log", order_log, landing)
+    error = rejected("order_log", order_log, landing)
     assert (error.file, error.line, error.column) == ("products.csv", 11, "product_id")
 
 
@@ -695,7 +701,7 @@ def land_log(tmp_path: Path, lines: Rows, products: Rows | None = None) -> Path:
         (["1", "22"], None, "int64"),
     ],
 )
-def test_product_ids_land_alike(
+def test_product_ids_have_the_same_type_in_both_tables(
     in_lines: list[str], in_products: list[str] | None, type_: str, tmp_path: Path
 ) -> None:
     lines = [["7", "5", "2024-01-01", product] for product in in_lines]
@@ -717,37 +723,39 @@ def test_product_ids_land_alike(
         (["2024-03-31T18:05:00Z"], ["2024-03-31 18:05:00"], [True]),
         (["2024-03-31T01:05:00+02:00"], ["2024-03-30 23:05:00"], [True]),
         (["2024-03-31T20:05:00-0530"], ["2024-04-01 01:35:00"], [True]),
-        # Midnight in every row is a date that an export made a time of; in some it is a time.
+        # If every row is at midnight, the export added the time to a date.
         (["2024-03-31 00:00:00", "2024-04-01 00:00"], ["2024-03-31", "2024-04-01"], [False] * 2),
         (["2024-03-31T00:00:00+02:00"], ["2024-03-31"], [False]),
         (["2024-03-31 00:00", "2024-04-01 09:00"], ["2024-03-31", "2024-04-01 09"], [True] * 2),
         (["2024-03-31", "2024-04-01 09:00"], ["2024-03-31", "2024-04-01 09"], [False, True]),
     ],
 )
-def test_times(texts: list[str], expected: list[str], timed: list[bool], tmp_path: Path) -> None:
+def test_reads_dates_and_times(
+    texts: list[str], expected: list[str], timed: list[bool], tmp_path: Path
+) -> None:
     landing = land_log(tmp_path, [["7", str(n), text, "1"] for n, text in enumerate(texts)])
     rows = landed(landing, "order_lines")
     assert [row["ordered_at"] for row in rows] == [datetime.fromisoformat(at) for at in expected]
     assert [row["is_timed"] for row in rows] == timed
 
 
-def test_offsets_are_on_all_times_or_none(tmp_path: Path) -> None:
+def test_rejects_times_with_and_without_offset_in_one_file(tmp_path: Path) -> None:
     texts = ["2024-03-31T18:05:00Z", "2024-03-31", "2024-03-31T18:05:00"]
-    with pytest.raises(SourceError, match="has no offset") as caught:
+    with pytest.raises(SourceError, match="has no UTC offset") as caught:
         land_log(tmp_path, [["7", str(n), text, "1"] for n, text in enumerate(texts)])
     assert (caught.value.line, caught.value.column) == (4, "ordered_at")
 
 
 def write_log_parquet(raw: Path, **columns: pa.Array) -> Path:
-    """Write an order log of two lines, with these columns in place of the usual."""
-    usual = {
+    """Write an order log of two lines, with these columns in place of the default ones."""
+    default = {
         "user_id": pa.array([1, 1]),
         "order_id": pa.array([1, 2]),
         "ordered_at": pa.array([datetime(2024, 1, 1, 8), datetime(2024, 1, 2, 9)]),
         "product_id": pa.array([1, 1]),
     }
     raw.mkdir(exist_ok=True)
-    pq.write_table(pa.table({**usual, **columns}), raw / "order_lines.parquet")
+    pq.write_table(pa.table({**default, **columns}), raw / "order_lines.parquet")
     return raw
 
 
@@ -768,7 +776,7 @@ TIMES = [datetime(2024, 1, 1, 8), datetime(2024, 1, 2, 9)]
         ("cart_position", pa.array([1, None], pa.int8()), "int32"),
     ],
 )
-def test_parquet_types_that_land(
+def test_accepts_these_parquet_types(
     column: str, values: pa.Array, type_: str, tmp_path: Path, landing: Path
 ) -> None:
     land("order_log", write_log_parquet(tmp_path / "raw", **{column: values}), landing)
@@ -778,7 +786,7 @@ def test_parquet_types_that_land(
     ]
 
 
-def test_positions_may_be_floats_as_pandas_writes_them(tmp_path: Path, landing: Path) -> None:
+def test_accepts_float_cart_positions_as_pandas_writes_them(tmp_path: Path, landing: Path) -> None:
     positions = pa.array([1.0, None])
     land("order_log", write_log_parquet(tmp_path / "raw", cart_position=positions), landing)
     assert [row["cart_position"] for row in landed(landing, "order_lines")] == [1, None]
@@ -797,26 +805,26 @@ def test_positions_may_be_floats_as_pandas_writes_them(tmp_path: Path, landing: 
         ("cart_position", pa.array([1, 0]), 2),
     ],
 )
-def test_parquet_columns_that_are_refused(
+def test_rejects_a_parquet_column_with_a_wrong_type_or_value(
     column: str, values: pa.Array, row: int | None, tmp_path: Path, landing: Path
 ) -> None:
-    error = refused("order_log", write_log_parquet(tmp_path / "raw", **{column: values}), landing)
+    error = rejected("order_log", write_log_parquet(tmp_path / "raw", **{column: values}), landing)
     assert (error.file, error.line, error.column) == ("order_lines.parquet", row, column)
 
 
-@pytest.mark.parametrize("data", [b"", b"user_id,order_id\n", "cut"])
-def test_a_parquet_file_is_not_whole(data: bytes | str, tmp_path: Path, landing: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"user_id,order_id\n", "truncated"])
+def test_rejects_a_damaged_parquet_file(data: bytes | str, tmp_path: Path, landing: Path) -> None:
     path = write_log_parquet(tmp_path / "raw") / "order_lines.parquet"
     path.write_bytes(data if isinstance(data, bytes) else path.read_bytes()[:-20])
-    error = refused("order_log", path.parent, landing)
+    error = rejected("order_log", path.parent, landing)
     assert error.file == "order_lines.parquet"
-    assert "not a whole Parquet file" in str(error)
+    assert "not valid Parquet" in str(error)
 
 
-def test_parquet_without_rows(tmp_path: Path, landing: Path) -> None:
+def test_rejects_a_parquet_file_without_rows(tmp_path: Path, landing: Path) -> None:
     raw = write_log_parquet(tmp_path / "raw")
     pq.write_table(pq.read_table(raw / "order_lines.parquet")[:0], raw / "order_lines.parquet")
-    assert "no rows" in str(refused("order_log", raw, landing))
+    assert "no rows" in str(rejected("order_log", raw, landing))
 
 
 # --- the landing folder ---------------------------------------------------------------------------
@@ -826,7 +834,7 @@ def stamps(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_the_same_files_are_landed_once(instacart: Path, landing: Path) -> None:
+def test_unchanged_files_are_not_landed_again(instacart: Path, landing: Path) -> None:
     first = land("instacart", instacart, landing)
     before = stamps(landing)
     assert land("instacart", instacart, landing) == first
@@ -835,7 +843,7 @@ def test_the_same_files_are_landed_once(instacart: Path, landing: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["a raw file", "a landed file", "the receipt"])
-def test_a_change_is_landed_again(change: str, instacart: Path, landing: Path) -> None:
+def test_changed_files_are_landed_again(change: str, instacart: Path, landing: Path) -> None:
     first = land("instacart", instacart, landing)
     before = stamps(landing)
     if change == "a raw file":
@@ -850,7 +858,7 @@ def test_a_change_is_landed_again(change: str, instacart: Path, landing: Path) -
     assert (second.fingerprint == first.fingerprint) == (change != "a raw file")
 
 
-def test_the_fingerprint_is_of_the_rows_alone(instacart: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_only_on_the_rows(instacart: Path, tmp_path: Path) -> None:
     first = land("instacart", instacart, tmp_path / "first")
     for path in instacart.iterdir():
         edit(path, lambda rows: rows.__setitem__(slice(1, None), rows[:0:-1]))
@@ -860,15 +868,15 @@ def test_the_fingerprint_is_of_the_rows_alone(instacart: Path, tmp_path: Path) -
     assert land("instacart", moved, tmp_path / "third").fingerprint != first.fingerprint
 
 
-def test_a_refusal_leaves_what_was_landed(instacart: Path, landing: Path) -> None:
+def test_a_rejected_file_leaves_the_landed_files_untouched(instacart: Path, landing: Path) -> None:
     land("instacart", instacart, landing)
     before = stamps(landing)
     edit(instacart / "orders.csv", put(2, "order_dow", "9"))
-    refused("instacart", instacart, landing)
+    rejected("instacart", instacart, landing)
     assert stamps(landing) == before
 
 
-def test_a_killed_run_is_tidied_up(instacart: Path, landing: Path) -> None:
+def test_cleans_up_after_a_killed_run(instacart: Path, landing: Path) -> None:
     first = land("instacart", instacart, landing)
     landing.rename(landing.with_name("landing.old"))  # killed between the two renames
     landing.with_name("landing.new").mkdir()
@@ -879,32 +887,32 @@ def test_a_killed_run_is_tidied_up(instacart: Path, landing: Path) -> None:
     assert json.loads((landing / "intake.json").read_text())["intake"] == first.to_json()
 
 
-def test_a_folder_of_others_is_not_replaced(order_log: Path) -> None:
+def test_refuses_to_overwrite_a_folder_it_did_not_create(order_log: Path) -> None:
     before = stamps(order_log)
-    with pytest.raises(SourceError, match="Choose another folder"):
+    with pytest.raises(SourceError, match=r"refusing to overwrite .* Choose another folder"):
         land("order_log", order_log, order_log)
     assert stamps(order_log) == before
 
 
-def test_the_folder_cannot_be_written(instacart: Path, tmp_path: Path) -> None:
+def test_reports_a_folder_that_cannot_be_written(instacart: Path, tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")
-    with pytest.raises(StorageError, match="who may read and write"):
+    with pytest.raises(StorageError, match="Check the free disk space and the permissions"):
         land("instacart", instacart, blocker / "landing")
 
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
-    """Let no file grow beyond 2 kB, as if the disk were full."""
+    """Limit every file to 2 kB, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_the_disk_fills_up(instacart: Path, landing: Path, small_disk: None) -> None:
+def test_reports_a_full_disk(instacart: Path, landing: Path, small_disk: None) -> None:
     before = sorted(landing.parent.rglob("*"))
-    with pytest.raises(StorageError, match="space on the disk") as caught:
+    with pytest.raises(StorageError, match="free disk space") as caught:
         land("instacart", instacart, landing)
     assert str(landing) in str(caught.value)
     assert sorted(landing.parent.rglob("*")) == before
@@ -913,17 +921,19 @@ def test_the_disk_fills_up(instacart: Path, landing: Path, small_disk: None) -> 
 # --- fuzz -----------------------------------------------------------------------------------------
 
 
-def test_damaged_folders_are_refused_or_taken_in_whole() -> None:
+def test_damaged_folders_are_rejected_or_land_without_loss() -> None:
     tallies = run(cases=25, seed=11)
     assert sum(tally.tried for tally in tallies.values()) == 25
     assert not [kind for kind, tally in tallies.items() if tally.lost or tally.failed]
 
 
-@pytest.mark.parametrize("harm", ["a row less", "a value changed"])
-def test_the_fuzzer_sees_a_lost_row(harm: str, order_log: Path, landing: Path) -> None:
+@pytest.mark.parametrize("harm", ["a lost row", "a changed value"])
+def test_the_fuzzer_detects_a_lost_or_changed_row(
+    harm: str, order_log: Path, landing: Path
+) -> None:
     land("order_log", order_log, landing)
     rows = landed(landing, "order_lines")
-    if harm == "a row less":
+    if harm == "a lost row":
         del rows[-1]
     else:
         rows[3]["cart_position"] = 77
