@@ -1,6 +1,6 @@
 {#-
-    Where cutoff 0 stands, if one asked: on a date (RESTOCK_AS_OF), or so many days after each
-    shopper's last order (RESTOCK_AS_OF_DAYS). Null otherwise.
+    Cutoff 0 from the environment: a date (RESTOCK_AS_OF), or a number of days after each shopper's
+    last order (RESTOCK_AS_OF_DAYS). Null if the variable is not set.
 -#}
 {% macro as_of_date() -%}
     {%- set date = env_var('RESTOCK_AS_OF', '') -%}

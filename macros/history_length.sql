@@ -1,4 +1,4 @@
-{#- How long a shopper's history is, by the orders in it; the digits sort it. -#}
+{#- The class of a shopper's history length. -#}
 {% macro history_length(orders) -%}
     case
         when {{ orders }} < 3 then '1 to 2 orders'

@@ -1,7 +1,7 @@
 {#-
-    Ids are whole numbers in one retailer's export and text in another's. The contracts say
-    user_id_type, order_id_type and product_id_type; here those names are given to the types that
-    landed. (An engine without type aliases needs its own types in the contracts.)
+    IDs are whole numbers in one retailer's export and text in another's. The contracts use the
+    types user_id_type, order_id_type and product_id_type; this macro creates them as aliases of the
+    types in the landed data. An engine without type aliases needs its own types in the contracts.
 -#}
 {% macro declare_id_types() %}
     {%- if execute -%}

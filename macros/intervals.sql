@@ -1,9 +1,9 @@
 {#-
-    Ends of a 95% interval; `sign` is '-' for the lower and '+' for the upper one. All are null where
-    there is nothing to divide by.
+    Ends of 95% intervals: `sign` is '-' for the lower end and '+' for the upper end. An end is null
+    if its denominator is 0.
 -#}
 
-{#- Of a share, from independent trials (Wilson 1927). -#}
+{#- For a share of independent trials (Wilson 1927). -#}
 {% macro wilson_end(share, trials, sign) -%}
     (
         {{ share }} + 1.9208 / nullif({{ trials }}, 0)
@@ -14,9 +14,9 @@
     ) / (1 + 3.8416 / nullif({{ trials }}, 0))
 {%- endmacro %}
 
-{#- Of sum(part) / sum(whole) over the rows of a group, two whole numbers each: rows vary as wholes,
-    what is in one row need not be independent (Cochran 1977, equation 2.46). Within 0 and 1; null
-    below ten rows, which say too little of how much rows vary. -#}
+{#- For sum(part) / sum(whole) over the rows of a group, both whole numbers (Cochran 1977, equation
+    2.46). Rows are independent of one another; what one row counts need not be. From 0 to 1; null
+    below ten rows, which are too few to estimate the variance between rows. -#}
 {% macro ratio_end(part, whole, sign) -%}
     case
         when count(*) >= 10
@@ -32,7 +32,7 @@
     end
 {%- endmacro %}
 
-{#- Of a count with this variance, which is above 0: from a sum of probabilities p, sum(p * (1 - p)). -#}
+{#- For a count with a known, positive variance: sum(p * (1 - p)) for a sum of probabilities p. -#}
 {% macro count_end(count, variance, sign) -%}
     greatest(0, {{ count }} {{ sign }} 1.96 * sqrt({{ variance }}))
 {%- endmacro %}

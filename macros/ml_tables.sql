@@ -1,4 +1,4 @@
-{#- The tables that the Python package fills, empty until it does: a build needs no trained model. -#}
+{#- The tables that the Python package writes. They start empty, so a build needs no trained model. -#}
 {% macro create_ml_tables() %}
     create schema if not exists ml;
     create table if not exists ml.predictions (

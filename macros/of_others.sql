@@ -1,6 +1,6 @@
 {#-
-    What is left of a sum over all shoppers without this one. None, if the population was summed up
-    before this shopper, or anyone, bought.
+    A sum over all shoppers without this shopper's part. It is 0 if the population tables are older
+    than the shopper's purchases.
 -#}
 {% macro of_others(everyone, own) -%}
     greatest(coalesce({{ everyone }}, 0) - {{ own }}, 0)

@@ -1,4 +1,7 @@
-{#- The staging model of the selected source: staged('orders') is stg_instacart__orders or stg_order_log__orders. -#}
+{#-
+    The staging model of the selected source: staged('orders') is stg_instacart__orders or
+    stg_order_log__orders.
+-#}
 {% macro staged(entity) %}
     {%- set source = env_var('RESTOCK_SOURCE', 'complete_journey') -%}
     {%- if source not in ('complete_journey', 'instacart', 'order_log') -%}

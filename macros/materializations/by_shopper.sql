@@ -1,8 +1,8 @@
 {#-
-    The materialization `by_shopper`: a table that is made for a block of shoppers at a time. What
-    an aggregate over all pasts needs would not fit into memory; a block does, and the table comes
-    out in order of its blocks. For models in which no shopper's rows depend on another's.
-    Needs: the columns cutoff and user_id, and a ref to `targets`.
+    The materialization `by_shopper` builds a table in blocks of shoppers. An aggregate over all
+    shoppers' pasts does not fit into memory; an aggregate over a block does. The rows are in the
+    order of the blocks. A model needs the columns cutoff and user_id and a ref to `targets`, and no
+    shopper's rows may depend on another's.
 -#}
 {% materialization by_shopper, adapter='duckdb' %}
     {%- set target = this.incorporate(type='table') -%}
@@ -33,8 +33,8 @@
     {%- endif %}
     {% for block in blocks -%}
         {% call statement('main' if loop.first else none) -%}
-            {#- Not an empty table first: DuckDB 2.0 takes one that was filled in its transaction
-                for empty until it is opened again. -#}
+            {#- Do not create an empty table first: DuckDB 2.0 treats a table that is filled in the
+                same transaction as empty until the file is reopened. -#}
             {{ 'create or replace table %s as' | format(target) if loop.first
                 else 'insert into %s' | format(target) }}
             select * from ({{ sql }})

@@ -1,5 +1,5 @@
--- Every product that was offered or bought. One that was bought but is in no catalogue is kept,
--- and called unknown.
+-- Every product in the catalogue or in an order. Products that are only in orders are kept as
+-- unknown products.
 with
 
 items as (
@@ -18,8 +18,8 @@ catalogue as (
 numbered as (
     select
         *,
-        -- A narrow key: grouping 33 million lines by a name would cost far more. It counts the
-        -- catalogue alone, so that it does not change with what is bought.
+        -- A narrow key, because grouping 33 million lines by name is much slower. It depends only
+        -- on the catalogue, so new orders do not change it.
         dense_rank() over (order by department, aisle) as aisle_id
     from catalogue
 ),

@@ -1,5 +1,5 @@
--- Sorted by shopper, so that whoever asks for some shoppers reads only their part of the table.
--- What a line says of the purchase before it looks only backwards: true at every later cutoff.
+-- Sorted by shopper, so that a query for some shoppers reads only their part of the table.
+-- purchase_number, gap_orders and gap_days look only at earlier orders: they hold at every cutoff.
 with
 
 items as (

@@ -9,7 +9,7 @@ final as (
         order_id,
         user_id,
         cast(order_number as integer) as order_number,
-        -- The shopper's own calendar: whole days since their first order.
+        -- Counted from each shopper's first order, because a source may have no dates.
         cast(sum(coalesce(days_since_prior_order, 0)) over (
             partition by user_id
             order by order_number

@@ -1,5 +1,5 @@
--- What the past is, decided here and nowhere else: the lines of the orders before the target, with
--- how long before it they were.
+-- The only model that decides what the past is: the lines of the orders before the target, and how
+-- long before the target they were.
 with
 
 order_items as (

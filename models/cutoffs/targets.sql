@@ -1,6 +1,6 @@
--- The order to predict, once for each cutoff and shopper. Cutoff 0 looks forward from now; cutoff 1
--- stands just before the shopper's last order with known products, cutoff 2 before the one ahead of
--- that. What a target says of its order is what is known when it is predicted: never its products.
+-- The order to predict, for each cutoff and shopper. Cutoff 0 is now; cutoff 1 is just before the
+-- shopper's last order with known products, cutoff 2 just before the order before that. A target
+-- has only what is known when the order is predicted, never its products.
 with
 
 orders as (
@@ -35,8 +35,8 @@ calendar as (
     from known_orders
 ),
 
--- What is usual for a shopper: the weekday and the hour they order at most often (the earlier of
--- two), and the median of their days between orders, or everyone's for one who came once.
+-- The shopper's most frequent weekday and hour (the earlier one in a tie) and median gap. A shopper
+-- with one order gets the usual gap of all shoppers.
 dow_counts as (
     select
         user_id,
@@ -118,8 +118,8 @@ next_orders as (
     cross join calendar
 ),
 
--- Those a model learns from and is measured on, drawn by a hash of their ids: by its end, as the
--- splits go by its start and must have their shares among them too.
+-- The shoppers that a model learns from and is evaluated on, drawn by a hash of the ID. The draw
+-- uses the end of the hash: the split uses its start, and must stay independent of the draw.
 learning_shoppers as (
     select
         user_id,
@@ -162,7 +162,7 @@ final as (
         cutoff,
         user_id,
         order_id,
-        -- By shopper, never by row: 20% test, 10% validation. Hex sorts alike on every engine.
+        -- By shopper, not by row: 20% test, 10% validation. All engines sort hex digits alike.
         case
             when md5(cast(user_id as varchar)) < '3333' then 'test'
             when md5(cast(user_id as varchar)) < '4ccc' then 'validation'

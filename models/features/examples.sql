@@ -1,5 +1,5 @@
--- The one table that a model reads, and the one place where a label is made: whether the target
--- order has the product. At cutoff 0 nobody knows yet.
+-- The only table that a trained model reads, and the only place where a label is made: whether the
+-- target order contains the product. At cutoff 0 the label is not known yet.
 with
 
 targets as (

@@ -42,10 +42,10 @@ final as (
     select
         totals.cutoff,
         totals.product_id,
-        -- For the pairs, which leave their own shopper out; no features.
+        -- Not features: feat_user_products subtracts the shopper's own part from these sums.
         cast(totals.purchases_again as bigint) as purchases_again,
         totals.expected_again,
-        -- Shares, not counts: a cutoff may be built for fewer shoppers than the one that is scored.
+        -- Shares, not counts: cutoffs 1 and up may have fewer shoppers than cutoff 0.
         cast(totals.purchases / population.orders as float) as product_order_share,
         cast(totals.buyers / population.users as float) as product_user_share,
         cast(totals.purchases_again / totals.purchases as float) as product_reordered_share,

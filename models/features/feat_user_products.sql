@@ -1,4 +1,4 @@
--- A view of `pair_totals`: to compute these ratios is cheaper than to store them.
+-- A view of `pair_totals`, because computing these ratios is cheaper than storing them.
 {{ config(materialized='view') }}
 
 with
@@ -44,7 +44,7 @@ joined as (
         user_aisles.orders_since_last as aisle_orders_since_last,
         user_aisles.days_since_last as aisle_days_since_last,
         user_aisles.days_since_first as aisle_days_since_first,
-        -- Of the product and the aisle, what the other shoppers did.
+        -- Sums over the other shoppers, for the product and for the aisle.
         {{ of_others('products.purchases_again', 'pairs.purchases_again') }} as others_again,
         {{ of_others('products.expected_again', 'pairs.expected_again') }} as others_expected,
         ({{ of_others('aisles.purchases_again', 'user_aisles.purchases_again') }} + 20)
@@ -86,7 +86,7 @@ final as (
         {{ float_share('decay_15_orders', 'all_15_orders') }} as pair_decay_15_orders_share,
         {{ float_share('decay_30_days', 'all_30_days') }} as pair_decay_30_days_share,
         {{ float_share('decay_90_days', 'all_90_days') }} as pair_decay_90_days_share,
-        -- Gaps add up to the way from the first purchase to the last.
+        -- The gaps add up to the distance from the first purchase to the last.
         cast((orders_since_first - orders_since_last) / nullif(purchases_again, 0) as float)
             as pair_gap_mean_orders,
         cast((days_since_first - days_since_last) / nullif(purchases_again, 0) as float)
@@ -97,7 +97,7 @@ final as (
         gap_stddev_days as pair_gap_stddev_days,
         gap_last_orders as pair_gap_last_orders,
         gap_last_days as pair_gap_last_days,
-        -- Overdue: 1 is as long ago as it usually takes.
+        -- 1 is the usual gap; above 1 the product is overdue.
         cast(days_since_last / nullif(gap_median_days, 0) as float) as pair_overdue_days_ratio,
         cast(days_since_last - gap_median_days as float) as pair_overdue_days,
         cast(orders_since_last / gap_median_orders as float) as pair_overdue_orders_ratio,
@@ -107,10 +107,10 @@ final as (
         decay_rank as pair_decay_rank,
         {{ float_share('decay_5_orders', 'product_decay_5_orders') }} as pair_decay_share,
         {{ float_share('decay_5_orders', 'aisle_decay') }} as pair_aisle_decay_share,
-        -- Bought again, over what was expected; a few expected purchases more pull rare ones to 1.
+        -- Repeat purchases over expected ones; the constant pulls rare pairs towards 1.
         cast((purchases_again + 1) / (expected_again + 1) as float)
             as pair_reorder_ratio,
-        -- A product that few bought starts from its aisle's ratio.
+        -- A product with few purchases starts from the ratio of its aisle.
         cast((others_again + 10 * aisle_reorder_ratio) / (others_expected + 10) as float)
             as pair_product_reorder_ratio,
         cast(aisle_reorder_ratio as float) as aisle_reorder_ratio,

@@ -36,7 +36,7 @@ orders as (
         avg(items) as basket_mean,
         {{ exact_stddev('items') }} as basket_stddev,
         sum(reordered) as reordered,
-        -- In the first order nothing can be a reorder.
+        -- Without the first order, in which every product is new.
         sum(case when order_number > 1 then items end) as later_items,
         sum(case when order_number > 1 and reordered = 0 then 1 else 0 end) as orders_all_new,
         avg(case when orders_ago <= 3 then items end) as recent_basket_mean,
@@ -46,7 +46,7 @@ orders as (
         max(case when orders_ago = 1 then gap_days end) as last_gap_days,
         sum(is_same_dow) as same_dow_orders,
         sum(is_near_hour) as near_hour_orders,
-        -- What a product would have that was in every order.
+        -- The highest possible values: those of a product that is in every order.
         {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)', bits=40) }} as decay_2_orders,
         {{ exact_sum('power(0.5, (orders_ago - 1) / 5.0)', bits=40) }} as decay_5_orders,
         {{ exact_sum('power(0.5, (orders_ago - 1) / 15.0)', bits=40) }} as decay_15_orders,
@@ -75,7 +75,7 @@ final as (
     select
         orders.cutoff,
         orders.user_id,
-        -- For the pairs to be divided by; no features.
+        -- Not features: denominators for feat_user_products.
         cast(orders.same_dow_orders as integer) as same_dow_orders,
         cast(orders.near_hour_orders as integer) as near_hour_orders,
         orders.decay_2_orders,

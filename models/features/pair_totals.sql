@@ -1,8 +1,7 @@
--- One pass over the past lines: everything about a pair that needs them. Whatever is said of
--- shoppers, products and aisles as sums over pairs is summed from here. Narrow, as it is the one
--- large table among the features: the others are made of it where they are read. Each aggregate
--- has to be kept for every pair, so what follows from others is worked out from them.
--- depends_on: {{ ref('targets') }} (by_shopper divides the shoppers of these into blocks)
+-- One pass over the past lines that computes everything about a pair. Sums for shoppers, products
+-- and aisles are sums over this table. It is the only large table among the features, so it is
+-- narrow: a value that follows from other columns is computed where it is read.
+-- depends_on: {{ ref('targets') }} (by_shopper divides its shoppers into blocks)
 {{ config(materialized='by_shopper') }}
 
 with
@@ -40,11 +39,11 @@ totals as (
         max(orders_ago) as orders_since_first,
         max(days_ago) as days_since_first,
         min(order_number) as first_order_number,
-        -- A bit for each of the last five orders, the last one lowest.
+        -- One bit for each of the last five orders; the lowest bit is the last order.
         bit_or(case when orders_ago between 1 and 5 then 1 << (orders_ago - 1) else 0 end)
             as last_5_orders,
         sum(case when gap_orders = 1 then 1 else 0 end) as again_in_1,
-        -- Orders in a row up to the last purchase: those since the last one that followed a pause.
+        -- Consecutive orders up to the last purchase: those since the last gap above one order.
         count(*)
         - max(case when gap_orders = 1 then 0 else purchase_number end) + 1 as last_run,
         {{ exact_sum('power(0.5, (orders_ago - 1) / 2.0)', bits=40) }} as decay_2_orders,
@@ -93,7 +92,7 @@ narrow as (
         cast(totals.decay_90_days as float) as decay_90_days,
         cast(totals.gap_median_orders as float) as gap_median_orders,
         cast(totals.gap_median_days as float) as gap_median_days,
-        -- Gaps add up to the way from the first purchase to the last.
+        -- The gaps add up to the distance from the first purchase to the last.
         cast({{ stddev_of(
             'totals.purchases - 1',
             'totals.orders_since_first - totals.orders_since_last',
@@ -112,7 +111,7 @@ narrow as (
         cast(totals.cart_positions as integer) as cart_positions,
         totals.expected_so_far + coalesce(hazards.expected_purchases, 0) as expected_again
     from totals
-    -- The stretch that has not ended yet.
+    -- The current gap, which has not ended yet.
     left join hazards
         on
             totals.cutoff = hazards.cutoff

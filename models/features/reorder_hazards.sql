@@ -1,6 +1,6 @@
--- What is usual: of the pairs bought n times and not for k orders, the share bought again in the
--- next one, summed up over k (the Nelson-Aalen estimator of a cumulative hazard). A pair that came
--- back after k orders, or has waited for k, was expected to come back so many times by then.
+-- Of the pairs bought n times and not in the last k orders, the share bought again in the next
+-- order, summed over k: the Nelson-Aalen estimator of a cumulative hazard. The sum up to k is the
+-- number of repeat purchases to expect of a pair in k orders.
 {{ config(tags=['population']) }}
 
 with
@@ -15,14 +15,14 @@ waiting as (
         user_id,
         product_id,
         count(*) as times_bought,
-        -- Orders that went by without it since the last purchase.
+        -- Orders without the product since the last purchase.
         min(orders_ago) - 1 as orders
     from past_items
     group by cutoff, user_id, product_id
 ),
 
 stretches as (
-    -- Ended by a purchase.
+    -- Gaps that a purchase ended.
     select
         cutoff,
         purchase_number - 1 as times_bought,
@@ -31,7 +31,7 @@ stretches as (
     from past_items
     where purchase_number > 1
     union all
-    -- Not ended yet.
+    -- Current gaps, which have not ended yet.
     select
         cutoff,
         times_bought,

@@ -1,5 +1,5 @@
--- What the pairs of a shopper and the past orders say of an aisle, summed up once.
--- depends_on: {{ ref('targets') }} (by_shopper divides the shoppers of these into blocks)
+-- Sums over a shopper's pairs and past orders in an aisle.
+-- depends_on: {{ ref('targets') }} (by_shopper divides its shoppers into blocks)
 {{ config(materialized='by_shopper') }}
 
 with

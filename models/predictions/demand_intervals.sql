@@ -1,6 +1,6 @@
--- Every level at once: what a product, an aisle and a department are expected to sell, and how that
--- went for test shoppers. The interval takes purchases for independent of one another; those of one
--- order are not, so it is somewhat too narrow, the more so for what holds many products.
+-- Expected units of products, aisles and departments, and a comparison for test shoppers. The
+-- interval assumes independent purchases. Purchases in one order are not independent, so the
+-- interval is somewhat too narrow, most of all for levels with many products.
 with
 
 demand as (
@@ -72,7 +72,7 @@ final as (
         case
             when level = 'department' then department
             when level = 'aisle' then aisle
-            -- Of products that share a name, the one that sells most goes by the name alone.
+            -- Of products with the same name, only the best seller has the name without its ID.
             when
                 row_number() over (
                     partition by level, product_name order by expected_units desc, product_id asc

@@ -1,4 +1,4 @@
--- The features that were scored, in words that a shopper would use.
+-- Explains each product with the values of its features, in words that a shopper would use.
 with
 
 predictions as (

@@ -8,7 +8,8 @@ final as (
     select
         product_id,
         batch_id,
-        -- One unit for each shopper who buys it: an expected count is a sum of probabilities.
+        -- A shopper who buys the product counts as one unit, so the expected count is a sum of
+        -- probabilities.
         {{ exact_sum('reorder_probability') }} as expected_units,
         {{ exact_sum('reorder_probability * (1 - reorder_probability)') }} as units_variance,
         cast(count(*) as integer) as shopper_count,

@@ -1,4 +1,4 @@
--- A segment says how a shopper's history and rhythm look; the first that fits is the shopper's.
+-- The segment describes a shopper's history and regularity; the first that applies counts.
 with
 
 predictions as (
@@ -38,7 +38,7 @@ rhythms as (
         features.user_last_gap_days as last_gap_days,
         targets.days_since_prior_order as wait_days,
         targets.context_source,
-        -- A gap is late if it is both many times the usual one and many days longer.
+        -- A gap is late if it is both several times the usual gap and several days longer.
         greatest(
             {{ var('segment_late_ratio') }} * features.user_gap_mean_days,
             {{ var('segment_late_days') }} + features.user_gap_mean_days

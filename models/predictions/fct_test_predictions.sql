@@ -1,4 +1,4 @@
--- What the model said of test shoppers before their last order, beside what that order had.
+-- What the model predicted for the last orders of test shoppers, and what those orders contain.
 with
 
 predictions as (

@@ -1,5 +1,5 @@
--- Most at risk first: an aisle that falls short of the average by many units has many shoppers and
--- a low probability that they come back to it.
+-- Aisles most at risk come first. An aisle that is many units below the average has many shoppers
+-- and a low probability that they come back.
 with
 
 aisles as (

@@ -1,4 +1,4 @@
--- A view: the audit comes after the scores, and the page shows it as it is then.
+-- A view, because the audit runs after this model is built.
 with
 
 findings as (

@@ -27,7 +27,7 @@ final as (
         test_high_units,
         test_bought_units
     from intervals
-    -- Every department and aisle, and the products that matter most.
+    -- All departments and aisles, and the products with the most expected units.
     where level <> 'product' or units_rank <= 100
 )
 

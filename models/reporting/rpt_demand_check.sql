@@ -1,4 +1,4 @@
--- Whether the intervals hold what they promise, over all products, aisles and departments.
+-- Coverage of the intervals, over all products, aisles and departments.
 with
 
 intervals as (

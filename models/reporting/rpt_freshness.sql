@@ -1,4 +1,4 @@
--- A view, as what it tells comes from several steps.
+-- A view, because several steps write the tables that it reads.
 with
 
 orders as (

@@ -12,7 +12,7 @@ shoppers as (
 
 orders as (
     select
-        -- The test order itself is no history.
+        -- Without the test order, which is not part of the history.
         {{ history_length('order_number - 1') }} as history,
         pair_count,
         bought_units,

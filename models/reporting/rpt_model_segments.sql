@@ -1,4 +1,4 @@
--- The model in production, part by part: `history=5 to 9 orders` is kind and segment.
+-- The production model by segment: `history=5 to 9 orders` is a kind and a segment.
 with
 
 metrics as (

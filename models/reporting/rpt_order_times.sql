@@ -1,5 +1,5 @@
--- Reorder rates by the time of the order: at each hour, on each weekday, and at each hour of each
--- weekday. An order is one draw: the interval does not take its products for independent.
+-- Reorder rates by hour, by weekday, and by weekday and hour. The interval treats an order as one
+-- draw, because the products of an order are not independent.
 with
 
 orders as (
@@ -25,7 +25,7 @@ placed as (
         orders.ordered_at
     from orders
     cross join grains
-    -- Orders that have a date and no time are in no hour.
+    -- Orders without a time of day count only in the rows per weekday.
     where grains.grain = 'weekday' or orders.order_hour is not null
 ),
 

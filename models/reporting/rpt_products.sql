@@ -1,5 +1,5 @@
--- The products at the head of three lists. A product is fading if even the upper end of what is
--- expected lies below what the last orders brought back.
+-- The first products of three rankings. A product is fading if even the upper end of its expected
+-- units is below the units bought again in the last orders.
 with
 
 products as (
@@ -37,7 +37,7 @@ compared as (
         products.*,
         products.expected_units / products.pair_count as mean_probability,
         coalesce(returned.units, 0) as last_units,
-        -- A mean over a handful of shoppers says little of a product.
+        -- A mean over few shoppers says little about a product.
         products.pair_count >= {{ var('product_shoppers') }} as is_common,
         products.high_units < coalesce(returned.units, 0) as is_fading
     from products

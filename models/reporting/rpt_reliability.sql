@@ -1,5 +1,5 @@
--- What came of the pairs to which the model gave about the same probability. The band takes pairs
--- for independent of one another.
+-- Observed shares of pairs with about the same predicted probability. The interval assumes
+-- independent pairs.
 with
 
 bins as (

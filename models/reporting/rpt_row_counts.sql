@@ -1,4 +1,4 @@
--- What became of the rows that were read.
+-- Row counts from the raw files to the core tables.
 with
 
 files as (
@@ -49,7 +49,7 @@ counts as (
         item_counts.*,
         order_counts.*,
         product_counts.*,
-        -- Where dbt built alone nobody counted the lines.
+        -- Not below 0: after a plain `dbt build`, ml.raw_files is empty.
         greatest(line_counts.lines - item_counts.items, 0) as merged_lines
     from line_counts
     cross join item_counts

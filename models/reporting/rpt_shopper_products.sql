@@ -1,5 +1,5 @@
--- What the look-up shows: for the few shoppers of each segment, their likeliest products and their
--- basket, with the reasons.
+-- For the sampled shoppers of each segment: their likeliest products and their predicted basket,
+-- with reasons.
 with
 
 shoppers as (

@@ -21,7 +21,7 @@ sums as (
 final as (
     select
         segment,
-        -- As in fct_shoppers, where the first that fits counts.
+        -- The conditions are in fct_shoppers, where the first that applies counts.
         case segment
             when 'new' then 'fewer than {{ var("segment_orders") }} orders so far'
             when 'lapsing'

@@ -1,12 +1,12 @@
--- The shoppers at the head of two lists, and a few of each segment to look at. The hash picks the
--- same few in every run.
+-- The first shoppers of two rankings, and a sample of each segment. The hash draws the same sample
+-- in every run.
 with
 
 shoppers as (
     select
         *,
         basket_mean_count * 7 / greatest(usual_gap_days, 1) as weekly_items,
-        -- A few orders in one week are no rhythm that could be lost.
+        -- A shopper with few orders is not regular yet, and so cannot drift away.
         segment in ('lapsing', 'slowing') and order_count >= {{ var('regular_orders') }}
             as is_drifting
     from {{ ref('fct_shoppers') }}

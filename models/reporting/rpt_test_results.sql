@@ -1,4 +1,4 @@
--- A view: the tests of the scores end after every table is built.
+-- A view, because tests finish after all tables are built.
 with
 
 results as (

@@ -1,4 +1,4 @@
-{#- No value lies outside low..high. A returned row is one that does. -#}
+{#- Every value is between low and high. The test returns the values that are not. -#}
 {% test between(model, column_name, low, high) %}
 select {{ column_name }}
 from {{ model }}

@@ -1,7 +1,7 @@
 {#-
-    A key: of one column where it stands at the column, of several as `columns`, none of them null but
-    the `nullable` ones. A returned row occurs more often, or is not known. One query, where `unique`
-    and a `not_null` for each column would be as many passes over the table.
+    A key is unique and, except for the `nullable` columns, never null. On a column, that column is
+    the key; on a model, `columns` is. The test returns the keys that are not. It takes one query,
+    where `unique` and a `not_null` for each column would take as many passes over the table.
 -#}
 {% test unique_key(model, column_name=none, columns=none, nullable=[]) %}
 {%- set key = columns or [column_name] %}

@@ -186,6 +186,18 @@ def test_plain_dbt_builds_from_the_raw_files(place: Place, instacart_files: Path
     assert place.query("select count(*) > 0 from examples") == [(True,)]
 
 
+def test_plain_dbt_runs_and_tests_without_a_seed_step(place: Place, instacart_files: Path) -> None:
+    """`dbt run` loads no seeds, so a hook loads those whose table is missing."""
+    source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(instacart_files)}
+    for command in ("run", "test"):
+        done = place.call("dbt", command, **source)
+        assert done.returncode == 0, done.stdout
+    bands = "select * from risk_bands order by min_probability_ratio"
+    loaded = place.query(bands)
+    place.call("dbt", "seed", **source).check_returncode()
+    assert loaded == place.query(bands) != []
+
+
 def test_duplicate_and_null_keys_fail(
     published: Place, place: Place, instacart_files: Path
 ) -> None:

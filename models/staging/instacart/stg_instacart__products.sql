@@ -1,4 +1,4 @@
--- The catalogue comes in three files that say little alone; joined, both sources have one shape.
+-- Joins the three files of the catalogue, so that both sources have the same columns.
 with
 
 products as (

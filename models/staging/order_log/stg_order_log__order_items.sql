@@ -1,4 +1,4 @@
--- A product scanned twice in one order is one item, at its first place in the cart.
+-- A product scanned twice in one order is one item, at its first position in the cart.
 select
     order_id,
     product_id,

@@ -1,4 +1,4 @@
--- A log has lines only: an order is what shares an order_id, at the time of its first line.
+-- The log has only lines: lines with the same order_id are one order, at the time of the first.
 with
 
 lines as (
