@@ -9,9 +9,11 @@ from typing import Any
 import duckdb
 from markupsafe import Markup
 
-from .parse import Query, SiteError, parse_page
+from .errors import SiteError
+from .parse import parse_page
 from .queries import Queries
 from .render import JINJA, LINK, Renderer
+from .tree import Query
 
 ASSETS = Path(__file__).parent / "assets"
 

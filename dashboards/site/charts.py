@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from .components import TONES, Component, columns
-from .formats import Field
+from .bind import Component, columns
+from .formats import TONES, Field
 
 Json = dict[str, Any]
 MAX_SERIES = 6  # that can be told apart by shape as well as by colour

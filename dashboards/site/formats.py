@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from .parse import suggest
+from .errors import suggest
 
 FORMATS = {f"num{n}": f",.{n}f" for n in range(5)} | {f"pct{n}": f".{n}%" for n in range(4)}
 FORMATS |= {"id": ".0f", "date": "%-d %b %Y", "datetime": "%-d %b %Y %H:%M"}
 SUFFIXES = FORMATS | {"share": ".1%", "count": ",.0f", "days": ",.1f", "at": FORMATS["datetime"]}
 DASH, MINUS = "\u2013", "\u2212"
+# The theme's colours of the words that stand for a risk or a result, the worst first.
+TONES = {"low": "negative", "medium": "caution", "high": "positive"}
+TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 import duckdb
 
+from .errors import SiteError, located, suggest
 from .formats import Field, Fields
-from .parse import Query, SiteError, located, suggest
+from .tree import Query
 
 QUERY = re.compile(r"\$\{(\w+)\}")
 INPUT = re.compile(r"'?\$\{inputs\.(\w+)(?:\.value)?\}'?")

@@ -16,7 +16,7 @@ import pytest
 from markupsafe import Markup
 
 from dashboards.site import Site, SiteError, parse_page
-from dashboards.site.components import TAGS
+from dashboards.site.components import COMPONENTS
 from dashboards.site.formats import DASH, MINUS, Field
 from dashboards.site.render import Renderer
 from ml.jobs.report import changes
@@ -146,10 +146,10 @@ def words(page: str) -> str:
 class TestComponents:
     def test_every_component_is_drawn(self, build: Build) -> None:
         page = build(EVERYTHING)
-        assert {tag for tag in TAGS if f"<{tag}" not in EVERYTHING} == set()
+        assert {tag for tag in COMPONENTS if f"<{tag}" not in EVERYTHING} == set()
         assert page.count('class="plot"') == len(figures(page)) == 8
         assert page.count('role="img" aria-label=') == 8
-        for tag in TAGS:
+        for tag in COMPONENTS:
             assert f"<{tag}" not in page, "a tag was left in the page"
         assert not re.search("[\ue000\ue001]", page), "a mark was left in the page"
         assert "<pre><code>" not in page, "what is indented in a tag is no code"
@@ -307,7 +307,7 @@ FAULTS = [
     ("»<Value data=aisles column=ale/>", "no column 'ale'; did you mean 'aisle'?"),
     ("»<Value data=aisles column=aisle fmt=pct9/>", "'pct9' is no format; did you mean 'pct"),
     ("»<Value data=aisles column=aisle fmt=pct1/>", "'pct1' is not for 'aisle', which holds text"),
-    ("»<Grid cols=x>a</Grid>", "<Grid>: invalid literal for int()"),
+    ("»<Grid cols=x>a</Grid>", "<Grid>: cols='x' is not a whole number; write one, as in cols=2"),
     ("»<BarChart data=hours x=hour y=weekday/>", "'weekday' holds no number; the chart would be"),
     ("»<BarChart data=hours x=hour y=low series=hour/>", "24 series look alike; keep 6"),
     ("»<Alert status=bad>a</Alert>", "'bad' is not possible; known: info"),
@@ -645,7 +645,7 @@ def test_watching_tells_of_each_change(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_readme_documents_every_attribute() -> None:
     text = (ROOT / "dashboards/README.md").read_text(encoding="utf-8")
-    for tag, (attributes, _) in TAGS.items():
+    for tag, definition in COMPONENTS.items():
         assert f"`<{tag}" in text
-        for name in re.findall(r"(\w+)(?::[\w|/]+)?!?", attributes):
-            assert f"`{name}" in text, f"{name} of <{tag}>"
+        for attribute in definition.attributes:
+            assert f"`{attribute.name}" in text, f"{attribute.name} of <{tag}>"
