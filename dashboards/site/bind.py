@@ -1,4 +1,4 @@
-"""Checks a tag against its definition, and gives its attributes their values."""
+"""Checks tags against their definitions and gives their attributes values."""
 
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ class Component(SimpleNamespace):
 
 
 def check(children: Iterable[Child], inside: Definition | None = None) -> None:
-    """Check tags and attributes, also where an {#if} does not show them; None is the page itself.
+    """Check tags and attributes in every branch. `inside` is the component around them, if any.
 
     Raises:
         SiteError: a tag is unknown or misplaced, or an attribute is unknown, missing or impossible.
@@ -46,7 +46,7 @@ def _check_attributes(node: Node, definition: Definition) -> None:
         if name in node.attributes:
             _plain_value(attribute, node.attributes[name])
         elif attribute.required:
-            raise ValueError(f"no {name}=; add it")
+            raise ValueError(f"{name}= is missing; add it")
 
 
 def bind(node: Node, fields: Fields) -> Component:
@@ -70,7 +70,7 @@ def bind(node: Node, fields: Fields) -> Component:
                 value = value.formatted(node.attributes[attribute.format])
         setattr(c, attribute.name, value)
     if c.contentType == "bar" and c.id.kind != "number":
-        raise ValueError(f"no bar for {c.id.name!r}, which holds {c.id.kind}")
+        raise ValueError(f"contentType=bar does not suit {c.id.name!r}, which holds {c.id.kind}")
     return c
 
 

@@ -1,11 +1,11 @@
-"""The components that a page can use: for each tag its attributes and what may be inside it."""
+"""The components of a page: the attributes and the content of each tag."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
 class Type(Enum):
-    """What an attribute's text stands for; the value is the name in the README."""
+    """The type of an attribute; its value is the name in the README."""
 
     TEXT = "text"
     QUERY = "query"
@@ -15,7 +15,7 @@ class Type(Enum):
     NUMBER = "number"
     FLAG = "true or false"
     PLACE = "number or column"
-    """A number, or a column whose first value it is."""
+    """A number, or the first value of a column."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Attribute:
     allowed: tuple[str, ...] = ()
     default: str | int | bool | None = None
     format: str = ""
-    """For a column: the attribute that gives its format."""
+    """For a column, the attribute with its format."""
 
 
 @dataclass(frozen=True)
@@ -40,26 +40,26 @@ class Definition:
     about: str
     attributes: tuple[Attribute, ...] = ()
     holds_prose: bool = False
-    """Markdown, values, conditions and other components."""
+    """Whether it contains markdown and other components."""
     part: str = ""
-    """The one tag that may be inside, if it holds no prose."""
+    """The only tag that it may contain, if it contains no prose."""
     is_inline: bool = False
-    """Whether it stands in a line of prose, not in a paragraph of its own."""
+    """Whether it is part of a sentence, not a block."""
     template: str = ""
-    """The macro that draws it, if that has another name than the tag."""
+    """The macro that renders it, if its name is not the tag."""
 
 
 DATA = Attribute("data", "The query to show.", Type.QUERY, required=True)
 FMT = Attribute("fmt", "The format.", Type.FORMAT)
 EMPTY_MESSAGE = Attribute(
-    "emptyMessage", "What to show if the query returns no row, which is otherwise an error."
+    "emptyMessage", "The text to show if the query returns no rows. Without it, that is an error."
 )
 
 CHART = (
     DATA,
-    Attribute("x", "The column along x.", Type.COLUMN, required=True, format="xFmt"),
+    Attribute("x", "The column on the x axis.", Type.COLUMN, required=True, format="xFmt"),
     Attribute("xFmt", "The format of `x`.", Type.FORMAT),
-    Attribute("title", "The heading; without it, the query's name."),
+    Attribute("title", "The heading. The default is the query's name."),
     Attribute("xAxisTitle", "The title of the horizontal axis, also with `swapXY`."),
     Attribute("yAxisTitle", "The title of the vertical axis."),
     Attribute("chartAreaHeight", "The height in pixels.", Type.WHOLE),
@@ -67,18 +67,18 @@ CHART = (
 )
 XY = (
     *CHART,
-    Attribute("y", "The column along y.", Type.COLUMN, required=True, format="yFmt"),
+    Attribute("y", "The column on the y axis.", Type.COLUMN, required=True, format="yFmt"),
     Attribute("yFmt", "The format of `y`, `low` and `high`.", Type.FORMAT),
-    Attribute("yMin", "Where the axis of `y` begins.", Type.NUMBER),
-    Attribute("yMax", "Where the axis of `y` ends.", Type.NUMBER),
+    Attribute("yMin", "The lower end of the axis of `y`.", Type.NUMBER),
+    Attribute("yMax", "The upper end of the axis of `y`.", Type.NUMBER),
     Attribute("yLog", "Whether the axis of `y` is logarithmic.", Type.FLAG, default=False),
-    Attribute("series", "The column that splits the rows into at most six series.", Type.COLUMN),
+    Attribute("series", "The column that splits the rows into series, six at most.", Type.COLUMN),
 )
 INTERVAL = (
     *XY,
     Attribute(
         "low",
-        "The lower ends of intervals: a band around a line, whiskers elsewhere.",
+        "The lower ends of intervals, drawn as a band around a line and as whiskers elsewhere.",
         Type.COLUMN,
         format="yFmt",
     ),
@@ -88,7 +88,7 @@ INTERVAL = (
 DEFINITIONS = (
     Definition(
         "Value",
-        "Shows the first row's value in a line of prose; `{query.column}` is short for it.",
+        "Shows a value of the query's first row in a sentence. `{query.column}` is short for it.",
         (
             DATA,
             Attribute("column", "The column.", Type.COLUMN, required=True, format="fmt"),
@@ -98,11 +98,11 @@ DEFINITIONS = (
     ),
     Definition(
         "BigValue",
-        "Shows the first row's value as a figure, with a note on its unit and date inside.",
+        "Shows a value of the query's first row as a large figure. Its content is a note below.",
         (
             DATA,
             Attribute("value", "The column.", Type.COLUMN, required=True, format="fmt"),
-            Attribute("title", "The label; without it, the column's name."),
+            Attribute("title", "The label. The default is the column's name."),
             FMT,
         ),
         holds_prose=True,
@@ -154,7 +154,7 @@ DEFINITIONS = (
         "Draws a cell for each pair of `x` and `y`, coloured by a value.",
         (
             *CHART,
-            Attribute("y", "The column along y.", Type.COLUMN, required=True),
+            Attribute("y", "The column on the y axis.", Type.COLUMN, required=True),
             Attribute(
                 "value",
                 "The column that colours the cells.",
@@ -168,23 +168,25 @@ DEFINITIONS = (
     ),
     Definition(
         "ReferenceLine",
-        "Draws a line across the chart at `y`, up at `x`, or from `x`, `y` to `x2`, `y2`.",
+        "Draws a line at `y`, at `x`, or from `x`, `y` to `x2`, `y2`.",
         (
-            Attribute("data", "The query of the columns; without it, the chart's.", Type.QUERY),
-            Attribute("x", "Where the line is, or starts.", Type.PLACE),
-            Attribute("y", "Where the line is, or starts.", Type.PLACE),
-            Attribute("x2", "Where the line ends.", Type.PLACE),
-            Attribute("y2", "Where the line ends.", Type.PLACE),
+            Attribute(
+                "data", "The query of the columns. The default is the chart's query.", Type.QUERY
+            ),
+            Attribute("x", "The position of the line, or its start.", Type.PLACE),
+            Attribute("y", "The position of the line, or its start.", Type.PLACE),
+            Attribute("x2", "The end of the line.", Type.PLACE),
+            Attribute("y2", "The end of the line.", Type.PLACE),
             Attribute("label", "The text beside the line."),
         ),
     ),
     Definition(
         "DataTable",
-        "Shows all columns of a query, or the columns named inside, as a table that sorts.",
+        "Shows a query as a sortable table: all its columns, or those named inside.",
         (
             DATA,
-            Attribute("title", "The caption; without it, the query's name."),
-            Attribute("rows", "The number of rows shown at a time.", Type.WHOLE, default=10),
+            Attribute("title", "The caption. The default is the query's name."),
+            Attribute("rows", "The number of rows on a page of the table.", Type.WHOLE, default=10),
             Attribute("search", "Whether the table has a search box.", Type.FLAG, default=False),
             EMPTY_MESSAGE,
         ),
@@ -192,23 +194,25 @@ DEFINITIONS = (
     ),
     Definition(
         "Column",
-        "Names a column of a table.",
+        "Selects a column of the table and sets its look.",
         (
             Attribute("id", "The column.", Type.COLUMN, required=True, format="fmt"),
             Attribute(
                 "to",
-                "The column of the upper ends, where `id` is the lower.",
+                "The column of the upper ends, to show an interval from `id` to it.",
                 Type.COLUMN,
                 format="fmt",
             ),
-            Attribute("title", "The heading; without it, the column's name."),
+            Attribute("title", "The heading. The default is the column's name."),
             FMT,
             Attribute(
-                "align", "The alignment; without it, numbers right.", allowed=("left", "right")
+                "align",
+                "The alignment. By default, numbers are on the right and the rest on the left.",
+                allowed=("left", "right"),
             ),
             Attribute(
                 "contentType",
-                "How a value looks: as text, as text on a bar, or as a badge.",
+                "The look of a value: text, text on a bar, or a badge.",
                 allowed=("text", "bar", "badge"),
                 default="text",
             ),
@@ -216,42 +220,44 @@ DEFINITIONS = (
     ),
     Definition(
         "Dropdown",
-        "Lets the reader choose a row of a query; the first is chosen at the start.",
+        "Lets the reader choose a row of the query. The page opens with the first row.",
         (
-            Attribute("name", "The name in `${inputs.name}`.", required=True),
-            Attribute("title", "The label; without it, the name."),
+            Attribute("name", "The name that queries use in `${inputs.name}`.", required=True),
+            Attribute("title", "The label. The default is the name."),
             DATA,
             Attribute("value", "The column of the options' values.", Type.COLUMN, required=True),
             Attribute(
-                "label", "The column of the options' texts; without it, `value`.", Type.COLUMN
+                "label", "The column of the options' texts. The default is `value`.", Type.COLUMN
             ),
         ),
     ),
     Definition(
         "Grid",
-        "Puts what is inside side by side where there is room.",
+        "Arranges its content in columns if the window is wide enough.",
         (Attribute("cols", "The number of columns.", Type.WHOLE, default=2),),
         holds_prose=True,
     ),
-    Definition("Tabs", "Shows one of several tabs.", part="Tab"),
+    Definition("Tabs", "Shows one of several tabs at a time.", part="Tab"),
     Definition(
         "Tab",
-        "Is one tab.",
+        "Holds the content of one tab.",
         (Attribute("label", "The text to click.", required=True),),
         holds_prose=True,
     ),
     Definition(
         "Details",
-        "Folds away what is inside.",
+        "Hides its content until the reader opens it.",
         (
             Attribute("title", "The text to click.", required=True),
-            Attribute("open", "Whether it is unfolded at the start.", Type.FLAG, default=False),
+            Attribute(
+                "open", "Whether the content is visible from the start.", Type.FLAG, default=False
+            ),
         ),
         holds_prose=True,
     ),
     Definition(
         "Alert",
-        "Sets a note off from the text.",
+        "Highlights a note.",
         (
             Attribute(
                 "status",
@@ -265,11 +271,11 @@ DEFINITIONS = (
 )
 COMPONENTS = {definition.tag: definition for definition in DEFINITIONS}
 PARTS = {definition.part for definition in DEFINITIONS if definition.part}
-"""The tags that are only possible inside another tag."""
+"""The tags that are only allowed inside another tag."""
 
 
 def possible_tags(inside: Definition | None) -> set[str]:
-    """Return the tags that may stand inside a component; None is the page itself."""
+    """Return the tags allowed inside a component; None is the page itself."""
     if inside is None or inside.holds_prose:
         return COMPONENTS.keys() - PARTS
     return {inside.part} - {""}

@@ -27,7 +27,7 @@ EXAMPLES = "query.column, not query.column, query.column > 0 or query.column == 
 
 @dataclass(frozen=True)
 class Condition:
-    """What has to hold; without an operator, that the value is there and is not false, 0 or ""."""
+    """A value and, with an operator, the literal it is compared with."""
 
     query: str
     column: str
@@ -36,9 +36,9 @@ class Condition:
     literal: float | str = ""
 
     def holds(self, fields: Fields) -> bool:
-        """Return whether the condition holds in the first row of what its query found.
+        """Return whether the condition holds in the first row of its query's result.
 
-        A missing value is false, and so is every comparison with it.
+        A missing value, false, 0 and "" are false. A comparison with a missing value is false.
 
         Raises:
             ValueError: there is no such column, or it cannot be compared with the literal.
@@ -58,12 +58,12 @@ class Condition:
         if is_text and self.operator not in ("==", "!="):
             raise ValueError(f"{self.operator} compares numbers; compare text with == or !=")
         if any(isinstance(value, bool) for value in field.present):
-            raise ValueError(f"{field.name!r} is true or false; take the comparison out")
+            raise ValueError(f"{field.name!r} is true or false; remove the comparison")
         if field.kind == "time":
-            raise ValueError(f"{field.name!r} holds time; compare it in the SQL")
+            raise ValueError(f"{field.name!r} is a time column; compare it in the SQL")
         if field.kind not in ("nothing", "text" if is_text else "number"):
             other = "a number" if is_text else "a quoted text"
-            raise ValueError(f"{field.name!r} holds {field.kind}; compare it with {other}")
+            raise ValueError(f"{field.name!r} is a {field.kind} column; compare it with {other}")
 
 
 def parse_condition(text: str) -> Condition:

@@ -1,4 +1,4 @@
-"""Reads a page into a tree, and says on which line it is malformed."""
+"""Parses a page into a tree of tags, conditions and markdown."""
 
 import re
 from pathlib import Path
@@ -67,7 +67,7 @@ class _Parser:
             start = after
             place = f"{self.path}:{self._line(token)}"
             if token["malformed"]:
-                raise SiteError(place, f"{token[0].strip()} has no end; close it")
+                raise SiteError(place, f"{token[0].strip()} is not closed; close it")
             if token["brace"]:
                 what = f"{token[0]} is not a value; write {{query.column}}"
                 raise SiteError(place, f"{what}, or put it between backticks")
@@ -88,7 +88,7 @@ class _Parser:
         if len(self.opened) > 1:
             last = self.opened[-1]
             end = "{/if}" if isinstance(last, If) else f"<{last.tag} .../>"
-            raise SiteError(last.place, f"{last.written} has no end; write {end}")
+            raise SiteError(last.place, f"{last.written} is not closed; write {end}")
         self.root.children.append(self.text[start:])
         return self.root
 
@@ -96,7 +96,7 @@ class _Parser:
         return self.text.count("\n", 0, token.start()) + 1
 
     def _whole_line(self, token: re.Match[str]) -> tuple[int, int]:
-        """Return the span of an {#if} tag: with its line, where nothing else is on the line."""
+        """Return the span of a control tag: the whole line if nothing else is on it."""
         start = self.text.rfind("\n", 0, token.start()) + 1
         end = self.text.find("\n", token.end()) + 1 or len(self.text)
         is_alone = self.text[start:end].strip() == token[0]
@@ -146,7 +146,7 @@ class _Parser:
             return Branch(place, token[0], parse_condition(condition))
 
     def _open_if(self, token: re.Match[str], place: str) -> If:
-        """Return the {#if} that a tag belongs to."""
+        """Return the open {#if} that a tag belongs to."""
         last = self.opened[-1]
         if not isinstance(last, If):
             raise self._misplaced(token, place)
@@ -155,7 +155,7 @@ class _Parser:
         return last
 
     def _misplaced(self, token: re.Match[str], place: str) -> SiteError:
-        """Return the error of a tag that closes or continues none that is open."""
+        """Return the error of a tag that matches no open tag."""
         last = self.opened[-1]
         what = f"{token[0]} {'belongs to' if token['control'] else 'closes'} nothing"
         if last is self.root:
@@ -164,15 +164,15 @@ class _Parser:
         return SiteError(place, f"{what}; {last.written}{where} is open")
 
     def _partial(self, name: str, place: str) -> list[Child]:
-        """Return what is in a file of the folder partials/."""
+        """Return the content of a file in the folder partials/."""
         folder = self.path.parent / "partials"
         path = folder / name.strip("\"'")
         if self.path.parent.name == "partials":
-            raise SiteError(place, "a partial cannot name another; take it out")
+            raise SiteError(place, "a partial cannot insert another; remove it")
         if not path.is_file():
             known = (each.name for each in folder.glob("*.md"))
             raise SiteError(place, f"no partial {path.name!r}; {suggest(path.name, known)}")
-        parser = _Parser(path, path.read_text(encoding="utf-8").strip())
+        parser = _Parser(path, path.read_text(encoding="utf-8").rstrip())
         children = parser.parse().children
         for query in parser.queries.values():
             raise SiteError(query.place(), "a partial has no SQL; move the query to queries/")

@@ -1,4 +1,4 @@
-"""Turns a parsed page into HTML: its markdown, with the components in their places."""
+"""Renders a parsed page as HTML."""
 
 import itertools
 import re
@@ -19,9 +19,9 @@ from .queries import Choice, Queries
 from .tree import Branch, Child, If, Node, Page
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
-# Indented text is the inside of a tag, not code; and no page loads an image from elsewhere.
+# Text inside a tag may be indented, so indentation is not code. Pages load no images.
 MARKDOWN.enable(["table", "replacements", "smartquotes"]).disable(["code", "image"])
-# Markdown sees a mark, \ue000 around a number, in the place of a component.
+# Markdown is rendered with a mark, a number between \ue000, in place of each component.
 MARK = re.compile(r"(?P<alone><p>)?\ue000(?P<number>\d+)\ue000(?(alone)</p>)")
 JINJA = Environment(
     autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -41,10 +41,10 @@ class Renderer:
         self._ids = (f"{page.name}-{number}" for number in itertools.count(1))
 
     def body(self) -> Markup:
-        """Return the page's body, after all its queries have run.
+        """Run all queries of the page and return its body.
 
         Raises:
-            SiteError: something on the page is wrong.
+            SiteError: the page is wrong.
         """
         check(self.page.root.children)
         for node in self.page.root.walk():
@@ -52,23 +52,23 @@ class Renderer:
                 dropdown = self._bind(node, {})
                 with node.located():
                     if dropdown.name in self._queries.options:
-                        raise ValueError(f"a second {dropdown.name!r}; rename one")
+                        raise ValueError(f"two dropdowns are named {dropdown.name!r}; rename one")
                     self._queries.options[dropdown.name] = dropdown.value.values
         for query in self.page.queries.values():
             with located(query.place()):
                 for choice in self._queries.choices(self._queries.inputs(query.name)):
                     self._queries.table(query.name, choice)
         for part in self.page.root.walk():
-            self._inputs([part], {})  # a query may be unknown where nothing is shown
+            self._inputs([part], {})  # finds unknown queries in branches that are not shown
         return self._prose(self.page.root.children, self.page.root, {})
 
     def _prose(self, children: list[Child], around: Node, choice: Choice) -> Markup:
-        """Render markdown and what stands in it."""
+        """Render markdown with components as blocks."""
         text, parts = self._marked(children, choice)
         return self._filled(MARKDOWN.render(text), parts, around, choice)
 
     def _line(self, children: list[Child], around: Node, choice: Choice) -> Markup:
-        """Render what stands inside a paragraph."""
+        """Render markdown as part of a line."""
         text, parts = self._marked(children, choice)
         if re.search(r"\n\s*\n", text.strip()):
             what = "holds a paragraph or a component, and depends on a dropdown"
@@ -76,7 +76,7 @@ class Renderer:
         return self._filled(MARKDOWN.renderInline(text), parts, around, choice)
 
     def _marked(self, children: list[Child], choice: Choice) -> tuple[str, list[Node | If]]:
-        """Return text with a mark for each tag, a block in a paragraph of its own, and the tags."""
+        """Return markdown with a mark for each component, and the components."""
         text = ""
         parts: list[Node | If] = []
         for child in self._shown(children, choice):
@@ -94,7 +94,7 @@ class Renderer:
     def _filled(self, html: str, parts: list[Node | If], around: Node, choice: Choice) -> Markup:
         for name in LINK.findall(html):
             if name not in self._pages:
-                what = f"a link to {name}.md, which is no page"
+                what = f"no page {name}.md to link to"
                 raise SiteError(around.place, f"{what}; {suggest(name, self._pages)}")
 
         def fill(mark: re.Match[str]) -> str:
@@ -108,7 +108,7 @@ class Renderer:
         return Markup(MARK.sub(fill, html))
 
     def _shown(self, children: Iterable[Child], choice: Choice) -> Iterator[Child]:
-        """Yield what stands there at a choice; an {#if} on a dropdown without one yet stays."""
+        """Replace each {#if} by its branch, unless it depends on a dropdown without a choice."""
         for child in children:
             if isinstance(child, If) and not self._inputs(child.branches, choice):
                 yield from self._shown(self._branch(child, choice), choice)
@@ -116,7 +116,7 @@ class Renderer:
                 yield child
 
     def _branch(self, part: If, choice: Choice) -> list[Child]:
-        """Return what is inside the first branch whose condition holds."""
+        """Return the content of the first branch whose condition holds."""
         for branch in part.branches:
             with branch.located():
                 condition = branch.condition
@@ -136,7 +136,7 @@ class Renderer:
             return self._variants(inputs, choice, render, "div" if is_alone else "span")
 
     def _component(self, node: Node, choice: Choice) -> Markup:
-        """Render a component once for each choice that its data and its insides depend on."""
+        """Render a component once for each choice that it and its content depend on."""
 
         def render(choice: Choice) -> Markup:
             component = self._bind(node, choice)
@@ -148,7 +148,7 @@ class Renderer:
             return self._variants(inputs, choice, render, tag)
 
     def _inputs(self, parts: Iterable[Node | Branch], choice: Choice) -> set[str]:
-        """Return the dropdowns without a choice yet that these tags and conditions depend on."""
+        """Return the dropdowns without a choice that these tags and conditions depend on."""
         inputs: set[str] = set()
         for part in parts:
             if part.query:
@@ -159,22 +159,22 @@ class Renderer:
     def _variants(
         self, inputs: set[str], choice: Choice, render: Callable[[Choice], Markup], tag: str
     ) -> Markup:
-        """Render once for each combination of the inputs; the browser shows the one chosen."""
+        """Render once for each combination of the inputs; the browser shows the chosen one."""
         if not inputs:
             return render(choice)
         made = [(picks, render({**choice, **picks})) for picks in self._queries.choices(inputs)]
         return self._macros.variants(made, tag)
 
     def _bind(self, node: Node, choice: Choice, fields: Fields | None = None) -> Component:
-        """Make a component of a tag; `fields` are those of the tag around it."""
+        """Make a component of a tag. `fields` is the result of the query of the tag around it."""
         with node.located():
             if node.query:
                 fields = self._queries.run(node.query, choice)
                 if not any(field.values for field in fields.values()):
                     if message := node.attributes.get("emptyMessage"):
                         return Component(template="Empty", message=message)
-                    what = f"would be empty: {node.query!r} returns no row"
-                    raise ValueError(f"{what}; correct the query, or give emptyMessage=")
+                    what = f"query {node.query!r} returns no rows"
+                    raise ValueError(f"{what}; correct it, or add emptyMessage=")
             component = bind(node, fields or {})
             component.uid = next(self._ids)
             component.query = self._queries.known.get(node.query or "")
@@ -188,5 +188,5 @@ class Renderer:
                     what = f"{child.written} here cannot depend on a dropdown"
                     raise ValueError(f"{what}; put it around {node.written}")
                 elif child.strip():
-                    raise ValueError(f"holds no text; take {child.strip()!r} out")
+                    raise ValueError(f"cannot hold text; remove {child.strip()!r}")
         return component

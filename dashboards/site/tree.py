@@ -1,4 +1,4 @@
-"""What a page consists of: queries, and a tree of tags, conditions and markdown."""
+"""The parts of a page: queries, and a tree of tags, conditions and markdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Node:
 
     tag: str
     place: str
-    written: str  # as a message names it
+    written: str  # its name in error messages
     attributes: dict[str, str] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
 
@@ -53,7 +53,7 @@ class Node:
 
 @dataclass
 class Branch:
-    """What an {#if} shows where a condition holds; an {:else} has none."""
+    """The content of an {#if} for one condition; {:else} has no condition."""
 
     place: str
     written: str
@@ -79,21 +79,21 @@ class If:
 
     @property
     def children(self) -> list[Child]:
-        """What is inside the last branch."""
+        """The content of the last branch."""
         return self.branches[-1].children
 
     @property
     def place(self) -> str:
-        """Where it starts."""
+        """The file and line of its first tag."""
         return self.branches[0].place
 
     @property
     def written(self) -> str:
-        """Its first tag, as a message names it."""
+        """Its name in error messages."""
         return self.branches[0].written
 
     def walk(self) -> Iterator[Node | Branch]:
-        """Yield every branch and all that is inside it."""
+        """Yield every branch with the tags and branches inside it."""
         for branch in self.branches:
             yield branch
             yield from _walk(branch.children)
@@ -109,7 +109,7 @@ def _walk(children: list[Child]) -> Iterator[Node | Branch]:
 
 
 class Page(NamedTuple):
-    """A page as written: its front matter, its body and its queries."""
+    """A page: its front matter, its content and its queries."""
 
     name: str
     title: str
