@@ -72,6 +72,7 @@ select * from ${aisles} where department like ${inputs.department}
     <Tab label="Second"><Details title="More" open=true>Some text.</Details></Tab>
 </Tabs>
 <Dropdown name=department title="Department" data=departments value=department label=label/>
+{#if chosen.department == 'Dairy'}Dairy comes first.{:else}Dairy is not chosen.{/if}
 <Alert status=warning>There are <Value data=hours column=orders_count/> orders.</Alert>
 <DataTable data=chosen title="Aisles" search=true rows=2>
     <Column id=aisle/>
