@@ -1,12 +1,11 @@
-"""The dashboard renderer: markdown pages with SQL and components in, static files out.
+"""The dashboard renderer: it turns markdown pages, their SQL and a warehouse into static files.
 
-A page goes through the modules in this order: `parse` reads it; `queries` runs its SQL;
-`components` gives a tag's attributes their values, which `formats` shows; `charts` draws; `render`
-makes the page's HTML; `build` the files. HTML is in templates/, and the look in assets/, with every
-colour in theme.css. How to write a page is in dashboards/README.md.
+It imports nothing from the rest of the project, `ml` included. A module here imports only those
+listed above it in the table "Renderer" of dashboards/README.md.
 """
 
 from .build import Site
-from .parse import SiteError, parse_page
+from .errors import SiteError
+from .parse import parse_page
 
 __all__ = ["Site", "SiteError", "parse_page"]

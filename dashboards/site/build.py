@@ -1,4 +1,4 @@
-"""Builds the site: pages and a warehouse in; files that need no network out."""
+"""Builds the site from pages and a warehouse, as files that need no network."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,16 +9,18 @@ from typing import Any
 import duckdb
 from markupsafe import Markup
 
-from .parse import Query, SiteError, parse_page
+from .errors import SiteError
+from .parse import parse_page
 from .queries import Queries
 from .render import JINJA, LINK, Renderer
+from .tree import Query
 
 ASSETS = Path(__file__).parent / "assets"
 
 
 @dataclass
 class Site:
-    """Pages, the queries they share, and the warehouse they read."""
+    """The pages, the queries that they share, and the warehouse that they read."""
 
     pages_dir: Path
     queries_dir: Path
@@ -26,10 +28,10 @@ class Site:
     _bodies: dict[str, tuple[Any, Markup]] = field(default_factory=dict)
 
     def build(self, standalone: bool = False) -> dict[str, str]:
-        """Return the site's files by name; built again, render only the pages that changed.
+        """Return the site's files by name. A second build renders only the pages that changed.
 
         Args:
-            standalone: whether to add ``standalone.html``: all pages, and all that they need.
+            standalone: whether to add ``standalone.html``, which has all pages and assets.
 
         Raises:
             SiteError: a page or a query is wrong.
@@ -62,7 +64,7 @@ class Site:
         shown = [(page, self._bodies[page.name][1]) for page in pages]
         template = JINJA.get_template("page.html")
         render = partial(template.render, pages=pages, charts=assets["charts.json"])
-        # A link to a page is one to its source, until it is known where the page will be.
+        # Links name a page's source until here, where the page's address is known.
         made = {
             f"{each[0].name}.html": LINK.sub(r'href="\1.html"', render(shown=[each], inline={}))
             for each in shown

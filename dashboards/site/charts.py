@@ -1,4 +1,4 @@
-"""The charts, as Plotly figures. How they look is in assets/charts.json, a Plotly template."""
+"""Draws the charts as Plotly figures. Their look is in assets/charts.json, a Plotly template."""
 
 import html
 import math
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from .components import TONES, Component, columns
-from .formats import Field
+from .bind import Component, columns
+from .formats import TONES, Field
 
 Json = dict[str, Any]
-MAX_SERIES = 6  # that can be told apart by shape as well as by colour
+MAX_SERIES = 6  # as many as there are shapes, for readers who cannot tell the colours apart
 MAX_NAME = 25
 _escape = partial(html.escape, quote=False)  # Plotly reads <, > and & as markup
 TRACES: dict[str, Json] = {
@@ -25,15 +25,15 @@ TRACES: dict[str, Json] = {
 
 
 def drawn(c: Component) -> Component:
-    """Return a chart with its figure, what it shows in words, and the columns of its table.
+    """Add to a chart its figure, its description in words, and the columns of its data table.
 
     Raises:
-        ValueError: there is nothing to draw, or more than can be told apart.
+        ValueError: there is nothing to draw, or there are too many series.
     """
     measure = c.value or c.y or c.x
     for field in filter(None, (measure, c.low, c.high)):
         if field.kind != "number" and (field is measure or field.kind != "nothing"):
-            raise ValueError(f"{field.name!r} holds no number; the chart would be empty")
+            raise ValueError(f"{field.name!r} holds no numbers; the chart would be empty")
     if c.value and len({*zip(c.x.texts, c.y.texts, strict=True)}) < len(c.x.texts):
         raise ValueError(f"several rows for one {c.x.name} and {c.y.name}; aggregate them")
     across, up = ("y", "x") if c.swapXY else ("x", "y")
@@ -46,9 +46,9 @@ def drawn(c: Component) -> Component:
     if not c.value:
         limits = [math.log10(end) if c.yLog and end else end for end in (c.yMin, c.yMax)]
         layout[f"{up}axis"] |= {"range": limits, "showgrid": True}
-    if c.swapXY or c.value:  # the first on top
+    if c.swapXY or c.value:  # the first row at the top
         layout["yaxis"]["autorange"] = "reversed"
-    if c.swapXY:  # a long name is whole on hover; names that begin alike may end otherwise
+    if c.swapXY:  # keep both ends of a long name: names may differ in either
         short = [
             t if len(t) <= MAX_NAME else f"{t[:13].strip()}…{t[-10:].strip()}" for t in c.x.texts
         ]
@@ -69,17 +69,19 @@ def _traces(c: Component, shown: dict[str, Field], error: str) -> list[Json]:
     if is_toned := TONES.keys() >= set(names):
         names.sort(key=list(TONES).index)
     if len(names) > MAX_SERIES:
-        raise ValueError(f"{len(names)} series look alike; keep {MAX_SERIES} and group the rest")
+        raise ValueError(
+            f"{len(names)} series are hard to tell apart; keep {MAX_SERIES} and group the rest"
+        )
     traces: list[Json] = []
     bands: list[Json] = []
     for name in names:
         rows = [n for n, kind in enumerate(kinds) if kind == name]
         trace = TRACES[c.tag] | {"name": _escape(name)}
         trace |= {key: _marks(field, rows) for key, field in shown.items()}
-        if c.y:  # otherwise Plotly counts rows, and says so
-            told = [f"<b>{_escape(name)}</b>"] * bool(name)
-            told += [f"{each.title} %{{{key}{_d3(each)}}}" for key, each in shown.items()]
-            trace["hovertemplate"] = "<br>".join(told) + "<extra></extra>"
+        if c.y:  # a histogram's own hover text shows counts
+            lines = [f"<b>{_escape(name)}</b>"] * bool(name)
+            lines += [f"{each.title} %{{{key}{_d3(each)}}}" for key, each in shown.items()]
+            trace["hovertemplate"] = "<br>".join(lines) + "<extra></extra>"
         if c.swapXY:
             trace["orientation"] = "h"
         if is_toned:
@@ -110,9 +112,9 @@ def _whiskers(middle: list[Any], low: list[Any], high: list[Any]) -> Json:
 
 
 def _line(c: Component) -> Json:
-    """Return a reference line: across at a y, up at an x, or from (x, y) to (x2, y2)."""
+    """Return a reference line: at a y, at an x, or from (x, y) to (x2, y2)."""
     if c.x is None and c.y is None:
-        raise ValueError("a ReferenceLine has no place; give x= or y=")
+        raise ValueError("a ReferenceLine needs a position; add x= or y=")
     line: Json = {"type": "line", "label": {"text": _escape(c.label or "")}}
     for axis, start, end in (("x", c.x, c.x2), ("y", c.y, c.y2)):
         if start is None:
@@ -125,9 +127,9 @@ def _line(c: Component) -> Json:
 def _axis(field: Field, log: bool | None = None) -> Json:
     kind = {"number": "linear", "time": "date"}.get(field.kind, "category")
     axis: Json = {"type": "log" if log else kind, "hoverformat": field.spec}
-    if field.kind == "number":  # ticks drop the decimals that they do not need: .1% becomes ~%
+    if field.kind == "number":  # ticks drop trailing zeros: .1% becomes ~%
         axis |= {"tickformat": re.sub(r"\.\d", "~", field.spec), "nticks": 6}
-    if log:  # powers of ten, and where these are few 2 and 5 of each
+    if log:  # powers of ten, and 2 and 5 times these if the range is small
         least = min((value for value in field.present if value > 0), default=1)
         axis["dtick"] = 1 if max(field.present) > 100 * least else "D2"
     return axis
@@ -138,13 +140,13 @@ def _d3(field: Field) -> str:
 
 
 def _marks(field: Field, rows: Sequence[int] | None = None) -> list[Any]:
-    """Return a column as Plotly takes it, or some rows of it."""
+    """Return the values of a column for Plotly, or those of some rows."""
     marks = [_escape(text) for text in field.texts] if field.kind == "text" else field.values
     return [marks[row] for row in (range(len(marks)) if rows is None else rows)]
 
 
 def _ends(field: Field, places: Sequence[Field]) -> str:
-    """Say where a column is lowest and where it is highest."""
+    """Describe where a column is lowest and where it is highest."""
     known = [(value, n) for n, value in enumerate(field.values) if value is not None]
     low, high = (
         " at ".join(filter(None, (field.texts[n], ", ".join(each.texts[n] for each in places))))

@@ -1,90 +1,281 @@
-"""What each tag takes and holds, and how its attributes become values."""
+"""The components of a page: the attributes and the content of each tag."""
 
-import re
-from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
-
-from .formats import Field, Fields
-from .parse import Node, suggest
-
-PROSE = "prose"
-CHART = "data! title xAxisTitle yAxisTitle chartAreaHeight:int emptyMessage"
-CHART += " x:column/xFmt! xFmt"
-XY = f"{CHART} y:column/yFmt! yFmt yMin:float yMax:float yLog:flag series:column"
-INTERVAL = f"{XY} low:column/yFmt high:column/yFmt"
-# For each tag its attributes, as name:kind (text if none is given), with ! for those it needs, and
-# for a column the attribute that gives its format; and what the tag holds: nothing, tags of its
-# own, or prose (markdown and other components).
-TAGS = {
-    "Value": ("data! column:column/fmt! fmt", ""),
-    "BigValue": ("data! value:column/fmt! title fmt", PROSE),
-    "BarChart": (f"{INTERVAL} swapXY:flag", "ReferenceLine"),
-    "LineChart": (INTERVAL, "ReferenceLine"),
-    "AreaChart": (XY, "ReferenceLine"),
-    "ScatterPlot": (f"{INTERVAL} tooltipTitle:column xLog:flag", "ReferenceLine"),
-    "Histogram": (CHART, "ReferenceLine"),
-    "Heatmap": (f"{CHART} y:column! value:column/valueFmt! valueFmt", ""),
-    "ReferenceLine": ("data x:place y:place x2:place y2:place label", ""),
-    "DataTable": ("data! title rows:int search:flag emptyMessage", "Column"),
-    "Column": ("id:column/fmt! title fmt align:left|right contentType:text|bar|badge", ""),
-    "Dropdown": ("name! title data! value:column! label:column", ""),
-    "Grid": ("cols:int", PROSE),
-    "Tabs": ("", "Tab"),
-    "Tab": ("label!", PROSE),
-    "Details": ("title! open:flag", PROSE),
-    "Alert": ("status:info|positive|warning|negative", PROSE),
-}
-PARTS = {holds for _, holds in TAGS.values()}
-TONES = {"low": "negative", "medium": "caution", "high": "positive"}
-TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
+from dataclasses import dataclass
+from enum import Enum
 
 
-class Component(SimpleNamespace):
-    """A tag with its attributes as values, and what is inside it; what is not given is None."""
+class Type(Enum):
+    """The type of an attribute; its value is the name in the README."""
 
-    def __getattr__(self, name: str) -> None:
-        if name.startswith("_"):
-            raise AttributeError(name)
-
-
-def bind(node: Node, fields: Fields) -> Component:
-    """Make a component of a tag; `fields` is what its query found, or that of the tag around it.
-
-    Raises:
-        ValueError: an attribute is unknown or missing, or has a value that it cannot have.
-    """
-    takes = re.findall(r"(\w+):?([\w|]*)/?(\w*)(!?)", TAGS[node.tag][0])
-    for name in node.attributes.keys() - (known := [take[0] for take in takes]):
-        raise ValueError(f"no attribute {name!r}; {suggest(name, known)}")
-    c = Component(tag=node.tag, fields=fields, parts=[])
-    for name, kind, fmt, needed in takes:
-        if name in node.attributes:
-            value = _value(kind, node.attributes[name], fields)
-            asked = node.attributes.get(fmt)
-            setattr(c, name, value.formatted(asked) if asked else value)
-        elif needed:
-            raise ValueError(f"no {name}=; add it")
-    if c.contentType == "bar" and c.id.kind != "number":
-        raise ValueError(f"no bar for {c.id.name!r}, which holds {c.id.kind}")
-    return c
+    TEXT = "text"
+    QUERY = "query"
+    COLUMN = "column"
+    FORMAT = "format"
+    WHOLE = "whole number"
+    NUMBER = "number"
+    FLAG = "true or false"
+    PLACE = "number or column"
+    """A number, or the first value of a column."""
 
 
-def columns(fields: Iterable[Field]) -> list[Component]:
-    """Return a table's columns where it names none."""
-    return [Component(id=field) for field in fields]
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of a tag."""
+
+    name: str
+    about: str
+    type: Type = Type.TEXT
+    required: bool = False
+    allowed: tuple[str, ...] = ()
+    default: str | int | bool | None = None
+    format: str = ""
+    """For a column, the attribute with its format."""
 
 
-def _value(kind: str, text: str, fields: Fields) -> Any:
-    if kind == "column":
-        if text not in fields:
-            raise ValueError(f"no column {text!r}; {suggest(text, fields)}")
-        return fields[text]
-    if kind == "place" and text in fields:
-        return fields[text].values[0]
-    if kind in ("int", "float", "place"):
-        return int(text) if kind == "int" else float(text)
-    allowed = ("true", "false") if kind == "flag" else kind.split("|")
-    if kind and text not in allowed:
-        raise ValueError(f"{text!r} is not possible; {suggest(text, allowed)}")
-    return text == "true" if kind == "flag" else text
+@dataclass(frozen=True)
+class Definition:
+    """One component."""
+
+    tag: str
+    about: str
+    attributes: tuple[Attribute, ...] = ()
+    holds_prose: bool = False
+    """Whether it contains markdown and other components."""
+    part: str = ""
+    """The only tag that it may contain, if it contains no prose."""
+    is_inline: bool = False
+    """Whether it is part of a sentence, not a block."""
+    template: str = ""
+    """The macro that renders it, if its name is not the tag."""
+
+
+DATA = Attribute("data", "The query to show.", Type.QUERY, required=True)
+FMT = Attribute("fmt", "The format.", Type.FORMAT)
+EMPTY_MESSAGE = Attribute(
+    "emptyMessage", "The text to show if the query returns no rows. Without it, that is an error."
+)
+
+CHART = (
+    DATA,
+    Attribute("x", "The column on the x axis.", Type.COLUMN, required=True, format="xFmt"),
+    Attribute("xFmt", "The format of `x`.", Type.FORMAT),
+    Attribute("title", "The heading. The default is the query's name."),
+    Attribute("xAxisTitle", "The title of the horizontal axis, also with `swapXY`."),
+    Attribute("yAxisTitle", "The title of the vertical axis."),
+    Attribute("chartAreaHeight", "The height in pixels.", Type.WHOLE),
+    EMPTY_MESSAGE,
+)
+XY = (
+    *CHART,
+    Attribute("y", "The column on the y axis.", Type.COLUMN, required=True, format="yFmt"),
+    Attribute("yFmt", "The format of `y`, `low` and `high`.", Type.FORMAT),
+    Attribute("yMin", "The lower end of the axis of `y`.", Type.NUMBER),
+    Attribute("yMax", "The upper end of the axis of `y`.", Type.NUMBER),
+    Attribute("yLog", "Whether the axis of `y` is logarithmic.", Type.FLAG, default=False),
+    Attribute("series", "The column that splits the rows into series, six at most.", Type.COLUMN),
+)
+INTERVAL = (
+    *XY,
+    Attribute(
+        "low",
+        "The lower ends of intervals, drawn as a band around a line and as whiskers elsewhere.",
+        Type.COLUMN,
+        format="yFmt",
+    ),
+    Attribute("high", "The upper ends of intervals.", Type.COLUMN, format="yFmt"),
+)
+
+DEFINITIONS = (
+    Definition(
+        "Value",
+        "Shows a value of the query's first row in a sentence. `{query.column}` is short for it.",
+        (
+            DATA,
+            Attribute("column", "The column.", Type.COLUMN, required=True, format="fmt"),
+            FMT,
+        ),
+        is_inline=True,
+    ),
+    Definition(
+        "BigValue",
+        "Shows a value of the query's first row as a large figure. Its content is a note below.",
+        (
+            DATA,
+            Attribute("value", "The column.", Type.COLUMN, required=True, format="fmt"),
+            Attribute("title", "The label. The default is the column's name."),
+            FMT,
+        ),
+        holds_prose=True,
+    ),
+    Definition(
+        "BarChart",
+        "Draws a bar for each row.",
+        (
+            *INTERVAL,
+            Attribute("swapXY", "Whether the bars are horizontal.", Type.FLAG, default=False),
+        ),
+        part="ReferenceLine",
+        template="Chart",
+    ),
+    Definition(
+        "LineChart",
+        "Draws a line through the rows.",
+        INTERVAL,
+        part="ReferenceLine",
+        template="Chart",
+    ),
+    Definition(
+        "AreaChart",
+        "Draws stacked areas.",
+        XY,
+        part="ReferenceLine",
+        template="Chart",
+    ),
+    Definition(
+        "ScatterPlot",
+        "Draws a point for each row.",
+        (
+            *INTERVAL,
+            Attribute("tooltipTitle", "The column that names the points.", Type.COLUMN),
+            Attribute("xLog", "Whether the axis of `x` is logarithmic.", Type.FLAG, default=False),
+        ),
+        part="ReferenceLine",
+        template="Chart",
+    ),
+    Definition(
+        "Histogram",
+        "Draws the distribution of `x`.",
+        CHART,
+        part="ReferenceLine",
+        template="Chart",
+    ),
+    Definition(
+        "Heatmap",
+        "Draws a cell for each pair of `x` and `y`, coloured by a value.",
+        (
+            *CHART,
+            Attribute("y", "The column on the y axis.", Type.COLUMN, required=True),
+            Attribute(
+                "value",
+                "The column that colours the cells.",
+                Type.COLUMN,
+                required=True,
+                format="valueFmt",
+            ),
+            Attribute("valueFmt", "The format of `value`.", Type.FORMAT),
+        ),
+        template="Chart",
+    ),
+    Definition(
+        "ReferenceLine",
+        "Draws a line at `y`, at `x`, or from `x`, `y` to `x2`, `y2`.",
+        (
+            Attribute(
+                "data", "The query of the columns. The default is the chart's query.", Type.QUERY
+            ),
+            Attribute("x", "The position of the line, or its start.", Type.PLACE),
+            Attribute("y", "The position of the line, or its start.", Type.PLACE),
+            Attribute("x2", "The end of the line.", Type.PLACE),
+            Attribute("y2", "The end of the line.", Type.PLACE),
+            Attribute("label", "The text beside the line."),
+        ),
+    ),
+    Definition(
+        "DataTable",
+        "Shows a query as a sortable table: all its columns, or those named inside.",
+        (
+            DATA,
+            Attribute("title", "The caption. The default is the query's name."),
+            Attribute("rows", "The number of rows on a page of the table.", Type.WHOLE, default=10),
+            Attribute("search", "Whether the table has a search box.", Type.FLAG, default=False),
+            EMPTY_MESSAGE,
+        ),
+        part="Column",
+    ),
+    Definition(
+        "Column",
+        "Selects a column of the table and sets its look.",
+        (
+            Attribute("id", "The column.", Type.COLUMN, required=True, format="fmt"),
+            Attribute(
+                "to",
+                "The column of the upper ends, to show an interval from `id` to it.",
+                Type.COLUMN,
+                format="fmt",
+            ),
+            Attribute("title", "The heading. The default is the column's name."),
+            FMT,
+            Attribute(
+                "align",
+                "The alignment. By default, numbers are on the right and the rest on the left.",
+                allowed=("left", "right"),
+            ),
+            Attribute(
+                "contentType",
+                "The look of a value: text, text on a bar, or a badge.",
+                allowed=("text", "bar", "badge"),
+                default="text",
+            ),
+        ),
+    ),
+    Definition(
+        "Dropdown",
+        "Lets the reader choose a row of the query. The page opens with the first row.",
+        (
+            Attribute("name", "The name that queries use in `${inputs.name}`.", required=True),
+            Attribute("title", "The label. The default is the name."),
+            DATA,
+            Attribute("value", "The column of the options' values.", Type.COLUMN, required=True),
+            Attribute(
+                "label", "The column of the options' texts. The default is `value`.", Type.COLUMN
+            ),
+        ),
+    ),
+    Definition(
+        "Grid",
+        "Arranges its content in columns if the window is wide enough.",
+        (Attribute("cols", "The number of columns.", Type.WHOLE, default=2),),
+        holds_prose=True,
+    ),
+    Definition("Tabs", "Shows one of several tabs at a time.", part="Tab"),
+    Definition(
+        "Tab",
+        "Holds the content of one tab.",
+        (Attribute("label", "The text to click.", required=True),),
+        holds_prose=True,
+    ),
+    Definition(
+        "Details",
+        "Hides its content until the reader opens it.",
+        (
+            Attribute("title", "The text to click.", required=True),
+            Attribute(
+                "open", "Whether the content is visible from the start.", Type.FLAG, default=False
+            ),
+        ),
+        holds_prose=True,
+    ),
+    Definition(
+        "Alert",
+        "Highlights a note.",
+        (
+            Attribute(
+                "status",
+                "The kind of note.",
+                allowed=("info", "positive", "warning", "negative"),
+                default="info",
+            ),
+        ),
+        holds_prose=True,
+    ),
+)
+COMPONENTS = {definition.tag: definition for definition in DEFINITIONS}
+PARTS = {definition.part for definition in DEFINITIONS if definition.part}
+"""The tags that are only allowed inside another tag."""
+
+
+def possible_tags(inside: Definition | None) -> set[str]:
+    """Return the tags allowed inside a component; None is the page itself."""
+    if inside is None or inside.holds_prose:
+        return COMPONENTS.keys() - PARTS
+    return {inside.part} - {""}

@@ -1,4 +1,4 @@
-"""How values look. A format's text means the same to Python's format() and to d3 in the browser."""
+"""The look of values. Python's format() and d3 in the browser both read the format strings."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from .parse import suggest
+from .errors import suggest
 
 FORMATS = {f"num{n}": f",.{n}f" for n in range(5)} | {f"pct{n}": f".{n}%" for n in range(4)}
 FORMATS |= {"id": ".0f", "date": "%-d %b %Y", "datetime": "%-d %b %Y %H:%M"}
 SUFFIXES = FORMATS | {"share": ".1%", "count": ",.0f", "days": ",.1f", "at": FORMATS["datetime"]}
 DASH, MINUS = "\u2013", "\u2212"
+# The theme's colours of the words that stand for a risk or a result, the worst first.
+TONES = {"low": "negative", "medium": "caution", "high": "positive"}
+TONES |= {"fail": "negative", "warn": "caution", "pass": "positive"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a result: its values, and the format that shows them ("" for the usual one)."""
+    """A column of a result: its values and their format ("" for the default)."""
 
     name: str
     values: list[Any]
@@ -27,12 +30,12 @@ class Field:
         """Return the column in another format.
 
         Raises:
-            ValueError: there is no such format, or it is for dates and the column is not.
+            ValueError: the format is unknown, or does not suit the values.
         """
         if name not in FORMATS:
-            raise ValueError(f"{name!r} is no format; {suggest(name, FORMATS)}")
+            raise ValueError(f"unknown format {name!r}; {suggest(name, FORMATS)}")
         if not self._suits(FORMATS[name]):
-            raise ValueError(f"fmt {name!r} is not for {self.name!r}, which holds {self.kind}")
+            raise ValueError(f"fmt {name!r} does not suit {self.name!r}, which holds {self.kind}")
         return replace(self, format=FORMATS[name])
 
     @cached_property
@@ -42,7 +45,7 @@ class Field:
 
     @cached_property
     def kind(self) -> str:
-        """What the values are that are present: number, time, text or nothing."""
+        """The kind of the values: number, time, text, or nothing if all are NULL."""
         if not self.present:
             return "nothing"
         if all(type(value) in (int, float) for value in self.present):
@@ -51,7 +54,7 @@ class Field:
 
     @cached_property
     def spec(self) -> str:
-        """The format in force: as asked for, else by the name's suffix, else by the values."""
+        """The format string: the one set, else by the name's suffix, else by the values."""
         suffix = SUFFIXES.get(self.name.rpartition("_")[2], "")
         if self.format or self._suits(suffix):
             return self.format or suffix
@@ -65,7 +68,7 @@ class Field:
 
     @property
     def title(self) -> str:
-        """The name in words, without a suffix that only names a format."""
+        """The name in words, without a suffix that is only a format."""
         words = self.name.split("_")
         return " ".join(words[:-1] if words[1:] and words[-1] in FORMATS else words).capitalize()
 
@@ -77,7 +80,7 @@ class Field:
     def _text(self, value: Any) -> str:
         if value is None or isinstance(value, bool):
             return {None: DASH, True: "yes", False: "no"}[value]
-        if self.kind == "number":  # z: what is rounded to zero has no sign
+        if self.kind == "number":  # z: no minus sign before a zero
             return format(value, f"z{self.spec}").replace("-", MINUS)
         return format(value, self.spec) if self.spec else str(value)
 
@@ -87,4 +90,4 @@ class Field:
 
 
 Fields = dict[str, Field]
-"""What a query found, by column."""
+"""The result of a query, by column."""

@@ -1,4 +1,4 @@
-"""Runs a page's queries, each into a temporary table that the others can read."""
+"""Runs a page's queries. Each result is a temporary table that other queries can read."""
 
 import decimal
 import hashlib
@@ -10,8 +10,9 @@ from typing import Any
 
 import duckdb
 
+from .errors import SiteError, located, suggest
 from .formats import Field, Fields
-from .parse import Query, SiteError, located, suggest
+from .tree import Query
 
 QUERY = re.compile(r"\$\{(\w+)\}")
 INPUT = re.compile(r"'?\$\{inputs\.(\w+)(?:\.value)?\}'?")
@@ -19,13 +20,13 @@ MAX_OPTIONS = 25
 MAX_ROWS = 5_000
 
 Choice = Mapping[str, int]
-"""The option, by its position, that each dropdown stands at."""
+"""For each dropdown, the position of the chosen option."""
 
 
 class Queries:
-    """The queries that a page can name; each runs once for every choice that it depends on.
+    """The queries of a page; each runs once for every choice that it depends on.
 
-    A method raises a ValueError where what asks is wrong, and a SiteError where a query is.
+    A method raises a ValueError if a name is wrong, and a SiteError if the SQL is.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, queries: Mapping[str, Query]) -> None:
@@ -33,12 +34,12 @@ class Queries:
         self._connection, self.known = connection, queries
 
     def inputs(self, name: str, path: tuple[str, ...] = ()) -> set[str]:
-        """Return the dropdowns that a query depends on, itself or through others on the path."""
+        """Return the dropdowns that a query depends on, directly or through other queries."""
         if name not in self.known:
             raise ValueError(f"unknown query {name!r}; {suggest(name, self.known)}")
         if name in path:
             circle = " -> ".join((*path[path.index(name) :], name))
-            raise ValueError(f"queries in a circle: {circle}; take one reference out")
+            raise ValueError(f"circular queries: {circle}; remove one reference")
         query = self.known[name]
         found = set(INPUT.findall(query.sql))
         for used in QUERY.finditer(query.sql):
@@ -47,7 +48,7 @@ class Queries:
         return found
 
     def choices(self, inputs: set[str]) -> list[dict[str, int]]:
-        """Return every combination of the options of these dropdowns."""
+        """Return every combination of options of these dropdowns."""
         for name in inputs - self.options.keys():
             raise ValueError(f"unknown dropdown {name!r}; {suggest(name, self.options)}")
         names = sorted(inputs)
@@ -58,7 +59,7 @@ class Queries:
         return [dict(zip(names, pick, strict=True)) for pick in picks]
 
     def table(self, name: str, choice: Choice) -> str:
-        """Return the temporary table with a query's rows at a choice, named after what made it."""
+        """Return the temporary table with a query's rows for a choice."""
         if self.inputs(name) - choice.keys():
             raise ValueError(f"query {name!r} depends on a dropdown; use one that does not")
         query = self.known[name]
@@ -67,7 +68,7 @@ class Queries:
         sql = QUERY.sub(lambda used: self.table(used[1], choice), sql)
         table = f'temp."{hashlib.sha256(repr((sql, values)).encode()).hexdigest()}"'
         try:
-            # The query's first line stays the first, so that DuckDB's line is the author's.
+            # The SQL starts on the first line, so that DuckDB counts lines as the author does.
             self._connection.execute(f"create temp table if not exists {table} as {sql}", values)
         except duckdb.Error as error:
             what, _, where = str(error).partition("\n\nLINE ")
@@ -77,7 +78,7 @@ class Queries:
         return table
 
     def run(self, name: str, choice: Choice) -> Fields:
-        """Return what a query finds at a choice."""
+        """Return the rows of a query for a choice, by column."""
         found = self._connection.sql(f"from {self.table(name, choice)} limit {MAX_ROWS + 1}")
         rows = [[_plain(value) for value in row] for row in found.fetchall()]
         if len(rows) > MAX_ROWS:

@@ -1,8 +1,8 @@
-"""Turns a parsed page into HTML: its markdown, with the components in their places."""
+"""Renders a parsed page as HTML."""
 
 import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from .bind import Component, bind, check, columns
 from .charts import drawn
-from .components import PARTS, PROSE, TAGS, TONES, Component, bind, columns
-from .formats import Fields
-from .parse import Node, Page, SiteError, located, suggest
+from .components import COMPONENTS
+from .errors import SiteError, located, suggest
+from .formats import TONES, Fields
 from .queries import Choice, Queries
+from .tree import Branch, Child, If, Node, Page
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
-# Indented text is the inside of a tag, not code; and no page loads an image from elsewhere.
+# Text inside a tag may be indented, so indentation is not code. Pages load no images.
 MARKDOWN.enable(["table", "replacements", "smartquotes"]).disable(["code", "image"])
+# Markdown is rendered with a mark, a number between \ue000, in place of each component.
+MARK = re.compile(r"(?P<alone><p>)?\ue000(?P<number>\d+)\ue000(?(alone)</p>)")
 JINJA = Environment(
     autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
@@ -37,80 +41,152 @@ class Renderer:
         self._ids = (f"{page.name}-{number}" for number in itertools.count(1))
 
     def body(self) -> Markup:
-        """Return the page's body, after all its queries have run.
+        """Run all queries of the page and return its body.
 
         Raises:
-            SiteError: something on the page is wrong.
+            SiteError: the page is wrong.
         """
+        check(self.page.root.children)
         for node in self.page.root.walk():
-            if node.tag == "Dropdown":
+            if isinstance(node, Node) and node.tag == "Dropdown":
                 dropdown = self._bind(node, {})
                 with node.located():
                     if dropdown.name in self._queries.options:
-                        raise ValueError(f"a second {dropdown.name!r}; rename one")
+                        raise ValueError(f"two dropdowns are named {dropdown.name!r}; rename one")
                     self._queries.options[dropdown.name] = dropdown.value.values
         for query in self.page.queries.values():
             with located(query.place()):
                 for choice in self._queries.choices(self._queries.inputs(query.name)):
                     self._queries.table(query.name, choice)
-        return self._prose(self.page.root, {})
+        for part in self.page.root.walk():
+            self._inputs([part], {})  # finds unknown queries in branches that are not shown
+        return self._prose(self.page.root.children, self.page.root, {})
 
-    def _prose(self, node: Node, choice: Choice) -> Markup:
-        # Markdown sees a mark where a component stands: a block in a paragraph of its own.
-        text, made = "", list[Markup]()
-        for child in node.children:
-            if isinstance(child, Node):
-                mark = "\ue001{}\ue001" if child.tag == "Value" else "\n\n\ue000{}\ue000\n\n"
-                text += mark.format(len(made))
-                made.append(self._component(child, choice))
-            else:
+    def _prose(self, children: list[Child], around: Node, choice: Choice) -> Markup:
+        """Render markdown with components as blocks."""
+        text, parts = self._marked(children, choice)
+        return self._filled(MARKDOWN.render(text), parts, around, choice)
+
+    def _line(self, children: list[Child], around: Node, choice: Choice) -> Markup:
+        """Render markdown as part of a line."""
+        text, parts = self._marked(children, choice)
+        if re.search(r"\n\s*\n", text.strip()):
+            what = "holds a paragraph or a component, and depends on a dropdown"
+            raise ValueError(f"{what}; put empty lines around {{#if}} and {{/if}}")
+        return self._filled(MARKDOWN.renderInline(text), parts, around, choice)
+
+    def _marked(self, children: list[Child], choice: Choice) -> tuple[str, list[Node | If]]:
+        """Return markdown with a mark for each component, and the components."""
+        text = ""
+        parts: list[Node | If] = []
+        for child in self._shown(children, choice):
+            if isinstance(child, str):
                 text += child
-        rendered = MARKDOWN.render(text)
-        for name in LINK.findall(rendered):
+                continue
+            mark = f"\ue000{len(parts)}\ue000"
+            parts.append(child)
+            if isinstance(child, If):
+                text += mark + "\n" * child.has_own_line
+            else:
+                text += mark if COMPONENTS[child.tag].is_inline else f"\n\n{mark}\n\n"
+        return text, parts
+
+    def _filled(self, html: str, parts: list[Node | If], around: Node, choice: Choice) -> Markup:
+        for name in LINK.findall(html):
             if name not in self._pages:
-                what = f"a link to {name}.md, which is no page"
-                raise SiteError(node.place, f"{what}; {suggest(name, self._pages)}")
-        marks = r"<p>\ue000(\d+)\ue000</p>|[\ue000\ue001](\d+)[\ue000\ue001]"
-        return Markup(re.sub(marks, lambda mark: made[int(mark[1] or mark[2])], rendered))
+                what = f"no page {name}.md to link to"
+                raise SiteError(around.place, f"{what}; {suggest(name, self._pages)}")
+
+        def fill(mark: re.Match[str]) -> str:
+            part, is_alone = parts[int(mark["number"])], bool(mark["alone"])
+            if isinstance(part, If):
+                return self._if(part, is_alone, around, choice)
+            component = self._component(part, choice)
+            is_paragraph = is_alone and COMPONENTS[part.tag].is_inline
+            return f"<p>{component}</p>" if is_paragraph else component
+
+        return Markup(MARK.sub(fill, html))
+
+    def _shown(self, children: Iterable[Child], choice: Choice) -> Iterator[Child]:
+        """Replace each {#if} by its branch, unless it depends on a dropdown without a choice."""
+        for child in children:
+            if isinstance(child, If) and not self._inputs(child.branches, choice):
+                yield from self._shown(self._branch(child, choice), choice)
+            else:
+                yield child
+
+    def _branch(self, part: If, choice: Choice) -> list[Child]:
+        """Return the content of the first branch whose condition holds."""
+        for branch in part.branches:
+            with branch.located():
+                condition = branch.condition
+                if not condition or condition.holds(self._queries.run(condition.query, choice)):
+                    return branch.children
+        return []
+
+    def _if(self, part: If, is_alone: bool, around: Node, choice: Choice) -> Markup:
+        """Render an {#if} once for each choice that its conditions depend on."""
+
+        def render(choice: Choice) -> Markup:
+            children = self._branch(part, choice)
+            return (self._prose if is_alone else self._line)(children, around, choice)
+
+        with part.branches[0].located():
+            inputs = self._inputs(part.branches, choice)
+            return self._variants(inputs, choice, render, "div" if is_alone else "span")
 
     def _component(self, node: Node, choice: Choice) -> Markup:
-        """Render a component once for each choice that its data and its insides depend on."""
-        inputs: set[str] = set()
-        for each in node.walk() if "data" in node.attributes else ():
-            if name := each.attributes.get("data"):
-                with each.located():
-                    inputs |= self._queries.inputs(name) - choice.keys()
-        made = []
-        with node.located():
-            for picks in self._queries.choices(inputs):
-                component = self._bind(node, {**choice, **picks})
-                template = getattr(self._macros, component.tag, self._macros.Chart)
-                made.append((picks, template(component)))
-        if not inputs:
-            return made[0][1]
-        return self._macros.variants(made, "span" if node.tag == "Value" else "div")
+        """Render a component once for each choice that it and its content depend on."""
 
-    def _bind(
-        self, node: Node, choice: Choice, inside: str = PROSE, fields: Fields | None = None
-    ) -> Component:
+        def render(choice: Choice) -> Markup:
+            component = self._bind(node, choice)
+            return getattr(self._macros, component.template)(component)
+
+        inputs = self._inputs(node.walk(), choice) if node.query else set()
         with node.located():
-            if node.tag not in (may := {inside} - {PROSE} or TAGS.keys() - PARTS):
-                raise ValueError(f"unknown tag here; {suggest(node.tag, may)}")
-            if name := node.attributes.get("data"):
-                fields = self._queries.run(name, choice)
+            tag = "span" if COMPONENTS[node.tag].is_inline else "div"
+            return self._variants(inputs, choice, render, tag)
+
+    def _inputs(self, parts: Iterable[Node | Branch], choice: Choice) -> set[str]:
+        """Return the dropdowns without a choice that these tags and conditions depend on."""
+        inputs: set[str] = set()
+        for part in parts:
+            if part.query:
+                with part.located():
+                    inputs |= self._queries.inputs(part.query) - choice.keys()
+        return inputs
+
+    def _variants(
+        self, inputs: set[str], choice: Choice, render: Callable[[Choice], Markup], tag: str
+    ) -> Markup:
+        """Render once for each combination of the inputs; the browser shows the chosen one."""
+        if not inputs:
+            return render(choice)
+        made = [(picks, render({**choice, **picks})) for picks in self._queries.choices(inputs)]
+        return self._macros.variants(made, tag)
+
+    def _bind(self, node: Node, choice: Choice, fields: Fields | None = None) -> Component:
+        """Make a component of a tag. `fields` is the result of the query of the tag around it."""
+        with node.located():
+            if node.query:
+                fields = self._queries.run(node.query, choice)
                 if not any(field.values for field in fields.values()):
                     if message := node.attributes.get("emptyMessage"):
-                        return Component(tag="Empty", message=message)
-                    what = f"would be empty: {name!r} returns no row"
-                    raise ValueError(f"{what}; correct the query, or give emptyMessage=")
+                        return Component(template="Empty", message=message)
+                    what = f"query {node.query!r} returns no rows"
+                    raise ValueError(f"{what}; correct it, or add emptyMessage=")
             component = bind(node, fields or {})
-            component.uid, component.query = next(self._ids), self._queries.known.get(name or "")
-            if (holds := TAGS[node.tag][1]) == PROSE:
-                component.body = self._prose(node, choice)
+            component.uid = next(self._ids)
+            component.query = self._queries.known.get(node.query or "")
+            if COMPONENTS[node.tag].holds_prose:
+                component.body = self._prose(node.children, node, choice)
                 return component
-            for child in node.children:
+            for child in self._shown(node.children, choice):
                 if isinstance(child, Node):
-                    component.parts.append(self._bind(child, choice, holds, fields))
+                    component.parts.append(self._bind(child, choice, fields))
+                elif isinstance(child, If):
+                    what = f"{child.written} here cannot depend on a dropdown"
+                    raise ValueError(f"{what}; put it around {node.written}")
                 elif child.strip():
-                    raise ValueError(f"holds no text; take {child.strip()!r} out")
+                    raise ValueError(f"cannot hold text; remove {child.strip()!r}")
         return component

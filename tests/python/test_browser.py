@@ -234,7 +234,10 @@ def test_every_component(site: Site, page: Page, tmp_path: Path) -> None:
     assert column(2) == ["10%", DASH] and "3\u20134 of 4" in table.inner_text()
     table.locator("input").fill("hara")
     assert column(0) == ["O'Hara's milk"]
+    sentence = page.locator("p:visible", has_text="Dairy")
+    assert sentence.all_inner_texts() == ["Dairy comes first."]
     page.locator("select").select_option(label="Pantry")
+    assert sentence.all_inner_texts() == ["Dairy is not chosen."]
     assert column(0) == [EVIL, "a very long name of an aisle of spices"]
 
     page.locator(".tabs input").first.focus()

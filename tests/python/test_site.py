@@ -1,4 +1,4 @@
-"""The dashboard renderer: what a page may hold, what stops a build, and what comes out."""
+"""The dashboard renderer: components, conditions, errors, and the files it writes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ import pytest
 from markupsafe import Markup
 
 from dashboards.site import Site, SiteError, parse_page
-from dashboards.site.components import TAGS
+from dashboards.site.charts import TRACES
+from dashboards.site.components import COMPONENTS, PARTS
 from dashboards.site.formats import DASH, MINUS, Field
-from dashboards.site.render import Renderer
+from dashboards.site.reference import BEGIN, END, README, reference
+from dashboards.site.render import JINJA, Renderer
 from ml.jobs.report import changes
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "dashboards/site/assets"
 HEAD = "---\ntitle: Test\norder: 1\n---\n"
 EVIL = "<script>alert('1')</script> & <b>co</b>"
-# What each page of a test can use: queries that start on line 6.
+# Queries for every test page; they start on line 6 of the file.
 QUERIES = """
 ```sql aisles
 select * from rpt_aisles order by pairs_count desc
@@ -70,6 +72,7 @@ select * from ${aisles} where department like ${inputs.department}
     <Tab label="Second"><Details title="More" open=true>Some text.</Details></Tab>
 </Tabs>
 <Dropdown name=department title="Department" data=departments value=department label=label/>
+{#if chosen.department == 'Dairy'}Dairy comes first.{:else}Dairy is not chosen.{/if}
 <Alert status=warning>There are <Value data=hours column=orders_count/> orders.</Alert>
 <DataTable data=chosen title="Aisles" search=true rows=2>
     <Column id=aisle/>
@@ -121,7 +124,7 @@ def site(tmp_path: Path, small_warehouse: Path) -> Site:
 
 @pytest.fixture
 def build(site: Site) -> Build:
-    """Builds index.md from a body (below QUERIES) and returns its HTML."""
+    """Builds index.md from a body, which follows QUERIES, and returns its HTML."""
 
     def build_page(body: str) -> str:
         (site.pages_dir / "index.md").write_text(HEAD + QUERIES + body, encoding="utf-8")
@@ -144,15 +147,15 @@ def words(page: str) -> str:
 
 
 class TestComponents:
-    def test_every_component_is_drawn(self, build: Build) -> None:
+    def test_every_component_renders(self, build: Build) -> None:
         page = build(EVERYTHING)
-        assert {tag for tag in TAGS if f"<{tag}" not in EVERYTHING} == set()
+        assert {tag for tag in COMPONENTS if f"<{tag}" not in EVERYTHING} == set()
         assert page.count('class="plot"') == len(figures(page)) == 8
         assert page.count('role="img" aria-label=') == 8
-        for tag in TAGS:
+        for tag in COMPONENTS:
             assert f"<{tag}" not in page, "a tag was left in the page"
         assert not re.search("[\ue000\ue001]", page), "a mark was left in the page"
-        assert "<pre><code>" not in page, "what is indented in a tag is no code"
+        assert "<pre><code>" not in page, "indented text in a tag is not code"
 
     def test_figures_are_valid_plotly(self, build: Build) -> None:
         text = (ASSETS / "charts.json").read_text(encoding="utf-8")
@@ -160,7 +163,7 @@ class TestComponents:
         for figure in figures(re.sub(r"var\(--[\w-]+\)", "#123456", build(EVERYTHING))):
             go.Figure(data=figure["data"], layout=figure["layout"] | {"template": template})
 
-    def test_colours_have_names_in_the_theme(self, build: Build) -> None:
+    def test_every_colour_is_in_the_theme(self, build: Build) -> None:
         theme = (ASSETS / "theme.css").read_text(encoding="utf-8")
         looks = [
             (ASSETS / name).read_text(encoding="utf-8") for name in ("charts.json", "site.css")
@@ -178,7 +181,7 @@ class TestComponents:
         assert 'data-query="q" data-column="a_share" data-raw="-0.25"' in page
         assert words(page) == f"Test A share {MINUS}25.0% of all {MINUS}25%"
 
-    def test_bars_lie_down_in_the_order_of_rows_with_whiskers(self, build: Build) -> None:
+    def test_horizontal_bars_keep_the_order_of_rows_and_have_whiskers(self, build: Build) -> None:
         (figure,) = figures(
             build("<BarChart data=aisles x=aisle y=mean_probability low=low high=high swapXY/>")
         )
@@ -189,7 +192,7 @@ class TestComponents:
         assert trace["error_x"]["array"] == pytest.approx([0.1, 0.1, 0.1, 0])
         assert trace["error_x"]["arrayminus"] == pytest.approx([0.1, 0.05, 0.1, 0])
 
-    def test_an_interval_that_nothing_is_known_of_has_no_whiskers(self, build: Build) -> None:
+    def test_an_interval_of_nulls_has_no_whiskers(self, build: Build) -> None:
         sql = "```sql q\nselect hour, low, null as a, null as b from ${hours}\n```\n"
         (chart,) = figures(build(sql + "<BarChart data=q x=hour y=low low=a high=b/>"))
         assert "error_y" not in chart["data"][0]
@@ -215,7 +218,7 @@ class TestComponents:
         (chart,) = figures(build(f"{wide}<LineChart data=q x=hour y=n yLog/>"))
         assert chart["layout"]["yaxis"]["dtick"] == 1, "powers of ten"
 
-    def test_hover_names_what_it_shows(self, build: Build) -> None:
+    def test_hover_text_names_its_columns(self, build: Build) -> None:
         (figure,) = figures(
             build("<ScatterPlot data=aisles x=pairs_count y=low series=band tooltipTitle=aisle/>")
         )
@@ -223,7 +226,7 @@ class TestComponents:
             "<b>low</b><br>Aisle %{text}<br>Pairs count %{x:,.0f}<br>Low %{y:,.3f}<extra></extra>"
         )
 
-    def test_risk_bands_have_their_order_their_colours_and_shapes(self, build: Build) -> None:
+    def test_risk_bands_have_a_fixed_order_with_colours_and_shapes(self, build: Build) -> None:
         page = build(
             "<ScatterPlot data=aisles x=pairs_count y=mean_probability series=band/>"
             "<DataTable data=aisles><Column id=band contentType=badge/></DataTable>"
@@ -240,7 +243,7 @@ class TestComponents:
         assert len({each["marker"]["pattern"]["shape"] for each in template["bar"]}) == 6
         assert '<span class="badge caution">medium</span>' in page
 
-    def test_line_has_its_band_below_it(self, build: Build) -> None:
+    def test_the_band_is_drawn_below_the_line(self, build: Build) -> None:
         (figure,) = figures(
             build("<LineChart data=hours x=hour y=observed_share low=low high=high/>")
         )
@@ -248,26 +251,28 @@ class TestComponents:
         assert line["mode"] == "lines+markers" and low["zorder"] == high["zorder"] == -1
         assert high["fill"] == "tonexty" and high["y"][15] == 0.5 and low["y"][15] == 0.3
 
-    def test_histogram_has_every_value(self, build: Build) -> None:
+    def test_a_histogram_has_every_value(self, build: Build) -> None:
         (figure,) = figures(build("<Histogram data=hours x=observed_share/>"))
         (trace,) = figure["data"]
         assert trace["x"] == [hour / 40 if hour != 3 else None for hour in range(24)]
         assert trace["type"] == "histogram"
 
-    def test_heatmap_has_holes_for_null(self, build: Build) -> None:
+    def test_a_heatmap_has_gaps_for_null(self, build: Build) -> None:
         page = build("<Heatmap data=hours x=hour y=weekday value=observed_share/>")
         (trace,) = figures(page)[0]["data"]
         assert trace["x"][:2] == [0, 1] and set(trace["y"]) == {"Mon"}
         assert trace["z"][3] is None and trace["z"][4] == 0.1
         axis = figures(page)[0]["layout"]["yaxis"]
-        assert axis["autorange"] == "reversed" and "range" not in axis, "the first is on top"
+        assert axis["autorange"] == "reversed" and "range" not in axis, (
+            "the first row is at the top"
+        )
 
-    def test_a_chart_has_its_data_as_a_table(self, build: Build) -> None:
+    def test_a_chart_includes_its_data_as_a_table(self, build: Build) -> None:
         page = build("<BarChart data=hours x=hour y=low yFmt=pct0 title=Low/>")
         assert "Data of Low" in words(page) and "from rpt_hours order by hour" in words(page)
         assert page.count("<tr") == 25 and 'data-sort="0.02">2%</td>' in page
 
-    def test_alternative_text_says_what_a_chart_shows(self, build: Build) -> None:
+    def test_alternative_text_describes_the_chart(self, build: Build) -> None:
         page = build("<LineChart data=hours x=hour y=observed_share/>")
         assert 'aria-label="hours. Observed share: lowest 0.0% at 0, highest 57.5% at 23."' in page
         page = build("<Heatmap data=hours x=hour y=weekday value=observed_share/>")
@@ -284,7 +289,7 @@ class TestComponents:
         assert (across["xref"], across["y0"], across["y1"]) == ("paper", 0, 0)
         assert (slanted["x0"], slanted["x1"], slanted["y0"], slanted["y1"]) == (0, 23, 0, -0.5)
 
-    def test_table_is_one_for_screen_readers_too(self, build: Build) -> None:
+    def test_a_table_has_headers_for_screen_readers(self, build: Build) -> None:
         page = build('<DataTable data=aisles title="Aisles" rows=3/>')
         assert "<caption>Aisles</caption>" in page
         assert page.count('<th scope="col"') == 7 and page.count('scope="row"') == 4
@@ -297,37 +302,253 @@ class TestComponents:
         assert "<code>&lt;Value/&gt;</code> and a &lt; b.</p>" in page
 
 
-# What is wrong, with a » before what the error must point at, and what the error must say.
+ROWS = """
+```sql one
+select
+    3 as n_count, 0 as zero, 0.25 as a_share, 'fail' as status, '' as empty_text,
+    null as nothing, null::boolean as unknown, true as is_dated, false as is_empty,
+    date '2018-01-02' as day
+```
+```sql none
+from ${one} where false
+```
+"""
+
+
+class TestConditions:
+    @pytest.mark.parametrize(
+        ("condition", "holds"),
+        [
+            ("one.is_dated", True),
+            ("one.is_empty", False),
+            ("one.n_count", True),
+            ("one.zero", False),
+            ("one.day", True),
+            ("one.empty_text", False),
+            ("not one.is_empty", True),
+            ("!one.n_count", False),
+            ("one.n_count > 3", False),
+            ("one.n_count >= 3", True),
+            ("one.a_share<0.3", True),
+            ("one.zero == 0", True),
+            ("one.zero > -1", True),
+            ("one.n_count != 3", False),
+            ("one.status == 'fail'", True),
+            ('one.status != "pass"', True),
+            ("one.empty_text == ''", True),
+        ],
+    )
+    def test_a_condition_reads_the_first_row(
+        self, build: Build, condition: str, holds: bool
+    ) -> None:
+        page = build(f"{ROWS}{{#if {condition}}}yes{{:else}}no{{/if}}")
+        assert words(page) == f"Test {'yes' if holds else 'no'}"
+
+    @pytest.mark.parametrize(
+        "condition",
+        [
+            *("one.nothing", "one.unknown", "one.nothing == 0", "one.nothing != 1"),
+            *("one.nothing != 'a'", "none.n_count", "none.n_count < 9", "none.status != 'pass'"),
+        ],
+    )
+    def test_a_missing_value_is_false_in_every_comparison(
+        self, build: Build, condition: str
+    ) -> None:
+        page = build(f"{ROWS}{{#if {condition}}}yes{{:else}}no{{/if}}")
+        assert words(page) == "Test no"
+
+    def test_not_holds_for_a_missing_value(self, build: Build) -> None:
+        page = build(f"{ROWS}{{#if not one.nothing}}a{{/if}}{{#if !none.is_dated}}b{{/if}}")
+        assert words(page) == "Test ab"
+
+    def test_the_first_branch_that_holds_is_shown(self, build: Build) -> None:
+        body = (
+            "{#if one.n_count > %d}a{:else if one.n_count > %d}b{:else if one.zero}c{:else}d{/if}"
+        )
+        shown = [words(build(ROWS + body % limits))[-1] for limits in ((2, 2), (3, 2), (3, 3))]
+        assert shown == ["a", "b", "d"]
+
+    def test_without_else_nothing_is_shown(self, build: Build) -> None:
+        page = build(ROWS + "Before.\n\n{#if one.zero}\nNot here.\n{/if}\n\nAfter.")
+        assert words(page) == "Test Before. After."
+
+    def test_conditions_can_be_nested(self, build: Build) -> None:
+        page = build(
+            ROWS + "{#if one.is_dated}a{#if one.zero}b{:else}c{#if one.n_count == 3}d{/if}{/if}e"
+            "{:else}f{#if one.is_dated}g{/if}{/if}"
+        )
+        assert words(page) == "Test acde"
+
+    def test_in_a_sentence(self, build: Build) -> None:
+        page = build(
+            ROWS + "There {#if one.n_count == 1}is *one* order{:else}are **{one.n_count}** orders"
+            "{/if}{#if one.nothing}, on {one.nothing}{/if}."
+        )
+        assert "<p>There are <strong>" in page and words(page) == "Test There are 3 orders."
+
+    def test_tags_alone_on_a_line_do_not_split_a_paragraph(self, build: Build) -> None:
+        page = build(
+            ROWS + "First.\n{#if one.is_dated}\nSecond.\n{:else}\nNever.\n{/if}\n"
+            "  {#if one.zero}\nNever.\n{/if}\nLast."
+        )
+        assert "<p>First.\nSecond.\nLast.</p>" in page
+
+    def test_around_components_and_paragraphs(self, build: Build) -> None:
+        chart = "<BarChart data=hours x=hour y=low/>"
+        page = build(
+            f"{ROWS}{{#if one.zero}}\n{chart}\n{{:else}}\n# Head\n\n{chart}\n\nText.\n{{/if}}"
+        )
+        assert len(figures(page)) == 1 and "<h1>Head</h1>" in page and "<p>Text.</p>" in page
+
+    def test_a_component_that_is_not_shown_may_have_no_rows(self, build: Build) -> None:
+        chart = "<BarChart data=none x=n_count y=zero/>"
+        page = build(f"{ROWS}{{#if none.n_count}}{chart}{{:else}}No orders.{{/if}}")
+        assert words(page) == "Test No orders."
+
+    def test_around_the_parts_of_a_component(self, build: Build) -> None:
+        page = build(
+            ROWS + "<DataTable data=one>\n<Column id=n_count/>\n{#if one.zero}\n<Column id=zero/>"
+            "\n{:else}\n<Column id=status/>\n{/if}\n</DataTable>\n"
+            "<Tabs>{#if one.zero}<Tab label=A>a</Tab>{/if}<Tab label=B>b</Tab></Tabs>"
+        )
+        assert words(page) == "Test one N count Status 3 fail Views B b"
+
+    def test_inside_a_component(self, build: Build) -> None:
+        page = build(ROWS + "<Alert>{#if one.is_dated}a{:else}b{/if}</Alert>")
+        assert words(page) == "Test a"
+
+    def test_code_and_comments_hold_no_conditions(self, build: Build) -> None:
+        page = build("`{#if one.zero}` `{a b}`\n\n```\n{/if}\n```\n<!-- {#if -->")
+        assert words(page) == "Test {#if one.zero} {a b} {/if}"
+
+
+class TestConditionsOnDropdowns:
+    CHOSEN = """
+```sql chosen
+select count(*) as aisle_count, nullif(${inputs.department}, 'Dairy') as other from ${aisles}
+```
+```sql departments
+select distinct department from rpt_aisles order by department
+```
+<Dropdown name=department data=departments value=department/>
+
+"""
+
+    def variants(self, page: str) -> list[tuple[str, str]]:
+        """The tag and the content of each variant."""
+        return re.findall(r'<(\w+) class="variant"[^>]*>(.*?)</\1>', page, re.DOTALL)
+
+    def test_a_sentence(self, build: Build) -> None:
+        page = build(self.CHOSEN + "See {#if chosen.other}*{chosen.other}*{/if} here.")
+        assert page.count('class="variant"') == 2
+        assert '<p>See <span class="variant"' in page
+        assert '<em><span class="value">Pantry</span></em></span> here.</p>' in page
+
+    def test_a_line_of_a_paragraph(self, build: Build) -> None:
+        page = build(self.CHOSEN + "A.\n{#if chosen.other}\nB.\n{:else}\nC.\n{/if}\nD.")
+        assert self.variants(page) == [("span", "C.\n"), ("span", "B.\n")]
+        assert "<p>A.\n<span" in page and "B.\n</span>\nD.</p>" in page
+
+    def test_paragraphs_and_components(self, build: Build) -> None:
+        chart = "<BarChart data=hours x=hour y=low/>"
+        page = build(f"{self.CHOSEN}{{#if chosen.other}}\n{chart}\n{{:else}}\nC.\n{{/if}}\n\nD.")
+        assert '<p>C.</p>\n</div><div class="variant"' in page and "<p>D.</p>" in page
+        assert len(figures(page)) == 1
+
+    def test_content_that_depends_on_a_dropdown(self, build: Build) -> None:
+        page = build(f"{ROWS}{self.CHOSEN}{{#if one.is_dated}}{{chosen.other}}{{/if}}")
+        assert [tag for tag, _ in self.variants(page)] == ["span", "span"]
+
+    def test_inside_a_component_that_depends_on_a_dropdown(self, build: Build) -> None:
+        page = build(
+            f"{self.CHOSEN}<BigValue data=chosen value=aisle_count>"
+            "{#if chosen.other}B{:else}C{/if}</BigValue>"
+        )
+        assert re.findall(r"<p>(\w)</p>", page) == ["C", "B"]
+
+
+class TestValues:
+    def test_a_value_in_braces(self, build: Build) -> None:
+        page = build(ROWS + "**{one.a_share}** or {one.a_share:pct0}, {one.day}; {one.nothing}")
+        assert '<strong><span class="value">25.0%</span></strong>' in page
+        assert words(page) == f"Test 25.0% or 25% , 2 Jan 2018 ; {DASH}"
+
+    def test_a_column_to_another_is_an_interval(self, build: Build) -> None:
+        page = build(
+            "<DataTable data=aisles><Column id=low to=high fmt=num1/><Column id=aisle/></DataTable>"
+        )
+        assert ">0.4\u00a0to\u00a00.6</th>" in page, "an interval does not break"
+        assert f">{DASH}</th>" in page, "a missing interval is one dash"
+
+
+class TestPartials:
+    def write(self, site: Site, text: str) -> Path:
+        path = site.pages_dir / "partials" / "part.md"
+        path.parent.mkdir()
+        path.write_text(text)
+        return path
+
+    def test_a_partial_is_part_of_a_sentence(self, site: Site, build: Build) -> None:
+        self.write(site, "{one.n_count}{#if one.is_dated} *dated*{/if} orders\n")
+        page = build(ROWS + 'There are {@partial "part.md"}, and {@partial "part.md"}.')
+        assert page.count("<em>dated</em> orders") == 2 and page.count("<p>") == 1
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("a\n{one.colum}", "part.md:2: {one.colum}: no column 'colum'; known: "),
+            ("a\n\n<Alert>b", "part.md:3: <Alert> is not closed"),
+            ("{/if}", "part.md:1: {/if} belongs to nothing; no {#if} is open"),
+            ("```sql q\nselect 1\n```", "part.md:2: a partial has no SQL; move the query to"),
+            ('a {@partial "part.md"}', "part.md:1: a partial cannot insert another; remove it"),
+        ],
+    )
+    def test_an_error_names_the_file_of_the_partial(
+        self, site: Site, build: Build, text: str, message: str
+    ) -> None:
+        path = self.write(site, text)
+        with pytest.raises(SiteError) as error:
+            build(ROWS + '\n\n{@partial "part.md"}')
+        assert str(error.value).startswith(f"{path.parent}/{message}")
+
+
+# A body with an error, marked by », and a part of the message.
 FAULTS = [
     ("text\n\n»<BarChrt/>", "<BarChrt>: unknown tag here; did you mean 'BarChart'?"),
     ("»<div>x</div>", "<div>: unknown tag here; known:"),
     ("<Grid>\n»<Value data=aisles colum=x/></Grid>", "'colum'; did you mean 'column'?"),
-    ("»<Value data=aisles/>", "<Value>: no column=; add it"),
+    ("»<Value data=aisles/>", "<Value>: column= is missing; add it"),
     ("»<Value data=aisle column=x/>", "unknown query 'aisle'; did you mean 'aisles'?"),
     ("»<Value data=aisles column=ale/>", "no column 'ale'; did you mean 'aisle'?"),
-    ("»<Value data=aisles column=aisle fmt=pct9/>", "'pct9' is no format; did you mean 'pct"),
-    ("»<Value data=aisles column=aisle fmt=pct1/>", "'pct1' is not for 'aisle', which holds text"),
-    ("»<Grid cols=x>a</Grid>", "<Grid>: invalid literal for int()"),
-    ("»<BarChart data=hours x=hour y=weekday/>", "'weekday' holds no number; the chart would be"),
-    ("»<BarChart data=hours x=hour y=low series=hour/>", "24 series look alike; keep 6"),
+    ("»<Value data=aisles column=aisle fmt=pct9/>", "unknown format 'pct9'; did you mean 'pct"),
+    (
+        "»<Value data=aisles column=aisle fmt=pct1/>",
+        "'pct1' does not suit 'aisle', which holds text",
+    ),
+    ("»<Grid cols=x>a</Grid>", "<Grid>: cols='x' is not a whole number; write one, as in cols=2"),
+    ("»<BarChart data=hours x=hour y=weekday/>", "'weekday' holds no numbers; the chart would be"),
+    (
+        "»<BarChart data=hours x=hour y=low series=hour/>",
+        "24 series are hard to tell apart; keep 6",
+    ),
     ("»<Alert status=bad>a</Alert>", "'bad' is not possible; known: info"),
     ("»<Heatmap data=hours x=weekday y=weekday value=low/>", "several rows for one weekday"),
     (
         "»<BarChart data=hours x=hour y=low><ReferenceLine label=a/></BarChart>",
-        "a ReferenceLine has no place; give x= or y=",
+        "a ReferenceLine needs a position; add x= or y=",
     ),
     (
         "<DataTable data=aisles>\n»<Column id=aisle contentType=bar/></DataTable>",
-        "no bar for 'aisle', which holds text",
+        "contentType=bar does not suit 'aisle', which holds text",
     ),
     ("<DataTable data=aisles>\n»<Column id=ale/></DataTable>", "did you mean 'aisle'?"),
-    ("»<DataTable data=aisles>\ntext</DataTable>", "<DataTable>: holds no text; take 'text' out"),
+    ("»<DataTable data=aisles>\ntext</DataTable>", "<DataTable>: cannot hold text; remove 'text'"),
     ("<Tabs>\n»<Alert>a</Alert></Tabs>", "<Alert>: unknown tag here; known: Tab"),
     ("\n»<Column id=a/>", "<Column>: unknown tag here; known: Alert"),
-    ("\n»<Alert>a", "<Alert> has no end; write <Alert .../>"),
+    ("\n»<Alert>a", "<Alert> is not closed; write <Alert .../>"),
     ("<Alert>\na\n»</Grid>", "</Grid> closes nothing; <Alert> is open"),
-    ("a\n»<Alert status=>a</Alert>", "<Alert has no end; close it"),
-    ("a\n»```sql b\nselect 1", "```sql b has no end; close it"),
+    ("a\n»<Alert status=>a</Alert>", "<Alert is not closed; close it"),
+    ("a\n»```sql b\nselect 1", "```sql b is not closed; close it"),
     ("»```sql\nselect 1\n```", "an SQL block needs its own name; write ```sql a_name"),
     ("»```sql aisles\nselect 1\n```", "an SQL block needs its own name"),
     (
@@ -338,12 +559,12 @@ FAULTS = [
     ("```sql q\nselect 1\n»from ${hour}\n```", "unknown query 'hour'; did you mean 'hours'?"),
     (
         "```sql q\nfrom ${r}\n```\n```sql r\nfrom ${s}\n```\n```sql s\n\n»from ${q}\n```",
-        "queries in a circle: q -> r -> s -> q; take one reference out",
+        "circular queries: q -> r -> s -> q; remove one reference",
     ),
     ("```sql q\n»drop table rpt_hours\n```", "query 'q' fails: Parser Error"),
     (
         "```sql q\nfrom rpt_hours where false\n```\n»<BarChart data=q x=hour y=low/>",
-        "<BarChart>: would be empty: 'q' returns no row; correct the query, or give emptyMessage=",
+        "<BarChart>: query 'q' returns no rows; correct it, or add emptyMessage=",
     ),
     (
         "```sql q\nfrom range(5001) as t (n)\n```\n»<DataTable data=q/>",
@@ -355,23 +576,80 @@ FAULTS = [
         "```sql q\n»select ${inputs.d} as a\n```",
         "26 options of d, at most 25; group the rest in SQL",
     ),
-    ("»<Dropdown name=d/>", "<Dropdown>: no data=; add it"),
+    ("»<Dropdown name=d/>", "<Dropdown>: data= is missing; add it"),
     (
         "<Dropdown name=d data=hours value=hour/>\n»<Dropdown name=d data=hours value=hour/>",
-        "a second 'd'; rename one",
+        "two dropdowns are named 'd'; rename one",
     ),
     (
         "```sql q\nselect ${inputs.d} as n\n```\n<Dropdown name=d data=aisles value=aisle/>\n"
         "»<Dropdown name=e data=q value=n/>",
         "query 'q' depends on a dropdown; use one that does not",
     ),
-    ("<Alert>\n</Alert>\n»<Alert>See [hours](hour.md).</Alert>", "a link to hour.md, which is no"),
+    ("a\n»{hours.ale}", "{hours.ale}: no column 'ale'; known: day_date"),
+    ("»{hour.low}", "{hour.low}: unknown query 'hour'; did you mean 'hours'?"),
+    ("a\n\n»{low}", "{low} is not a value; write {query.column}, or put it between backticks"),
+    ("»{ hours.low }", "{ hours.low } is not a value"),
+    ("a\n»{#if hours.low}\n\nb", "{#if hours.low} is not closed; write {/if}"),
+    ("a\n»{#if hours.low\nb{/if}", "{#if hours.low is not closed; close it"),
+    ("»{#if}a{/if}", "{#if}: '' is not a condition; write query.column, not query.column"),
+    ("»{#if hours}a{/if}", "'hours' is not a condition"),
+    ("»{#if hours.low = 1}a{/if}", "'hours.low = 1' is not a condition"),
+    ("»{#if hours.low > high}a{/if}", "'hours.low > high' is not a condition"),
+    ("»{#if not hours.low > 1}a{/if}", "'not hours.low > 1' is not a condition"),
+    ("{#if hours.low}a\n»{:else if}b{/if}", "{:else if}: '' is not a condition"),
+    ("»{#if hours.lo}a{/if}", "{#if hours.lo}: no column 'lo'; did you mean 'low'?"),
+    ("»{#if hour.low}a{/if}", "{#if hour.low}: unknown query 'hour'; did you mean 'hours'?"),
+    ("»{#if hours.weekday > 1}a{/if}", "'weekday' is a text column; compare it with a quoted text"),
+    ("»{#if hours.low == 'a'}a{/if}", "'low' is a number column; compare it with a number"),
+    ("»{#if hours.weekday > 'a'}a{/if}", "> compares numbers; compare text with == or !="),
+    ("»{#if hours.day_date == 'a'}a{/if}", "'day_date' is a time column; compare it in the SQL"),
+    (
+        "```sql q\nselect true as is_a\n```\n»{#if q.is_a == 1}a{/if}",
+        "'is_a' is true or false; remove the comparison",
+    ),
+    ("a\n»{/if}", "{/if} belongs to nothing; no {#if} is open"),
+    ("a\n»{:else}", "{:else} belongs to nothing; no {#if} is open"),
+    ("<Alert>\n»{:else if hours.low}</Alert>", "belongs to nothing; <Alert> is open"),
+    ("{#if hours.low}<Alert>\n»{/if}</Alert>", "{/if} belongs to nothing; <Alert> is open"),
+    ("<Alert>{#if hours.low}\n»</Alert>{/if}", "</Alert> closes nothing; {#if hours.low} of line"),
+    ("{#if hours.low}\n{:else}\n»{:else}{/if}", "{:else} comes after {:else}; put {:else} last"),
+    ("{#if hours.low}{:else}\n»{:else if hours.low}{/if}", "comes after {:else}; put {:else} last"),
+    ("»{#each hours}", "unknown {#each hours}; known: {#if ...}, {:else if ...}, {:else}, {/if}"),
+    ("{#if hours.low}a\n»{:elif hours.low}{/if}", "unknown {:elif hours.low}; known: {#if ...}"),
+    ("{#if hours.low}a{:else}\n»<BarChrt/>{/if}", "<BarChrt>: unknown tag here; did you mean"),
+    ("{#if hours.low}{:else}\n»<Alert status=bad/>{/if}", "status='bad' is not possible"),
+    (
+        "{#if hours.orders_count}a{:else}\n»{hour.low}{/if}",
+        "unknown query 'hour'; did you mean 'hours'?",
+    ),
+    (
+        "<DataTable data=hours>{#if hours.low}{:else}\n»<Tab label=a/>{/if}</DataTable>",
+        "known: Col",
+    ),
+    ('a »{@partial "scored.md"}', "no partial 'scored.md'; known: none"),
+    (
+        "```sql q\nselect ${inputs.d} as n\n```\n<Dropdown name=d data=aisles value=aisle/>\n\n"
+        "a\n»{#if q.n}\n\nb\n\nc\n{/if}",
+        "{#if q.n}: holds a paragraph or a component, and depends on a dropdown; put empty lines",
+    ),
+    (
+        "```sql q\nselect ${inputs.d} as n\n```\n<Dropdown name=d data=aisles value=aisle/>\n"
+        "»<Tabs>{#if q.n}<Tab label=a>b</Tab>{/if}</Tabs>",
+        "<Tabs>: {#if q.n} here cannot depend on a dropdown; put it around <Tabs>",
+    ),
+    (
+        "<Alert>\n</Alert>\n»<Alert>See [hours](hour.md).</Alert>",
+        "no page hour.md to link to; known: index",
+    ),
 ]
 
 
 class TestStrictness:
     @pytest.mark.parametrize(("body", "message"), FAULTS)
-    def test_what_stops_a_build(self, site: Site, build: Build, body: str, message: str) -> None:
+    def test_an_error_names_the_line(
+        self, site: Site, build: Build, body: str, message: str
+    ) -> None:
         before, _, after = body.partition("»")
         line = (HEAD + QUERIES + before).count("\n") + 1
         with pytest.raises(SiteError) as error:
@@ -393,7 +671,7 @@ class TestStrictness:
         with pytest.raises(SiteError, match=r"a\.md:1: no front matter; begin with ---, title: "):
             parse_page(tmp_path / "a.md")
 
-    def test_empty_message_stands_in_for_no_rows(self, build: Build) -> None:
+    def test_empty_message_replaces_an_empty_table(self, build: Build) -> None:
         empty = "```sql q\nfrom rpt_hours where false\n```\n"
         page = build(f'{empty}<DataTable data=q emptyMessage="No row was <rejected>."/>')
         assert '<p class="empty">No row was &lt;rejected&gt;.</p>' in page
@@ -449,7 +727,7 @@ There are <Value data=count column=aisles_count/> aisles.
             (" hidden", "2"),
         ]
 
-    def test_a_component_depends_on_what_is_inside_it(self, build: Build) -> None:
+    def test_a_component_varies_with_its_content(self, build: Build) -> None:
         page = build(
             self.BODY + "<BarChart data=aisles x=aisle y=low>"
             "<ReferenceLine data=count y=pairs_count/></BarChart>"
@@ -457,7 +735,7 @@ There are <Value data=count column=aisles_count/> aisles.
         lines = [figure["layout"]["shapes"][0]["y0"] for figure in figures(page)]
         assert lines == [900, 900, 300]
 
-    def test_what_is_inside_varies_with_what_is_around_it(self, build: Build) -> None:
+    def test_the_content_of_a_component_varies_with_it(self, build: Build) -> None:
         page = build(
             self.BODY + "<BigValue data=count value=pairs_count>"
             "<Value data=count column=aisles_count/></BigValue>"
@@ -499,7 +777,7 @@ class TestFormats:
     def test_by_name_and_by_value(self, name: str, value: Any, text: str) -> None:
         assert Field(name, [value]).texts == [text]
 
-    def test_true_and_false_are_words(self) -> None:
+    def test_true_and_false_are_text(self) -> None:
         assert Field("a", [True, None, False]).kind == "text"
 
     def test_dates(self, build: Build) -> None:
@@ -513,13 +791,13 @@ class TestFormats:
     def test_a_column_of_nulls_takes_any_format(self) -> None:
         assert Field("a_share", [None]).formatted("date").texts == [DASH]
 
-    def test_title_drops_a_format_but_keeps_a_unit(self) -> None:
+    def test_a_title_drops_the_format_but_keeps_the_unit(self) -> None:
         titles = [Field(name, []).title for name in ("mean_x_pct1", "gap_days", "pct1")]
         assert titles == ["Mean x", "Gap days", "Pct1"]
 
 
 class TestSafety:
-    def test_a_name_is_a_name(self, build: Build) -> None:
+    def test_markup_in_data_is_escaped(self, build: Build) -> None:
         page = build(
             EVERYTHING
             + "```sql e\nselect aisle, 1 as n from ${aisles} where pairs_count = 300\n```\n"
@@ -531,11 +809,11 @@ class TestSafety:
         shown = html.escape(EVIL, quote=False)  # Plotly reads markup in its data
         assert figures(page)[-2]["data"][0]["x"] == [shown]
 
-    def test_markdown_cannot_bring_markup_or_pictures(self, build: Build) -> None:
+    def test_markdown_cannot_contain_html_images_or_scripts(self, build: Build) -> None:
         page = build("<?x?> ![p](http://example.org/p.png) [j](javascript:alert(1))")
         assert "<?x" not in page and "<img" not in page and 'href="javascript' not in page
 
-    def test_nothing_is_fetched(self, site: Site, build: Build) -> None:
+    def test_pages_load_nothing_from_elsewhere(self, site: Site, build: Build) -> None:
         build(EVERYTHING)
         files = site.build(standalone=True)
         for name, local in {"index.html": files.keys() & FILES, "standalone.html": set()}.items():
@@ -586,7 +864,7 @@ class TestFiles:
         )
         assert links[:2] == [("more.html", ""), ("index.html", ' aria-current="page"')]
 
-    def test_standalone_is_one_file_more(self, site: Site) -> None:
+    def test_standalone_adds_one_file(self, site: Site) -> None:
         (site.pages_dir / "index.md").write_text(HEAD + "See [more](more.md), [x](other.html).")
         (site.pages_dir / "more.md").write_text("---\ntitle: More\norder: 2\n---\n")
         files = site.build(standalone=True)
@@ -594,7 +872,7 @@ class TestFiles:
         page = files["standalone.html"]
         assert 'See <a href="#more">more</a>, <a href="other.html">x</a>' in page
         assert '<a class="brand" href="#index">' in page and "plotly.js v" in page
-        assert page.count("<script") == page.count("</script>"), "plotly.js closes no tag"
+        assert page.count("<script") == page.count("</script>"), "plotly.js contains no script tag"
         assert re.findall(r'<article class="page" id="(\w+)">', page) == ["index", "more"]
 
     def test_a_second_build_renders_only_what_changed(
@@ -622,7 +900,7 @@ class TestFiles:
         assert len(rendered) == 7
 
 
-def test_watching_tells_of_each_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watching_reports_each_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[float] = []
     page, stop = tmp_path / "index.md", Event()
 
@@ -637,15 +915,39 @@ def test_watching_tells_of_each_change(tmp_path: Path, monkeypatch: pytest.Monke
     page.write_text("new")
     next(told)
     next(told)
-    assert len(looks) == 3, "nothing is told while nothing changes"
+    assert len(looks) == 3, "nothing is reported while nothing changes"
     page.unlink()
     next(told)
-    assert next(told, None) is None, "it ends when it is stopped"
+    assert next(told, None) is None, "the watch ends when it is stopped"
 
 
-def test_the_readme_documents_every_attribute() -> None:
-    text = (ROOT / "dashboards/README.md").read_text(encoding="utf-8")
-    for tag, (attributes, _) in TAGS.items():
+def test_the_readme_documents_every_component_and_attribute() -> None:
+    text = README.read_text(encoding="utf-8")
+    for tag, definition in COMPONENTS.items():
         assert f"`<{tag}" in text
-        for name in re.findall(r"(\w+)(?::[\w|/]+)?!?", attributes):
-            assert f"`{name}" in text, f"{name} of <{tag}>"
+        for attribute in definition.attributes:
+            assert f"`{attribute.name}" in text, f"{attribute.name} of <{tag}>"
+    assert BEGIN + reference() + END in text, "run python -m dashboards.site.reference"
+
+
+def test_every_definition_can_be_drawn() -> None:
+    macros = vars(JINJA.get_template("components.html").module)
+    for tag, definition in COMPONENTS.items():
+        formats = {each.format for each in definition.attributes} - {""}
+        assert formats <= {each.name for each in definition.attributes}, tag
+        assert tag in PARTS or (definition.template or tag) in macros, tag
+        assert not (definition.holds_prose and definition.part), tag
+    charts = {tag for tag, each in COMPONENTS.items() if each.template == "Chart"}
+    assert charts == TRACES.keys()
+
+
+def test_a_module_imports_only_those_listed_above_it() -> None:
+    table = README.read_text(encoding="utf-8").partition("## Renderer")[2]
+    order = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    modules = {path.stem: path for path in (ROOT / "dashboards/site").glob("[a-z]*.py")}
+    assert sorted(order) == sorted(modules)
+    for name, path in modules.items():
+        text = path.read_text(encoding="utf-8")
+        used = re.findall(r"^from \.(\w+) import", text, re.MULTILINE)
+        assert set(used) <= set(order[: order.index(name)]), name
+        assert not re.search(r"^\s*(?:from|import) ml\b", text, re.MULTILINE), name
