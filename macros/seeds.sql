@@ -16,7 +16,8 @@
             if seed.resource_type == 'seed' and seed.unique_id not in selected_resources %}
             create table if not exists {{ seed.relation_name }} as
             select * from read_csv(
-                '{{ seed.original_file_path }}', header = true, types = {{ seed.config.column_types }}
+                '{{ (seed.root_path ~ '/' ~ seed.original_file_path) | replace("'", "''") }}',
+                header = true, types = {{ seed.config.column_types }}
             );
         {%- endfor -%}
     {%- endif -%}

@@ -85,7 +85,7 @@ def changes(*places: Path, stop: Event, interval: float = 0.5) -> Iterator[None]
     seen: dict[Path, int] = {}
     stopped = False
     while not stopped:
-        found = [path for place in places for path in (place, *place.glob("*")) if path.is_file()]
+        found = [path for place in places for path in (place, *place.rglob("*")) if path.is_file()]
         if (stamps := {path: path.stat().st_mtime_ns for path in found}) != seen:
             seen = stamps
             yield
