@@ -69,7 +69,7 @@ def test_damage_is_found(published: Place, place: Place, damage, finding) -> Non
     done = place.call("restock", "audit", "--source", "instacart")
     assert done.returncode == 1
     assert finding in done.stderr
-    ((newest,),) = place.query("select max(run_id) from ml.jobs.audit")
+    ((newest,),) = place.query("select max(run_id) from ml.audit")
     assert place.query(
         f"select count(*) > 0 from ml.audit where run_id = '{newest}' and status = 'fail'"
     ) == [(True,)]
