@@ -1,4 +1,4 @@
-"""The audit: whether the past knows the future, and whether serving sees what training saw."""
+"""The audit: checks for leakage and for differences between training and serving."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from ml.warehouse.features import features
 
 Column = npt.NDArray[np.float32]
 
-# No feature made of past orders separates so well; one that holds the label does.
+# No feature of past orders separates the labels this well; a leaked label does.
 IMPLAUSIBLE_AUC = 0.95
-# The usual line between a population that is stable and one that is not (Siddiqi, see below).
+# The usual threshold for a population that has shifted (Siddiqi 2006, see `stability`).
 SHIFTED_PSI = 0.25
 SHIFTED_MISSING_SHARE = 0.05
 
@@ -49,7 +49,7 @@ COUNTS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure of the audit; ``status`` is ``pass``, ``warn`` or ``fail``."""
+    """One result of a check; ``status`` is ``pass``, ``warn`` or ``fail``."""
 
     check: str
     subject: str
@@ -59,23 +59,23 @@ class Finding:
 
 
 def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Check the warehouse, write every finding to ``ml.audit``, and insist that none fails.
+    """Check the warehouse, write every finding to ``ml.audit``, and raise if a check fails.
 
-    Leaks and pairs that were not scored fail. A feature whose distribution at cutoff 0 differs from
-    the one at cutoff 1 is a warning: at serving the context is often a guess, and says so.
+    Leaks and unscored pairs fail. A feature whose distributions at cutoffs 0 and 1 differ is only a
+    warning, because serving often guesses the context.
 
     Raises:
-        RestockError: if a check fails, with what it found.
+        RestockError: if a check fails; the message lists what failed.
     """
     columns = features(settings)
     with connection.connect(settings) as con:
-        progress("counting", 0, 3)
+        progress("counting violations", 0, 3)
         findings = []
         for check, sql in COUNTS.items():
             count = connection.scalar(con, sql)
             findings.append(Finding(check, "", count, 0, "fail" if count else "pass"))
         progress("comparing features", 1, 3)
-        # One batch of test shoppers is plenty for a distribution, and bounds the memory.
+        # One batch of test shoppers is enough for a distribution and bounds memory use.
         past, now = (
             examples.load(con, columns, examples.batches(con, cutoff=cutoff, splits=["test"])[0])
             for cutoff in (1, 0)
@@ -96,14 +96,14 @@ def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
     if failed:
         listed = "\n".join(f"  {f.check} {f.subject}: {f.value:g}" for f in failed)
         raise RestockError(
-            f"the audit failed:\n{listed}\nLook for what tells the label in "
-            "models/features, or in the raw data, before you trust this model."
+            f"the audit failed:\n{listed}\nFind the cause in models/ or in the raw data before you "
+            "use these predictions."
         )
     return {"rows": len(findings), "run_id": run_id, "checks": _worst_by_check(findings)}
 
 
 def _worst_by_check(findings: list[Finding]) -> dict[str, dict[str, Any]]:
-    """Sum up each check: its worst status, how many findings have it, and the largest of those."""
+    """Summarise each check: worst status, number of findings with it, and the largest of them."""
     order = ("pass", "warn", "fail")
     summary: dict[str, dict[str, Any]] = {}
     for check in dict.fromkeys(finding.check for finding in findings):
@@ -148,10 +148,10 @@ def _feature_findings(
 
 
 def separation(column: Column, label: npt.NDArray[np.int8], offsets: Ints) -> float:
-    """Return the AUC of a column alone, in its better direction; a missing value ranks last.
+    """Return the AUC of a single column in its better direction; missing values rank lowest.
 
-    Shoppers, who own the rows between their ``offsets``, count alike: one who buys all of
-    thousands of products again makes no feature a leak.
+    ``offsets`` delimit the rows of each shopper, and every shopper has the same weight. Otherwise
+    one shopper who buys thousands of products again could make a sound feature look like a leak.
     """
     low = np.where(np.isnan(column), np.finfo(np.float32).min, column)
     pairs = np.diff(offsets)
@@ -162,8 +162,9 @@ def separation(column: Column, label: npt.NDArray[np.int8], offsets: Ints) -> fl
 def stability(before: Column, after: Column, bins: int = 10) -> float:
     """Return the population stability index of a column between two samples.
 
-    The sum over bins of (a - b) ln(a / b) of their shares, in bins of equal count of ``before`` and
-    one for missing values (Siddiqi 2006, "Credit Risk Scorecards", chapter 8).
+    The index is the sum over bins of (a - b) ln(a / b), where b and a are the shares of the bin
+    before and after. The bins have equal count in ``before``; missing values have their own bin
+    (Siddiqi 2006, "Credit Risk Scorecards", chapter 8).
     """
     known = before[~np.isnan(before)]
     edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if len(known) else np.empty(0)
@@ -172,7 +173,7 @@ def stability(before: Column, after: Column, bins: int = 10) -> float:
         code = np.where(
             np.isnan(column), len(edges) + 1, np.searchsorted(edges, column, side="right")
         )
-        # Half a row more in every bin keeps the logarithm finite.
+        # Half an extra row in every bin keeps the logarithm finite.
         count = np.bincount(code, minlength=len(edges) + 2) + 0.5
         return count / count.sum()
 

@@ -1,4 +1,4 @@
-"""The model card: what the last cross-validations found, in a page that people read."""
+"""The model card: a Markdown page with the results of the latest cross-validations."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ SHOWN = (
     *("auc", "log_loss", "precision_at_5", "mean_f1", "expected_calibration_error"),
 )
 CURVE = "training_shoppers="
-"""What the segments that are points of the learning curve begin with."""
+"""Prefix of the segments that are points on the learning curve."""
 
 
 def write(
@@ -31,10 +31,10 @@ def write(
     bins: metrics.ReliabilityBins,
     newest_order: date | None,
 ) -> None:
-    """Keep the figures of one data set beside the card, and write the card of all that are there.
+    """Save the metrics of one data set, then write the card of every data set saved so far.
 
-    The figures go to ``<card>/<source>.json``, in a folder that is named as the card without its
-    suffix; ``rows`` are those of ``ml.metrics``.
+    The metrics go to ``<card>/<source>.json``, in a folder with the name of the card without its
+    suffix. ``rows`` are rows of ``ml.metrics``.
     """
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def write(
 
 
 def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
-    """Return what the figures hold for: the features, the model and its parameters."""
+    """Return the features, the model and the parameters that produced the metrics."""
     pipeline = train.unfitted(settings)
     groups = [column.group for column in columns]
     return {
@@ -77,7 +77,7 @@ def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
 
 
 def render(folder: Path) -> str:
-    """Return the card of the data sets whose figures lie in ``folder``."""
+    """Return the card of every data set with metrics in ``folder``."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,

@@ -1,8 +1,9 @@
-"""The orders of cutoff 1 again, but predicted as at serving, where nothing is known of the order.
+"""The pairs of cutoff 1 with the context that serving would use.
 
-What is served to a shopper without an order that is open or a calendar is a guess at the context:
-what is usual for them. To measure what the guess costs, each shopper's last order is forgotten in
-a warehouse of its own, and what then is cutoff 0 is made by the same models as for serving.
+Serving does not know the context of a shopper's next order unless the order is open or the orders
+have dates. It then uses the context that is typical for the shopper. To measure the cost of that
+guess, this module copies the orders before each shopper's last one to a separate warehouse. There,
+cutoff 0 stands before the order that was left out, and dbt builds its features as for serving.
 """
 
 from collections.abc import Sequence
@@ -44,9 +45,10 @@ def typical(
     *,
     splits: Sequence[str],
 ) -> npt.NDArray[np.float32]:
-    """Return the features that ``test``, the pairs of cutoff 1, have with the usual context.
+    """Return the features of ``test``, the pairs of cutoff 1, with the typical context.
 
-    Shape (n_pairs, n_features). Only the context and what depends on it differ from ``test.X``.
+    The shape is (n_pairs, n_features). Only the context features, and features that depend on them,
+    differ from ``test.X``.
     """
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=settings.warehouse.parent, prefix=".typical-") as folder:
@@ -65,5 +67,5 @@ def typical(
         with connection.connect(work, read_only=True) as other:
             served = examples.read(other, columns, cutoffs=[0], splits=splits)
     if not served.product_id.equals(test.product_id):
-        raise AssertionError("the pairs of cutoff 1 are not those of the orders before it")
+        raise AssertionError("the pairs rebuilt from earlier orders differ from those of cutoff 1")
     return served.X

@@ -1,8 +1,8 @@
-"""The evaluation job: how good models are on shoppers that they never saw, beside the baselines.
+"""The evaluation job: measures models and baselines on shoppers that no model was trained on.
 
-Two protocols with the same figures (docs/evaluation.md): *holdout*, the production model on the
-test shoppers, and *k-fold*, every estimator fitted k times, so that each shopper is a test shopper
-once. Both look at the orders of cutoff 1.
+Two protocols compute the same metrics (docs/evaluation.md). *Holdout* measures the production model
+on the test shoppers. *K-fold* fits every estimator k times, so that each shopper is a test shopper
+once. Both use the orders of cutoff 1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,25 +30,25 @@ from ml.warehouse.examples import SPLITS, Examples
 from ml.warehouse.features import Feature, features
 
 OTHERS_ROWS = 100_000
-"""Pairs that the estimators beside the one that is set are trained on: they take much longer."""
+"""Training pairs of every estimator but the configured one, because the others are much slower."""
 CURVE = (1 / 8, 1 / 4, 1 / 2)
-"""Shares of the training shoppers of the first fold: the learning curve, beside all of them."""
+"""Shares of the first fold's training shoppers on the learning curve, which ends with all."""
 IMPORTANCE_PAIRS = 20_000
-"""Pairs that permutation importance looks at: enough for an AUC to the third digit."""
+"""Pairs used for permutation importance: enough for the third digit of an AUC."""
 HISTORY = {
     3: "3 to 4 orders",
     5: "5 to 9 orders",
     10: "10 to 19 orders",
     20: "20 or more orders",
 }
-"""Segments by past orders, each named from its smallest number on."""
+"""Segments by number of past orders: the smallest number and the name of each."""
 
 
 def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
     """Measure the production model and the baselines on test shoppers at cutoff 1.
 
-    Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions``,
-    ``ml.feature_importance`` and the metrics in the model's json.
+    Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions`` and
+    ``ml.feature_importance``, and adds the metrics to the model's JSON file.
 
     Raises:
         RestockError: if there is no model or no labelled test shopper.
@@ -60,7 +60,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
     with connection.connect(settings) as con:
         progress("reading examples", 0, 5)
         test = examples.read(con, columns, cutoffs=[1], splits=["test"])
-        progress("guessing their context as at serving", 1, 5)
+        progress("rebuilding features with the typical context", 1, 5)
         typical = replace(test, X=context.typical(settings, con, columns, test, splits=["test"]))
         progress(f"scoring {len(test):,} pairs of test shoppers", 2, 5)
         predicted = Predictions.of(model, test)
@@ -69,7 +69,7 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
             report.add_segments(test, predicted, segment)
         report.add_segment("context=typical", typical, Predictions.of(model, typical))
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
-        progress("shuffling one feature after the other", 3, 5)
+        progress("computing feature importance", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
         with connection.transaction(con):
@@ -81,21 +81,20 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
             )
     figures = {metric: estimate.value for metric, estimate in report.figures[name].items()}
     versions.add_metrics(settings.models, {"run_id": report.run_id, "split": "test", **figures})
-    progress("measured", 5, 5)
+    progress("evaluated", 5, 5)
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
 
 
 def cross_validate(
     settings: Settings, progress: Progress, folds: int, model_card: Path | None = None
 ) -> dict[str, Any]:
-    """Measure every estimator and baseline at cutoff 1, each shopper once as a test shopper.
+    """Measure every estimator and baseline at cutoff 1, with each shopper as a test shopper once.
 
-    In a fold, shoppers are trained, validated and tested on as by `train.train` and `evaluate`.
-    Writes ``ml.metrics``, ``ml.calibration_bins`` and, where one is asked for, the model card;
-    nothing is registered.
+    Each fold trains, validates and tests as `train.train` and `evaluate` do. Writes ``ml.metrics``,
+    ``ml.calibration_bins`` and, if ``model_card`` is given, the model card. Registers no model.
 
     Raises:
-        RestockError: if there are too few shoppers for so many folds.
+        SettingsError: if there are too few shoppers for the number of folds.
     """
     columns = features(settings)
     report = Report(settings, settings.model, f"{folds}-fold")
@@ -119,7 +118,8 @@ def cross_validate(
         training = learned.of(part_in_fold(learned_place, fold, folds) == "train")
         if not len(part) or not len(validation):
             raise SettingsError(
-                f"{len(test.user_id)} shoppers with a labelled order are too few for {folds} folds"
+                f"{len(test.user_id)} shoppers with a labelled order are too few for {folds} "
+                "folds. Use fewer folds or add shoppers."
             )
         few = training.of(rng.random(len(training)) < OTHERS_ROWS / len(training))
         for step, name in enumerate(models):
@@ -132,7 +132,7 @@ def cross_validate(
             models[name].fill(rows, Predictions.of(model, part))
         if fold == 0:
             report.add_segment(_size(len(np.unique(training.user_id))), part, main.pairs(rows))
-            # Nested samples of shoppers, by a part of the hash that folds do not use.
+            # Nested samples of shoppers, by digits of the hash that the folds do not use.
             order = place(training.user_id, digit=8)
             for share in CURVE:
                 progress("learning curve", len(models), folds * len(models))
@@ -141,7 +141,7 @@ def cross_validate(
                 report.add_segment(
                     _size(len(np.unique(some.user_id))), part, Predictions.of(model, part)
                 )
-    progress("computing figures", folds, folds + 2)
+    progress("computing metrics", folds, folds + 2)
     report.add(test, models, scores)
     for segment in segments:
         report.add_segments(test, main, segment)
@@ -154,14 +154,14 @@ def cross_validate(
     if model_card:
         bins = metrics.reliability_bins(main.probability, test.label)
         card.write(model_card, settings, columns, report.protocol, report.rows, bins, newest_order)
-    progress("measured", folds + 2, folds + 2)
+    progress("evaluated", folds + 2, folds + 2)
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
 
 
 def _baselines(
     con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
 ) -> dict[str, Floats]:
-    """Score the pairs by what needs no training: the shoppers' own past, and that of others."""
+    """Score the test pairs with every baseline, each of shape (n_pairs,)."""
     by_name = dict(zip((column.name for column in columns), test.X.T, strict=True))
     past = con.sql(
         "select user_id, product_id, order_number from past_items where cutoff = 1"
@@ -181,7 +181,7 @@ def _baselines(
 def _segments(
     con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
 ) -> list[Strings]:
-    """Name the segments of each pair: by context, by the shopper's history, by department."""
+    """Return the segment of each pair by context, by history length and by department."""
     departments = dict(con.execute("select product_id, department from dim_products").fetchall())
     orders = test.X[:, [column.name for column in columns].index("user_order_count")]
     names = np.array([f"history={name}" for name in HISTORY.values()])
@@ -193,16 +193,17 @@ def _segments(
 
 
 def _size(shoppers: int) -> str:
-    """Name the point of the learning curve that so many training shoppers are."""
+    """Return the segment name of a point on the learning curve."""
     return f"training_shoppers={shoppers}"
 
 
 def _importance(
     model: Model, columns: Sequence[Feature], test: Examples, seed: int
 ) -> Iterator[tuple[str, str, float]]:
-    """Yield each feature, its group, and the AUC that is lost where its values are shuffled.
+    """Yield each feature, its group, and the AUC lost when its values are shuffled.
 
-    Permutation importance (Breiman 2001, "Random forests", section 10), on whole test shoppers.
+    This is permutation importance (Breiman 2001, "Random forests", section 10), computed on whole
+    test shoppers.
     """
     some = test.of(test.offsets[:-1] < IMPORTANCE_PAIRS)
     auc = roc_auc_score(some.label, model.predict(some.X))

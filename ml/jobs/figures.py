@@ -1,4 +1,4 @@
-"""The figures of one evaluation run: gathered by model and segment, then written as tables."""
+"""The metrics of one evaluation run, collected by model and segment and written to tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,33 +21,33 @@ Row = tuple[str, str, str, str, str, str, float]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of test shoppers: a probability and a basket, both of shape (n_pairs,)."""
+    """A model's probabilities and baskets for test shoppers, both of shape (n_pairs,)."""
 
     probability: Floats
     in_basket: Bools
 
     @classmethod
     def of(cls, model: Model, test: Examples) -> "Predictions":
-        """Predict the orders of some shoppers."""
+        """Return a model's predictions for test shoppers."""
         probability = model.predict(test.X)
         return cls(probability, model.basket(probability, test.offsets))
 
     def pairs(self, rows: Bools) -> "Predictions":
-        """Return those of some pairs."""
+        """Return the predictions of the pairs in ``rows``."""
         return Predictions(self.probability[rows], self.in_basket[rows])
 
     @classmethod
     def empty(cls, pairs: int) -> "Predictions":
-        """Leave room for the predictions of every fold."""
+        """Return placeholders that `fill` replaces fold by fold."""
         return cls(np.full(pairs, np.nan), np.zeros(pairs, dtype=bool))
 
     def fill(self, rows: Bools, part: "Predictions") -> None:
-        """Put in what the model of one fold says of its test shoppers."""
+        """Store the predictions of one fold in ``rows``."""
         self.probability[rows], self.in_basket[rows] = part.probability, part.in_basket
 
 
 class Report:
-    """The figures of one evaluation run, gathered and then written."""
+    """Collects and writes the metrics of one evaluation run."""
 
     def __init__(self, settings: Settings, model: str, protocol: str) -> None:
         self.run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
@@ -70,7 +70,7 @@ class Report:
             self._note(name, "all", estimates, test.offsets)
 
     def add_segments(self, test: Examples, predicted: Predictions, segment: Strings) -> None:
-        """Measure the model on the pairs of each segment; ``segment`` names that of every pair."""
+        """Measure the model in each segment; ``segment`` names every pair's, shape (n_pairs,)."""
         figures = metrics.evaluate_segments(
             segment,
             predicted.probability,
@@ -83,11 +83,11 @@ class Report:
             self._note(self.model, name, estimates, metrics.select(segment == name, test.offsets))
 
     def add_segment(self, name: str, test: Examples, predicted: Predictions) -> None:
-        """Measure the model on all pairs under another name."""
+        """Measure the model on all pairs of ``test`` and record them as the segment ``name``."""
         self._note(self.model, name, self._measure(test, predicted), test.offsets)
 
     def write(self, con: duckdb.DuckDBPyConnection, test: Examples, predicted: Predictions) -> None:
-        """Append to ``ml.metrics`` and ``ml.calibration_bins``."""
+        """Append the metrics to ``ml.metrics`` and the bins to ``ml.calibration_bins``."""
         names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
         rows = pa.table(dict(zip(names, zip(*self.rows, strict=True), strict=True)))
         append(con, "ml.metrics", rows)

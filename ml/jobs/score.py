@@ -1,4 +1,4 @@
-"""The scoring job: every pair at cutoff 0, in batches, published in one transaction."""
+"""The scoring job: scores every pair at cutoff 0 in batches and publishes in one transaction."""
 
 import secrets
 from collections import deque
@@ -22,14 +22,14 @@ from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples
 from ml.warehouse.features import Feature, features
 
-AHEAD = 2  # batches that are read and scored while the one before is written
+AHEAD = 2  # batches to read and score while the previous one is written
 
 
 def score(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Score every user-product pair into ``ml.predictions`` with the production model.
+    """Score every pair into ``ml.predictions`` with the production model.
 
-    Readers see the batch before until the whole new one is in. Memory is bounded by
-    a few times ``settings.batch_rows`` pairs, or by the shopper with the most.
+    Readers see the previous predictions until all new ones are written. Memory use is bounded by a
+    few times ``settings.batch_rows`` pairs, or by the shopper with the most pairs.
 
     Raises:
         RestockError: if there is no model, or it does not match the features.
@@ -73,10 +73,10 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
 
 
 def score_as_of(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Move cutoff 0 to the day that the settings name, build the examples again, and score them.
+    """Move cutoff 0 to the scoring date in the settings, rebuild the examples, and score them.
 
     Raises:
-        SettingsError: if the data has no dates, or the day is before its newest order.
+        SettingsError: if the orders have no dates, or the scoring date is before the newest order.
     """
     with connection.connect(settings, read_only=True) as con:
         newest = connection.scalar(
@@ -84,7 +84,7 @@ def score_as_of(settings: Settings, progress: Progress) -> dict[str, Any]:
         )
     if settings.as_of and newest is None:
         raise SettingsError(
-            "--as-of needs dates, and these orders have none. Use --as-of-days, the days after "
+            "--as-of needs dates, and these orders have none. Use --as-of-days N, the days since "
             "each shopper's last order."
         )
     reject_early_day(settings, newest)
@@ -102,7 +102,7 @@ def _scored(
     """Return the rows of ``ml.predictions`` for a batch."""
     with con.cursor() as own:
         pairs = examples.load(own, columns, batch)
-    # As it is published: ranks and baskets must not depend on digits that are not.
+    # Ranks and baskets must follow from the published probabilities, which are float32.
     probability = model.predict(pairs.X).astype(np.float32)
     return pa.table(
         {
@@ -119,7 +119,7 @@ def _scored(
 def _overlapped(
     function: Callable[[examples.Batch], pa.Table], batches: Iterable[examples.Batch]
 ) -> Iterator[pa.Table]:
-    """Yield the function of every batch in turn, worked out while those before are used."""
+    """Yield the result of every batch in turn, computing the next ones in the meantime."""
     with ThreadPoolExecutor(AHEAD) as pool:
         pending: deque[Future[pa.Table]] = deque()
         for batch in batches:

@@ -1,4 +1,4 @@
-"""The training job: from labelled examples to a registered model."""
+"""The training job: fits a model on labelled examples and registers it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,13 +19,16 @@ from ml.warehouse.features import Feature, features
 
 
 def train(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Fit on training shoppers at every label cutoff, calibrate on validation shoppers, register.
+    """Fit a model on training shoppers, calibrate it on validation shoppers, and register it.
+
+    Training uses the examples of every label cutoff.
 
     Raises:
-        RestockError: if no labelled example is left, or all labels are the same.
+        SettingsError: if the model or one of its parameters is unknown.
+        RestockError: if there is no labelled example, or all labels are the same.
     """
     columns = features(settings)
-    # A wrong name or parameter is told now, not after the reading.
+    # An unknown model or parameter is reported here, before the slow read.
     pipeline = unfitted(settings)
     progress("reading examples", 0, 3)
     with connection.connect(settings, read_only=True) as con:
@@ -35,7 +38,7 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
         held = examples.read(con, columns, cutoffs=held_cutoffs, splits=["validation"])
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
     model = fit(settings, learned, held)
-    progress("registering", 2, 3)
+    progress("registering the model", 2, 3)
     folder = versions.save(
         settings.models,
         model,
@@ -67,7 +70,7 @@ def unfitted(settings: Settings) -> Any:
     """Return the unfitted pipeline that the settings name.
 
     Raises:
-        SettingsError: if there is no such model, or it has no such parameter.
+        SettingsError: if the model or one of its parameters is unknown.
     """
     return estimators.make(
         settings.model,
@@ -84,7 +87,7 @@ def draw(
     *,
     splits: Sequence[str],
 ) -> sampling.Sample:
-    """Draw as many examples to learn from as the settings allow.
+    """Draw about ``settings.training_rows`` examples, or all of them if there are fewer.
 
     Raises:
         RestockError: if there are none.
@@ -95,18 +98,18 @@ def draw(
 
 
 def fit(settings: Settings, learned: sampling.Sample, held: examples.Examples) -> Model:
-    """Fit the model that the settings name, and calibrate it on shoppers that it did not see.
+    """Fit the model that the settings name, then calibrate it on held-out shoppers.
 
-    They also decide how baskets are made of its probabilities.
+    The held-out shoppers also determine the order effect of the model's baskets.
 
     Raises:
-        RestockError: if all labels of either are the same.
+        RestockError: if all training labels or all held-out labels are the same.
     """
     for name, label in (("training", learned.label), ("validation", held.label)):
         if len(np.unique(label)) < 2:
             raise RestockError(
-                f"all {len(label):,} {name} examples have the label {label[0]}: "
-                "there is nothing to learn. Bring more shoppers or orders."
+                f"all {len(label):,} {name} examples have the label {label[0]}, but a model needs "
+                "both labels. Add more shoppers or orders."
             )
     pipeline = unfitted(settings)
     last = pipeline.steps[-1][0]

@@ -1,4 +1,4 @@
-"""The tuning job: a search for the parameters of the model, on training and validation shoppers."""
+"""The tuning job: searches for model parameters on training and validation shoppers."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,27 +14,28 @@ from ml.warehouse import connection, examples
 from ml.warehouse.features import features
 
 TREES_TIMES_RATE = 17.5
-"""A slower learning rate gets more trees: 350 at 0.05."""
+"""Number of trees times learning rate, the same in every trial: 350 trees at 0.05."""
 
 
 def tune(settings: Settings, progress: Progress, trials: int) -> dict[str, Any]:
-    """Search for parameters with a lower log-loss on validation shoppers than the defaults have.
+    """Search for parameters that lower the log-loss on validation shoppers.
 
-    Trials are drawn by a tree-structured Parzen estimator (Bergstra, Bardenet, Bengio, Kégl 2011,
-    "Algorithms for hyper-parameter optimization", section 4). Test shoppers are not looked at.
-    Nothing is saved: the parameters that win go into ``restock.toml``.
+    A tree-structured Parzen estimator proposes the trials (Bergstra, Bardenet, Bengio, Kégl 2011,
+    "Algorithms for hyper-parameter optimization", section 4). The search never reads test
+    shoppers. It saves nothing: copy the best parameters into ``restock.toml``.
 
     Raises:
         SettingsError: if Optuna is not installed, or the model is not gradient_boosting.
     """
     if settings.model != "gradient_boosting":
         raise SettingsError(
-            f"the search is for gradient_boosting, but the model is {settings.model}"
+            f"cannot tune {settings.model}: only gradient_boosting has a search. "
+            "Set model to gradient_boosting in restock.toml or RESTOCK_MODEL."
         )
     try:
         import optuna
     except ModuleNotFoundError:
-        raise SettingsError("tuning needs Optuna: pip install 'restock[tune]'") from None
+        raise SettingsError("tuning needs Optuna: run pip install 'restock[tune]'") from None
     columns = features(settings)
     progress("reading examples", 0, trials)
     with connection.connect(settings, read_only=True) as con:
@@ -63,12 +64,12 @@ def tune(settings: Settings, progress: Progress, trials: int) -> dict[str, Any]:
             }
         )
 
-    progress("the settings as they are", 0, trials)
+    progress("measuring the current settings", 0, trials)
     now = loss(settings.parameters)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed))
     study.optimize(objective, n_trials=trials)
-    progress("searched", trials, trials)
+    progress("tuned", trials, trials)
     best = {
         name: round(value, 4) if isinstance(value, float) else value
         for name, value in study.best_params.items()

@@ -1,4 +1,4 @@
-"""Models, calibration, baselines, baskets and metrics: arrays in, arrays out.
+"""Models, calibration, baselines, baskets and metrics, as functions of arrays.
 
-Imports nothing of ours but `ml.errors`.
+The package imports nothing else from Restock except `ml.errors`.
 """

@@ -1,11 +1,13 @@
-"""What a model must beat: scores made of nothing but past orders.
+"""Baselines that a trained model must beat: scores computed from past orders alone.
 
-Scores rank the products of a shopper; they are not probabilities. The simple three are columns
-of ``examples``. The peers, TIFU-KNN and UP-CF, are re-implemented from their papers. Their
-default parameters are those published for Ta-Feng, a grocer: by the authors' own code for
-TIFU-KNN, and for UP-CF by that of Li, Jullien, Ariannezhad, de Rijke 2023, "A next basket
-recommendation reality check". Of the published settings,
-Ta-Feng's was chosen because it did best on our data; none was fitted to them.
+The scores rank the products of a shopper; they are not probabilities. Three simple baselines are
+columns of ``examples``. Two more, TIFU-KNN and UP-CF, compare a shopper with other shoppers; they
+are reimplemented from their papers.
+
+The default parameters are those published for Ta-Feng, a grocery data set: in the authors' code
+for TIFU-KNN, and for UP-CF in the code of Li, Jullien, Ariannezhad, de Rijke 2023, "A next basket
+recommendation reality check". Of all published parameter sets, Ta-Feng's scored best on our data.
+No parameter was tuned on our data.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,15 +18,15 @@ from scipy import sparse
 
 from ml.modelling.basket import Floats, Ints
 
-_BLOCK_CELLS = 2**24  # of a dense block of shoppers by shoppers: 128 MB
+_BLOCK_CELLS = 2**24  # cells in a dense block of shoppers by shoppers: 128 MB
 
 
 def scores(columns: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Score candidates by columns of ``examples``, each of shape (n_pairs,).
+    """Compute the simple baselines from columns of ``examples``, each of shape (n_pairs,).
 
-    - ``personal_frequency``: share of the shopper's past orders that have the product.
-    - ``recency_decay``: share of past orders that have it, each halved for every 5 orders ago.
-    - ``last_basket``: whether the last order had it; ties broken by personal frequency.
+    - ``personal_frequency``: share of the shopper's past orders that contain the product.
+    - ``recency_decay``: the same share, with an order's weight halved for every 5 orders ago.
+    - ``last_basket``: whether the last order contains the product; personal frequency breaks ties.
     """
     return {
         "personal_frequency": columns["pair_order_share"],
@@ -35,13 +37,13 @@ def scores(columns: Mapping[str, Floats]) -> dict[str, Floats]:
 
 @dataclass(frozen=True)
 class Past:
-    """Every shopper's past purchases, one entry per order and product.
+    """The past purchases of all shoppers, one entry per order and product.
 
     Attributes:
-        user: code of the shopper, 0 to n_users - 1, shape (n_purchases,).
-        product: code of the product, 0 to n_products - 1, shape (n_purchases,).
+        user: shopper code, 0 to n_users - 1, shape (n_purchases,).
+        product: product code, 0 to n_products - 1, shape (n_purchases,).
         order_number: 1 for the shopper's first order, shape (n_purchases,).
-        orders: past orders of each shopper, at least 1, shape (n_users,).
+        orders: number of past orders of each shopper, at least 1, shape (n_users,).
     """
 
     user: Ints
@@ -50,18 +52,18 @@ class Past:
     orders: Ints
 
     def matrix(self, weight: Floats) -> sparse.csr_array:
-        """Sum weights, shape (n_purchases,), by shopper and product."""
+        """Sum ``weight``, shape (n_purchases,), into a matrix of shape (n_users, n_products)."""
         shape = (len(self.orders), self.product.max(initial=-1) + 1)
         return sparse.coo_array((weight, (self.user, self.product)), shape).tocsr()
 
 
 def peers(past: Past, user: Ints, product: Ints) -> dict[str, Floats]:
-    """Score candidates by `tifu_knn` and `up_cf` with their default parameters.
+    """Score pairs with `tifu_knn` and `up_cf`, using their default parameters.
 
     Args:
-        past: of the candidates' shoppers and of all whom they may be like.
-        user: codes in ``past``, ascending, shape (n_pairs,).
-        product: codes in ``past``, shape (n_pairs,).
+        past: purchases of the shoppers to score and of all shoppers to compare them with.
+        user: shopper codes in ``past``, ascending, shape (n_pairs,).
+        product: product codes in ``past``, shape (n_pairs,).
     """
     return {"tifu_knn": tifu_knn(past, user, product), "up_cf": up_cf(past, user, product)}
 
@@ -77,19 +79,22 @@ def tifu_knn(
     group_decay: float = 0.7,
     alpha: float = 0.7,
 ) -> Floats:
-    """Score by temporal item frequency, the shopper's own and that of the nearest shoppers.
+    """Score pairs by the temporal item frequency of the shopper and of the nearest shoppers.
 
     Hu, He, Gao, Zhang 2020, "Modeling personalized item frequency information for next-basket
-    recommendation", section 4. A shopper's orders are cut into ``groups`` of equal size, the
-    later ones larger by one where that does not divide. The shopper's vector is the mean over
-    groups, weighted by ``group_decay`` to the power of the groups that follow, of the mean over
-    a group's orders, weighted by ``decay`` to the power of the orders that follow in the group.
-    The score is ``alpha`` times that vector plus ``1 - alpha`` times the mean vector of the
-    nearest ``neighbours`` in Euclidean distance (of all others, where there are fewer).
+    recommendation", section 4.
+
+    A shopper's orders are split in sequence into ``groups`` of equal size; if they do not divide
+    evenly, the later groups have one order more. A group's vector is the mean over its orders,
+    each weighted by ``decay`` to the power of the number of later orders in the group. The
+    shopper's vector is the mean over groups, each weighted by ``group_decay`` to the power of the
+    number of later groups. The score is ``alpha`` times the shopper's vector plus ``1 - alpha``
+    times the mean vector of the ``neighbours`` nearest shoppers by Euclidean distance (of all
+    other shoppers, if there are fewer).
     """
     orders = past.orders[past.user]
     used = np.minimum(groups, orders)
-    size, longer = np.divmod(orders, used)  # of the early groups; of the last `longer`, one more
+    size, longer = np.divmod(orders, used)  # the last `longer` groups have `size + 1` orders
     place = past.order_number - 1
     early = (used - longer) * size  # orders in the early groups
     late = place >= early
@@ -103,7 +108,7 @@ def tifu_knn(
 
     def nearest(shoppers: Ints) -> Floats:
         distance = length - 2 * (vectors[shoppers] @ vectors.T).toarray()
-        distance[np.arange(len(shoppers)), shoppers] = np.inf  # nobody is their own neighbour
+        distance[np.arange(len(shoppers)), shoppers] = np.inf  # no shopper is their own neighbour
         share = np.zeros_like(distance)
         order = np.argpartition(distance, max(neighbours - 1, 0), axis=1)
         np.put_along_axis(share, order[:, :neighbours], 1 / max(neighbours, 1), axis=1)
@@ -122,13 +127,15 @@ def up_cf(
     locality: int = 10,
     asymmetry: float = 0.75,
 ) -> Floats:
-    """Score by how popular the product was of late with similar shoppers.
+    """Score pairs by the recent popularity of the product among similar shoppers.
 
     Faggioli, Polato, Aiolli 2020, "Recency aware collaborative filtering for next basket
-    recommendation", section 4 (UP-CF@r). The score is the sum over all shoppers v, the shopper
-    u among them, of ``similarity(u, v) ** locality`` times the share of v's last ``recency``
-    orders that have the product. Similarity is the asymmetric cosine of the sets of products
-    bought, ``common / (count(u) ** asymmetry * count(v) ** (1 - asymmetry))``.
+    recommendation", section 4 (UP-CF@r).
+
+    The score of shopper u is the sum over all shoppers v, including u, of
+    ``similarity(u, v) ** locality`` times the share of v's last ``recency`` orders that contain
+    the product. Similarity is the asymmetric cosine of the two sets of products bought,
+    ``common / (count(u) ** asymmetry * count(v) ** (1 - asymmetry))``.
     """
     window = np.minimum(recency, past.orders)[past.user]
     recent = past.order_number > past.orders[past.user] - window
@@ -147,10 +154,11 @@ def up_cf(
 def _pool(
     matrix: sparse.csr_array, weights: Callable[[Ints], Floats], user: Ints, product: Ints
 ) -> Floats:
-    """Return for each pair the weighted sum of the product's column over all shoppers.
+    """Return the weighted sum of the product's column over all shoppers, for each pair.
 
-    ``weights`` takes the codes of some shoppers and returns their weights of all shoppers. It
-    is asked for as many at once as fit into a block, so memory does not grow with the data.
+    ``weights`` takes shopper codes, shape (n,), and returns the weight that each of them gives to
+    every shopper, shape (n, n_users). Shoppers are processed in blocks of at most `_BLOCK_CELLS`
+    weights, so memory does not grow with the data.
     """
     from ml.modelling.kernels import write_weighted_columns
 

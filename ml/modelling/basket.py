@@ -1,8 +1,8 @@
-"""Which products go into a shopper's basket: ranks, top-k, and the highest expected F1.
+"""Choose the products in a shopper's basket: by rank, as a top k, or by highest expected F1.
 
-Arrays are flat, one entry per user-product pair, and the pairs of a shopper are contiguous:
-shopper ``u`` owns the rows ``offsets[u]:offsets[u + 1]``. The same layout holds in ``metrics``
-and ``calibration``. Where two rows of a shopper tie, the earlier row wins.
+Arrays are flat, with one entry per pair, and the pairs of a shopper are contiguous: shopper ``u``
+owns the rows ``offsets[u]:offsets[u + 1]``. `metrics` and `calibration` use the same layout. If
+two rows of a shopper tie, the earlier row wins.
 """
 
 from functools import cache
@@ -18,20 +18,20 @@ Bools = npt.NDArray[np.bool_]
 
 
 def user_of_pair(offsets: Ints) -> Ints:
-    """Return the shopper's code, 0 to n_users - 1, of every pair."""
+    """Return the shopper code of every pair, 0 to n_users - 1, shape (n_pairs,)."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
 def rank_in_user(score: Floats, offsets: Ints) -> Ints:
-    """Rank every pair among the pairs of its shopper, 1 for the highest score, without ties.
+    """Rank the pairs of each shopper, 1 for the highest score, without ties.
 
     Raises:
-        ValueError: if ``offsets`` does not describe ``score``.
+        ValueError: if ``offsets`` does not start at 0 or does not end at the number of pairs.
     """
     if offsets[0] != 0 or offsets[-1] != len(score):
         raise ValueError(
             f"offsets run from {offsets[0]} to {offsets[-1]}, but there are {len(score)} pairs: "
-            "they must start at 0 and end at the number of pairs"
+            "start offsets at 0 and end them at the number of pairs"
         )
     from ml.modelling.kernels import write_ranks
 
@@ -41,39 +41,41 @@ def rank_in_user(score: Floats, offsets: Ints) -> Ints:
 
 
 def top_k_basket(score: Floats, offsets: Ints, k: int) -> Bools:
-    """Mark the ``k`` pairs of each shopper with the highest score (all, where there are fewer)."""
+    """Mark the ``k`` highest-scoring pairs of each shopper, or all of them if there are fewer."""
     return rank_in_user(score, offsets) <= k
 
 
 def expected_f1_basket(
     probability: Floats, offsets: Ints, order_effect: float = 0.0
 ) -> tuple[Bools, Floats]:
-    """Choose for each shopper the set of products with the highest expected F1.
+    """Choose the set of products with the highest expected F1 for each shopper.
 
-    The best set is one of the top-k sets of the probabilities (Ye, Chai, Lee, Chieu 2012,
+    The best set consists of the k most likely products for some k (Ye, Chai, Lee, Chieu 2012,
     "Optimizing F-measure: a tale of two approaches", section 3), so only n + 1 sizes are compared.
-    An empty basket scores 1 against an empty order and 0 otherwise; its expected F1 is the
-    probability of no reorder.
+    An empty basket scores 1 if nothing is bought again and 0 otherwise; its expected F1 is the
+    probability that nothing is bought again.
 
-    Products are independent events given the order: some orders are large and some are a quick
-    stop, which moves the log-odds of all products together, see `given_order_effect`. Each
-    product's probability stays what it is.
+    Some orders are large and some are a quick stop. This order effect shifts the log-odds of all
+    products together, see `given_order_effect`; given the order, products are independent. The
+    shift leaves the probability of each product unchanged.
 
     Args:
         probability: calibrated, 0 to 1, shape (n_pairs,).
         offsets: shape (n_users + 1,).
-        order_effect: standard deviation over orders of the common shift of the log-odds; with 0
-            products are independent.
+        order_effect: standard deviation of the shift in log-odds across orders; 0 makes products
+            independent.
 
     Returns:
-        ``in_basket``, shape (n_pairs,), and the basket's expected F1, shape (n_users,).
+        ``in_basket``, shape (n_pairs,), and the expected F1 of each basket, shape (n_users,).
 
     Raises:
         ValueError: if a probability is missing or outside 0 to 1.
     """
     if not np.all((probability >= 0) & (probability <= 1)):
         row = np.flatnonzero(~((probability >= 0) & (probability <= 1)))[0]
-        raise ValueError(f"probability[{row}] is {probability[row]}: it must be from 0 to 1")
+        raise ValueError(
+            f"probability[{row}] is {probability[row]}: probabilities must be from 0 to 1"
+        )
     from ml.modelling.kernels import write_best_sizes
 
     rank = rank_in_user(probability, offsets)
@@ -91,21 +93,21 @@ def expected_f1_basket(
 
 
 def given_order_effect(probability: Floats, order_effect: float) -> tuple[Floats, Floats]:
-    """Return every probability given each of a few kinds of order, and how likely each kind is.
+    """Return every probability given each kind of order, and the probability of each kind.
 
-    The log-odds of all products of an order shift by ``order_effect`` times a standard normal
-    variable, taken at the nodes of Gauss-Hermite quadrature. A correction of each product's
-    log-odds makes the mean over the kinds its probability again.
+    In an order, the log-odds of all products shift by ``order_effect`` times a standard normal
+    variable. The kinds of order are the nodes of Gauss-Hermite quadrature over that variable. Each
+    product's log-odds are corrected so that the mean over the kinds equals its probability.
 
     Returns:
-        Probabilities, shape (n_kinds, n_pairs), and the kinds' weights, shape (n_kinds,).
+        Probabilities, shape (n_kinds, n_pairs), and the weight of each kind, shape (n_kinds,).
     """
     if order_effect == 0:
         return np.asarray(probability, dtype=float)[None], np.ones(1)
     x, weight = np.polynomial.hermite_e.hermegauss(7)
     weight /= weight.sum()
-    # Whatever the correction, the mean is an increasing function of the corrected log-odds; so it
-    # is tabulated once and read off backwards.
+    # The mean increases with the corrected log-odds, so one table, read in reverse, gives the
+    # correction of every product.
     corrected = np.linspace(-40, 40, 16_001)
     kinds = expit(corrected + order_effect * x[:, None])
     mean = weight @ kinds
@@ -116,15 +118,15 @@ def given_order_effect(probability: Floats, order_effect: float) -> tuple[Floats
 
 
 def fit_order_effect(probability: Floats, label: Ints, offsets: Ints) -> float:
-    """Return the order effect for the baskets of a model, 0 where it does not help.
+    """Return the order effect to use for a model's baskets, or 0 if none helps.
 
-    The effect that makes these orders likeliest is taken if its baskets have a mean F1 above that
-    of independent products by more than two standard errors of the difference.
+    The maximum-likelihood effect is used only if the mean F1 of its baskets exceeds that of
+    independent products by more than two standard errors of the difference.
 
     Args:
-        probability: of orders that the model was not trained on, shape (n_pairs,).
+        probability: for orders that the model was not trained on, shape (n_pairs,).
         label: 0 or 1, shape (n_pairs,).
-        offsets: of the orders, shape (n_orders + 1,).
+        offsets: rows of each order, shape (n_orders + 1,).
     """
 
     def surprise(order_effect: float) -> float:
@@ -145,7 +147,10 @@ def fit_order_effect(probability: Floats, label: Ints, offsets: Ints) -> float:
 
 
 def f1(in_basket: Bools, label: Ints, offsets: Ints) -> Floats:
-    """Return the F1 of basket and reorders of every shopper; two empty sets score 1."""
+    """Return each shopper's F1, shape (n_users,).
+
+    F1 compares the basket with the products bought again; two empty sets score 1.
+    """
     user, shoppers = user_of_pair(offsets), len(offsets) - 1
     sizes = np.bincount(user, in_basket, shoppers) + np.bincount(user, label, shoppers)
     hits = np.bincount(user, in_basket * label, shoppers)
@@ -153,11 +158,12 @@ def f1(in_basket: Bools, label: Ints, offsets: Ints) -> Floats:
 
 
 def _node_count(count: Ints) -> Ints:
-    """Return how many nodes integrate the polynomials of so many products.
+    """Return the number of quadrature nodes for each number of products.
 
-    n nodes are exact for their degree d = 2n - 1. Their coefficients are not negative, so the
-    Chebyshev coefficients fall off like those of t^d, a binomial tail: by Hoeffding's inequality
-    m nodes err by at most 8 n exp(-4 m^2 / d), below 1e-14 for the m used here.
+    The integrand for n products is a polynomial of degree d = 2n - 1, which n nodes integrate
+    exactly. Its coefficients are not negative, so its Chebyshev coefficients fall off like those
+    of t^d, a binomial tail. By Hoeffding's inequality, m nodes err by at most
+    8 n exp(-4 m^2 / d), which is below 1e-14 for the m used here.
     """
     enough = np.ceil(np.sqrt(45 * np.maximum(2 * count - 1, 0)) / 2)
     return np.minimum(count, enough.astype(np.int64))
@@ -165,7 +171,7 @@ def _node_count(count: Ints) -> Ints:
 
 @cache
 def _rule(nodes: int) -> Floats:
-    """Return the nodes in (0, 1) and the weights of Gauss-Legendre quadrature, shape (2, nodes)."""
+    """Return the nodes in (0, 1) and weights of Gauss-Legendre quadrature, shape (2, nodes)."""
     if nodes == 0:
         return np.empty((2, 0))
     x, weight = np.polynomial.legendre.leggauss(nodes)

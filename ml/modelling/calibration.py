@@ -1,7 +1,7 @@
-"""Turn a model's scores into probabilities that mean what they say, without changing ranks.
+"""Calibrate a model's scores into probabilities without changing their ranks.
 
-Arrays are laid out as in ``basket``. Whether to correct a model at all, and how, is decided by
-log-loss on shoppers that the correction was not fitted on.
+Arrays are laid out as in `basket`. Log-loss on held-out shoppers decides whether to correct the
+scores and by which method.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ml.modelling.basket import Bools, Floats, Ints, user_of_pair
 
-_LIMIT = 16.0  # of log-odds, 1e-7 from 0 and 1: log-loss stays finite, also as float32
+_LIMIT = 16.0  # largest log-odds, 1e-7 from 0 and 1: log-loss stays finite even in float32
 
 
 def _logit(p: Floats) -> Floats:
@@ -26,12 +26,12 @@ def _logit(p: Floats) -> Floats:
 class Calibrator:
     """A strictly increasing correction of the log-odds z = logit(p).
 
-    The corrected log-odds are ``slope * z + intercept + shift(z)``, where ``shift`` runs
-    straight between the points (``knots``, ``shifts``) and stays level beyond them.
+    The corrected log-odds are ``slope * z + intercept + shift(z)``, where ``shift`` interpolates
+    linearly between the points (``knots``, ``shifts``) and is constant beyond them.
 
     Attributes:
         method: ``none``, ``platt`` or ``isotonic``.
-        log_loss: held-out log-loss of every method that was compared, per pair.
+        log_loss: held-out log-loss per pair of every method compared.
     """
 
     method: str = "none"
@@ -42,21 +42,22 @@ class Calibrator:
     log_loss: dict[str, float] = field(default_factory=dict)
 
     def transform(self, probability: Floats) -> Floats:
-        """Return calibrated probabilities, strictly between 0 and 1, in the same order."""
+        """Return calibrated probabilities, strictly between 0 and 1, in the order of the input."""
         z = _logit(probability)
         z = self.slope * z + self.intercept + np.interp(z, self.knots, self.shifts)
         return 1 / (1 + np.exp(-np.clip(z, -_LIMIT, _LIMIT)))
 
 
 def fit_none(probability: Floats, label: Ints) -> Calibrator:
-    """Leave probabilities as they are."""
+    """Return a calibrator that leaves probabilities unchanged."""
     return Calibrator()
 
 
 def fit_platt(probability: Floats, label: Ints) -> Calibrator:
-    """Fit slope and intercept (Platt 1999; on log-odds it is the recalibration of Cox 1958).
+    """Fit slope and intercept (Platt 1999; on log-odds this is the recalibration of Cox 1958).
 
-    Where the scores run against the labels, no increasing line is better than the base rate.
+    If the fitted slope is not positive, no increasing line beats the base rate, and the
+    calibrator returns the base rate.
     """
     model = LogisticRegression(C=np.inf, solver="newton-cholesky")
     fitted = model.fit(_logit(probability)[:, None], label)
@@ -69,11 +70,11 @@ def fit_platt(probability: Floats, label: Ints) -> Calibrator:
 def fit_isotonic(probability: Floats, label: Ints) -> Calibrator:
     """Fit an increasing curve through the blocks of an isotonic regression.
 
-    The regression's steps would tie all pairs of a block and so throw ranks away. Each block is
-    therefore one point, mean predicted against mean observed, with straight lines between them
-    (centred isotonic regression, Oron, Flournoy 2017), here in log-odds; beyond the outermost
-    blocks their shift is kept. Half a reorder and half a miss at either end keep the outermost
-    blocks off 0 and 1.
+    An isotonic regression is a step function, which ties all pairs of a block and loses their
+    ranks. Here each block becomes one point, its mean prediction against its mean label, and
+    straight lines in log-odds connect the points (centred isotonic regression, Oron, Flournoy
+    2017). Beyond the outermost blocks, their shift is kept. Half a positive and half a negative
+    label at each end keep the outermost blocks away from 0 and 1.
     """
     ends = [probability.min(), probability.max()]
     p = np.concatenate([probability, np.repeat(ends, 2)])
@@ -90,26 +91,26 @@ METHODS: dict[str, Callable[[Floats, Ints], Calibrator]] = {
     "none": fit_none,
     "platt": fit_platt,
     "isotonic": fit_isotonic,
-}  # from the simplest on
+}  # simplest first
 
 
 def fit(
     probability: Floats, label: Ints, offsets: Ints, *, folds: int = 5, seed: int = 0
 ) -> Calibrator:
-    """Choose a method by cross-validation over these shoppers and fit it on all of them.
+    """Choose a method by cross-validation over shoppers, then fit it on all of them.
 
     A method replaces a simpler one only if it lowers the held-out log-loss by more than one
-    standard error of the difference, taken over shoppers (after Breiman et al. 1984, "CART").
+    standard error of the difference across shoppers (after Breiman et al. 1984, "CART").
 
     Args:
-        probability: of shoppers that the model was not trained on, shape (n_pairs,).
+        probability: for shoppers that the model was not trained on, shape (n_pairs,).
         label: 0 or 1, shape (n_pairs,).
         offsets: shape (n_users + 1,).
-        folds: of shoppers.
-        seed: of the assignment of shoppers to folds.
+        folds: number of folds of shoppers.
+        seed: assigns shoppers to folds.
 
     Returns:
-        A fitted calibrator; ``none`` where the labels are too few to compare.
+        The fitted calibrator; ``none`` if the labels outside some fold are all the same.
     """
     user, shoppers = user_of_pair(offsets), len(offsets) - 1
     fold = (np.random.default_rng(seed).permutation(shoppers) % folds)[user]
@@ -136,7 +137,7 @@ def _losses(
     label: Ints,
     held_out: list[Bools],
 ) -> Floats:
-    """Return every pair's log-loss under a calibrator fitted on the other folds."""
+    """Return the log-loss of every pair under a calibrator fitted on the other folds."""
     loss = np.empty(len(label))
     for rows in held_out:
         p = method(probability[~rows], label[~rows]).transform(probability[rows])

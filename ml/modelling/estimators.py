@@ -1,4 +1,4 @@
-"""The models, by name: scikit-learn compatible pipelines over the features of ``examples``."""
+"""The models by name: scikit-learn pipelines over the features of ``examples``."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,38 +13,41 @@ from sklearn.preprocessing import QuantileTransformer
 
 from ml.errors import SettingsError
 
-# A column may have no value at all, as the places in the cart of many order logs.
+# A column can be entirely missing: many order logs have no cart positions.
 warnings.filterwarnings("ignore", "All-NaN slice encountered")
 
 
 def make(name: str, *, seed: int, threads: int = 0, parameters: Mapping[str, Any]) -> Any:
     """Return an unfitted pipeline by name.
 
-    Input is float32 of shape (n_pairs, n_features) with NaN where a value is missing; every
-    pipeline takes it as it is.
+    Every pipeline accepts float32 input of shape (n_pairs, n_features) with NaN for missing
+    values.
 
     Args:
         name: one of `ESTIMATORS`.
-        seed: decides every random choice.
-        threads: 0 takes every core.
-        parameters: override defaults of the last step.
+        seed: controls every random choice.
+        threads: number of threads; 0 uses every core.
+        parameters: override the defaults of the last step.
 
     Raises:
-        SettingsError: if there is no such model, or it has no such parameter.
+        SettingsError: if the model or one of the parameters is unknown.
     """
     if name not in ESTIMATORS:
         raise SettingsError(f"unknown model '{name}': choose one of {', '.join(ESTIMATORS)}")
     pipeline = ESTIMATORS[name](seed, threads or -1)
     last = pipeline.steps[-1][1]
     if unknown := parameters.keys() - last.get_params().keys():
-        raise SettingsError(f"{name} has no parameter {', '.join(sorted(unknown))}")
+        raise SettingsError(
+            f"{name} has no parameter {', '.join(sorted(unknown))}: "
+            "correct [parameters] in restock.toml"
+        )
     last.set_params(**parameters)
     return pipeline
 
 
 def _logistic_regression(seed: int, threads: int) -> Any:
     return make_pipeline(
-        # Gaps and recencies are heavy-tailed; their ranks are what a linear model can use.
+        # Gaps and recencies are heavy-tailed, so the linear model gets their quantiles.
         QuantileTransformer(n_quantiles=200, subsample=100_000, random_state=seed),
         SimpleImputer(
             strategy="constant", fill_value=-0.5, add_indicator=True, keep_empty_features=True
@@ -54,7 +57,10 @@ def _logistic_regression(seed: int, threads: int) -> Any:
 
 
 class OrderedForest(RandomForestClassifier):
-    """A random forest whose trees vote in order: a sum in any order differs in its last digits."""
+    """A random forest that adds up its trees in a fixed order.
+
+    In another order, the floating-point sum differs in its last digits.
+    """
 
     def predict_proba(self, X: Any) -> Any:
         """Return the mean of the trees' votes, shape (n_pairs, 2)."""
@@ -67,7 +73,7 @@ def _random_forest(seed: int, threads: int) -> Any:
             n_estimators=100,
             min_samples_leaf=20,
             max_features=0.2,
-            # Small samples make trees cheap and unlike each other; more of them hardly help.
+            # Small samples make trees cheap and diverse; more trees hardly help.
             max_samples=0.1,
             n_jobs=threads,
             random_state=seed,
@@ -92,7 +98,7 @@ def _gradient_boosting(seed: int, threads: int) -> Any:
             scale_pos_weight=1.0,
             n_jobs=threads,
             random_state=seed,
-            # The same model on every run, whatever the thread that finishes first.
+            # The order in which threads finish must not change the model.
             deterministic=True,
             force_row_wise=True,
             verbose=-1,
@@ -101,23 +107,23 @@ def _gradient_boosting(seed: int, threads: int) -> Any:
 
 
 class HistogramBoosting(HistGradientBoostingClassifier):
-    """Histogram boosting that leaves out the columns without any value, on which it would fail."""
+    """Histogram boosting that ignores columns without any value, which scikit-learn cannot fit."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Fit on the columns that have a value."""
+        """Fit on the columns that have at least one value."""
         self.known_ = ~np.isnan(X).all(axis=0)
         return super().fit(X[:, self.known_], y, sample_weight)
 
     def predict_proba(self, X: Any) -> Any:
-        """Return the probabilities of the classes, shape (n_pairs, 2)."""
+        """Return the class probabilities, shape (n_pairs, 2)."""
         return super().predict_proba(X[:, self.known_])
 
 
 def _histogram_boosting(seed: int, threads: int) -> Any:
-    """Return scikit-learn's answer to LightGBM, as near to the one above as it has parameters."""
+    """Return scikit-learn's counterpart of `_gradient_boosting`, with similar parameters."""
     return make_pipeline(
         HistogramBoosting(
-            # Half the trees at twice the rate: each takes it much longer.
+            # Half the trees at twice the learning rate: each tree takes much longer to fit.
             max_iter=175,
             learning_rate=0.1,
             max_leaf_nodes=15,

@@ -1,4 +1,4 @@
-"""Which part of the shoppers trains, validates and tests in each fold of a cross-validation."""
+"""Divide shoppers into training, validation and test parts for each fold of a cross-validation."""
 
 import hashlib
 from typing import Any
@@ -12,13 +12,14 @@ from ml.modelling.basket import Floats
 Strings = npt.NDArray[np.str_]
 
 VALIDATION_SHARE = 0.1
-"""Of all shoppers, in each fold; as in the standing split."""
+"""Share of all shoppers in each fold, the same as in the fixed split of ``targets``."""
 
 
 def place(user_id: npt.NDArray[Any] | pa.Array, digit: int = 0) -> Floats:
-    """Return where on the circle from 0 to 1 the hash puts each shopper, the same everywhere.
+    """Return each shopper's place on a circle from 0 to 1, shape (n_users,).
 
-    With ``digit`` 0 these are the digits that the standing split of ``targets`` goes by.
+    The place is four hexadecimal digits of the MD5 hash of the id, starting at ``digit``, so it is
+    the same on every machine. Digit 0 gives the places that the fixed split of ``targets`` uses.
     """
     distinct, code = np.unique(np.asarray(user_id), return_inverse=True)
     digests = (hashlib.md5(str(user).encode()).hexdigest() for user in distinct)
@@ -26,10 +27,10 @@ def place(user_id: npt.NDArray[Any] | pa.Array, digit: int = 0) -> Floats:
 
 
 def part_in_fold(place: Floats, fold: int, folds: int) -> Strings:
-    """Name the part that shoppers have in a fold.
+    """Return each shopper's part in a fold, ``train``, ``validation`` or ``test``.
 
-    Test shoppers are an arc of the circle, validation shoppers the tenth that follows: the first
-    of five folds is the standing split, and each further one turns it by a fifth.
+    Test shoppers are an arc of the circle; validation shoppers are the tenth after it. The first
+    of five folds is the fixed split, and each later fold rotates it by a fifth.
     """
     after = (place - (fold + 1) / folds) % 1
     part = np.where(after < VALIDATION_SHARE, "validation", "train")

@@ -1,11 +1,11 @@
-"""How good a ranking, a probability and a basket are, each with an interval over shoppers.
+"""Metrics of rankings, probabilities and baskets, each with an interval over shoppers.
 
-Arrays are laid out as in ``basket``: one entry per user-product pair, those of a shopper
-contiguous, ``offsets`` of shape (n_users + 1,). Only candidates count, the products that the
-shopper bought before, so every figure is about reorders.
+Arrays are laid out as in `basket`: one entry per pair, the pairs of a shopper contiguous,
+``offsets`` of shape (n_users + 1,). A pair is a shopper and a product that the shopper bought
+before, so every metric is about products bought again.
 
-Every metric is written as a ratio of two sums over shoppers. The bootstrap then is a matter of
-drawing shoppers and adding up, whatever the metric.
+Every metric is a ratio of two sums over shoppers. The bootstrap therefore works the same way for
+all of them: it draws shoppers and adds up their terms.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Ratio = tuple[Floats, Floats]  # numerator and denominator per shopper, each (n_
 
 
 class Estimate(NamedTuple):
-    """A figure and its 95% bootstrap interval over shoppers; NaN where it is undefined."""
+    """The value of a metric and its 95% bootstrap interval over shoppers; NaN if undefined."""
 
     value: float
     low: float
@@ -32,13 +32,13 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Predicted against observed reorder share in bins of about equally many pairs.
+    """Predicted and observed share bought again, in bins of about equal count.
 
     Attributes:
-        bin: number of each pair's bin, from 0, shape (n_pairs,); higher bins are likelier.
-        n: pairs per bin, shape (n_bins,), as the two below.
-        mean_predicted: mean probability.
-        mean_observed: share of pairs that were reordered.
+        bin: bin number of each pair, from 0 for the lowest probabilities, shape (n_pairs,).
+        n: number of pairs in each bin, shape (n_bins,).
+        mean_predicted: mean probability in each bin, shape (n_bins,).
+        mean_observed: share of pairs bought again in each bin, shape (n_bins,).
     """
 
     bin: Ints
@@ -48,12 +48,12 @@ class ReliabilityBins:
 
 
 def reliability_bins(probability: Floats, label: Ints, bins: int = BINS) -> ReliabilityBins:
-    """Group pairs into at most ``bins`` bins of equal count; equal probabilities stay together.
+    """Group pairs into at most ``bins`` bins of equal count; equal probabilities share a bin.
 
-    Bins of equal count, not of equal width: most reorder probabilities are small, so that one
-    of ten equal widths would hold nearly all pairs and hide every error in it. They also give
-    the expected calibration error its smallest bias (Roelofs, Cain, Shlens, Mozer 2022,
-    "Mitigating bias in calibration error estimation").
+    Most probabilities are small, so one of ten bins of equal width would hold nearly all pairs and
+    hide every error among them. Bins of equal count also give the expected calibration error its
+    smallest bias (Roelofs, Cain, Shlens, Mozer 2022, "Mitigating bias in calibration error
+    estimation").
     """
     edges = np.quantile(probability, np.arange(1, bins) / bins)
     _, code, n = np.unique(
@@ -79,30 +79,33 @@ def evaluate(
 ) -> dict[str, Estimate]:
     """Compute every metric that the input allows, with intervals.
 
-    Always: ``auc`` and ``average_precision`` over all pairs, and at k = 5, 10 and 20, with a
-    shopper's k highest scores as the list (ties: the earlier row first):
+    Over all pairs, always: ``auc``, ``average_precision`` and ``mean_observed``, the share of
+    pairs bought again.
 
-    - ``precision_at_k``: hits / k, also where there are fewer than k candidates; 0 for a shopper
-      who reordered nothing. Mean over all shoppers.
-    - ``hit_rate_at_k``: 1 where there is a hit, else 0. Mean over all shoppers.
-    - ``f1_at_k``: F1 of that list as a basket and the reorders. Mean over all shoppers.
-    - ``recall_at_k``: hits / reorders. Mean over shoppers with a reorder; undefined for others.
-    - ``ndcg_at_k``: gain 1, discount log2(rank + 1), relative to the best ranking of the
-      candidates (Järvelin, Kekäläinen 2002). Mean over shoppers with a reorder.
+    Over shoppers, always, at k = 5, 10 and 20. The list is a shopper's k highest scores (ties go
+    to the earlier row), and a hit is a product in the list that was bought again:
 
-    - ``mean_observed``: the share of all pairs that were reordered.
+    - ``precision_at_k``: hits / k, even if there are fewer than k pairs; 0 for a shopper who
+      bought nothing again. Mean over all shoppers.
+    - ``hit_rate_at_k``: 1 if there is a hit, else 0. Mean over all shoppers.
+    - ``f1_at_k``: F1 of the list, taken as a basket. Mean over all shoppers.
+    - ``recall_at_k``: hits / products bought again. Mean over shoppers who bought any product
+      again; undefined for the others.
+    - ``ndcg_at_k``: gain 1, discount log2(rank + 1), relative to the best ranking of the pairs
+      (Järvelin, Kekäläinen 2002). Mean over shoppers who bought any product again.
 
     For probabilities: ``mean_predicted``, ``log_loss``, ``brier`` and
-    ``expected_calibration_error``, which is the mean over pairs of the distance between predicted
-    and observed share of their bin (Naeini, Cooper, Hauskrecht 2015, with the bins of
+    ``expected_calibration_error``, the mean over pairs of the distance between the predicted and
+    the observed share of their bin (Naeini, Cooper, Hauskrecht 2015, with the bins of
     `reliability_bins`).
 
-    With ``in_basket``: ``mean_f1`` as in the Instacart competition, the mean over shoppers of
-    the F1 of basket and reorders, where two empty sets score 1, and ``mean_basket_size``.
+    With ``in_basket``: ``mean_basket_size`` and ``mean_f1``, the mean over shoppers of the F1 of
+    basket and products bought again, as in the Instacart competition; two empty sets score 1.
 
-    The interval is the percentile bootstrap over shoppers, moved so that the replicates' mean
-    lies on the estimate. That matters for the calibration error alone, which noise can only
-    raise. AUC and average precision enter by their linear part, see `_pairwise`.
+    The interval is the percentile bootstrap over shoppers, shifted so that the mean of the
+    replicates equals the estimate. The shift matters only for the calibration error, which noise
+    can only raise. For AUC and average precision the bootstrap uses the linear part, see
+    `_pairwise`.
 
     Raises:
         ValueError: if the arrays differ in length or a score is missing.
@@ -110,7 +113,7 @@ def evaluate(
     if not len(score) == len(label) == offsets[-1]:
         raise ValueError(
             f"{len(score)} scores, {len(label)} labels and {offsets[-1]} pairs in offsets: "
-            "all three must be the same number"
+            "all three must be equal"
         )
     if np.isnan(score).any():
         raise ValueError(f"score[{np.isnan(score).argmax()}] is missing: score every pair")
@@ -156,7 +159,7 @@ def evaluate(
 def ceiling(
     label: Ints, offsets: Ints, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return what a perfect ranking of these candidates and a perfect basket would score."""
+    """Return the metrics of a perfect ranking of these pairs and of a perfect basket."""
     return evaluate(
         label.astype(float),
         label,
@@ -179,10 +182,10 @@ def evaluate_segments(
     replicates: int = 1000,
     seed: int = 0,
 ) -> dict[Any, dict[str, Estimate]]:
-    """Evaluate the pairs of each value of ``segment``, shape (n_pairs,), as `evaluate` does.
+    """Evaluate the pairs of each value of ``segment``, shape (n_pairs,), with `evaluate`.
 
-    A segment may cut through a shopper (a department does): its k highest scores and its basket
-    then are those within the segment, and shoppers without a pair in it are left out.
+    A segment can contain some of a shopper's pairs, as a department does. The k highest scores and
+    the basket are then those within the segment. Shoppers without a pair in it are left out.
     """
     results = {}
     for value in np.unique(segment):
@@ -200,25 +203,26 @@ def evaluate_segments(
 
 
 def select(rows: Bools, offsets: Ints) -> Ints:
-    """Return the offsets of the pairs in ``rows``; shoppers who have none are left out."""
+    """Return the offsets of the pairs in ``rows``, leaving out shoppers without such a pair."""
     kept = np.bincount(user_of_pair(offsets)[rows], minlength=len(offsets) - 1)
     return np.concatenate([[0], np.cumsum(kept[kept > 0])])
 
 
 def _pairwise(score: Floats, label: Ints) -> dict[str, tuple[float, Floats]]:
-    """Return AUC and average precision, each with every pair's influence on it.
+    """Return AUC and average precision, each with the influence of every pair.
 
-    The influence of a pair is the derivative of the metric by the pair's weight. The value plus
-    n times a shopper's influence is the shopper's pseudo-value in the infinitesimal jackknife
-    (Efron, Tibshirani 1993, chapter 21): their mean is the metric, and resampling them is the
-    bootstrap but for terms of order 1 / n_shoppers, without sorting the pairs once a replicate.
+    The influence of a pair is the derivative of the metric with respect to the pair's weight. The
+    metric plus n times a shopper's influence is the shopper's pseudo-value in the infinitesimal
+    jackknife (Efron, Tibshirani 1993, chapter 21). The mean of the pseudo-values is the metric.
+    Resampling them equals the bootstrap up to terms of order 1 / n_shoppers and avoids sorting the
+    pairs in every replicate.
     """
     values, tie = np.unique(-score, return_inverse=True)  # groups of equal scores, best first
     positive = np.bincount(tie, weights=label, minlength=len(values))
     negative = np.bincount(tie, minlength=len(values)) - positive
     hits, misses = np.cumsum(positive), np.cumsum(negative)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # A positive wins against the negatives below it, a negative loses to the positives above.
+        # A positive beats the negatives below it; a negative loses to the positives above it.
         wins = 1 - (misses - negative / 2) / misses[-1]
         losses = (hits - positive / 2) / hits[-1]
         auc = float(np.sum(positive * wins) / hits[-1])
@@ -227,7 +231,8 @@ def _pairwise(score: Floats, label: Ints) -> dict[str, tuple[float, Floats]]:
         )
         precision = hits / (hits + misses)
         average = float(np.sum(positive * precision) / hits[-1])
-        # One more positive (negative) raises (lowers) the precision at every positive from it on.
+        # An extra positive (negative) raises (lowers) the precision at every positive from its
+        # rank downwards.
         slope = positive / (hits + misses) ** 2 / hits[-1]
         gain = np.cumsum((slope * misses)[::-1])[::-1] + (precision - average) / hits[-1]
         harm = np.cumsum((slope * hits)[::-1])[::-1]
@@ -239,7 +244,7 @@ def _pairwise(score: Floats, label: Ints) -> dict[str, tuple[float, Floats]]:
 
 
 def _at_k(score: Floats, label: Ints, offsets: Ints) -> dict[str, Ratio]:
-    """Return the metrics of each shopper's first k pairs."""
+    """Return the metrics of each shopper's k highest-scoring pairs, for every k in `CUTS`."""
     user, shoppers = user_of_pair(offsets), len(offsets) - 1
     hit, place = label == 1, rank_in_user(score, offsets)
     user, rank = user[hit], place[hit]
@@ -261,7 +266,7 @@ def _at_k(score: Floats, label: Ints, offsets: Ints) -> dict[str, Ratio]:
 
 
 def _resampled_sums(columns: Floats, replicates: int, seed: int) -> Floats:
-    """Sum rows (shoppers) over the sample, then over each sample drawn from it with replacement."""
+    """Sum the rows (shoppers) of the sample, then of each resample drawn with replacement."""
     rng, n = np.random.default_rng(seed), len(columns)
     sums = [columns.sum(axis=0)]
     for done in range(0, replicates, 100):
@@ -271,9 +276,9 @@ def _resampled_sums(columns: Floats, replicates: int, seed: int) -> Floats:
 
 
 def _estimate(draws: Floats, largest: float) -> Estimate:
-    """Turn the value on the sample, followed by those on the replicates, into an estimate.
+    """Return the estimate for a sample's value followed by the values of its replicates.
 
-    Its interval keeps to the values that the metric can have, 0 to ``largest``.
+    The interval is clipped to the range of the metric, 0 to ``largest``.
     """
     value, replicates = draws[0], draws[1:]
     replicates = replicates[~np.isnan(replicates)]

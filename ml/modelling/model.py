@@ -1,4 +1,4 @@
-"""A fitted model: what turns features into probabilities and baskets."""
+"""A fitted model, which turns features into probabilities and baskets."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from ml.modelling.basket import Bools, Floats, Ints, expected_f1_basket
 
 @dataclass
 class Model:
-    """A fitted pipeline, the calibrator of its output, and how much orders differ in size."""
+    """A fitted pipeline, the calibrator of its output, and the order effect of its baskets."""
 
     pipeline: Any
     calibrator: Any
@@ -26,13 +26,13 @@ class Model:
         return self.calibrator.transform(self.pipeline.predict_proba(X)[:, 1])
 
     def basket(self, probability: Floats, offsets: Ints) -> Bools:
-        """Return which pairs, shape (n_pairs,), are in the baskets of highest expected F1."""
+        """Mark the pairs in the baskets with the highest expected F1, shape (n_pairs,)."""
         return expected_f1_basket(probability, offsets, self.order_effect)[0]
 
     @cached_property
     def _trees(self) -> Any:
-        """The pipeline's trees, where it is nothing but LightGBM's: they score faster alone."""
-        # Numba takes a while to import, and most commands do without.
+        """The trees of a pipeline that contains only LightGBM, which score faster; else None."""
+        # Numba is slow to import, and most commands do not need it.
         from ml.modelling.trees import MaskedTrees
 
         booster = getattr(self.pipeline[-1], "booster_", None)

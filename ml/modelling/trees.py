@@ -1,10 +1,11 @@
-"""Boosted trees evaluated by bit masks: LightGBM's own scores, bit for bit, in a tenth of its time.
+"""Score boosted trees with bit masks: LightGBM's scores, bit for bit, in a tenth of the time.
 
-After V-QuickScorer (Lucchese et al. 2016, "Exploiting CPU SIMD extensions to speed-up document
-scoring with tree ensembles"): a row keeps for each tree the set of leaves that it may still reach.
-Every split takes away the leaves on its left from the rows that go right; the leftmost leaf that is
-left is the one that the row falls into. So there is no walk down a tree and nothing to mispredict:
-one comparison and one `and`, which a processor does for many rows at a time.
+The method is V-QuickScorer (Lucchese et al. 2016, "Exploiting CPU SIMD extensions to speed-up
+document scoring with tree ensembles"). For each tree, a row keeps the set of leaves that it can
+still reach. A split removes the leaves on its left from the rows that go right. After all splits,
+the leftmost remaining leaf is the row's leaf. The loop walks no tree and has no branch to
+mispredict: a split costs one comparison and one bitwise `and`, which a processor applies to many
+rows at a time.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ MAX_LEAVES = 64
 class MaskedTrees:
     """The trees of a LightGBM booster, as a list of splits.
 
-    A row goes right at split s if its value of feature ``feature[s]`` is above ``threshold[s]``, or
-    missing and ``missing_right[s]``; then it keeps the leaves ``mask[s]`` of the tree ``tree[s]``.
-    Splits are sorted by feature. ``leaves`` has the shape (n_trees, most leaves of a tree); the bit
-    of a leaf is its place in its tree from the left.
+    At split s, a row goes right if its value of feature ``feature[s]`` is above ``threshold[s]``,
+    or if the value is missing and ``missing_right[s]`` is set. A row that goes right keeps only the
+    leaves in ``mask[s]`` of tree ``tree[s]``. Splits are sorted by feature. ``leaves`` has the
+    shape (n_trees, most leaves in a tree); a leaf's bit is its position in its tree from the left.
     """
 
     feature: npt.NDArray[np.int64]
@@ -37,7 +38,7 @@ class MaskedTrees:
 
     @classmethod
     def of(cls, booster: Any) -> Self | None:
-        """Return the trees of a booster; None if they have too many leaves or unusual splits."""
+        """Return the trees of a booster; None if a tree is too large or has unsupported splits."""
         model = booster.dump_model()
         roots = [tree["tree_structure"] for tree in model["tree_info"]]
         most = max(tree["num_leaves"] for tree in model["tree_info"])
@@ -47,7 +48,7 @@ class MaskedTrees:
         splits: list[tuple[int, np.float32, bool, int, int]] = []
 
         def walk(node: dict[str, Any], tree: int, first: int) -> int:
-            """Note the splits and leaves of a subtree, and return how many leaves it has."""
+            """Record the splits and leaves of a subtree and return its number of leaves."""
             if "split_feature" not in node:
                 leaves[tree, first] = node["leaf_value"]
                 return 1
@@ -55,7 +56,7 @@ class MaskedTrees:
             right = walk(node["right_child"], tree, first + left)
             threshold, missing_right = node["threshold"], not node["default_left"]
             if node["missing_type"] == "None":
-                # Nothing was missing in training: it is taken for 0.
+                # Training had no missing value here, so LightGBM reads a missing value as 0.
                 missing_right = threshold < 0
             taken = ((1 << left) - 1) << first
             splits.append(
@@ -80,7 +81,7 @@ class MaskedTrees:
         )
 
     def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the sum of the trees' leaves for each row of ``X``, missing values being NaN."""
+        """Return the sum of leaves for each row of ``X``, shape (n_rows,); NaN means missing."""
         total = np.empty(len(X))
         splits = (self.feature, self.threshold, self.missing_right, self.tree, self.mask)
         write_tree_sums(X, *splits, self.leaves, total)
@@ -88,7 +89,7 @@ class MaskedTrees:
 
 
 def _is_plain(node: dict[str, Any]) -> bool:
-    """Whether all splits below a node are by a threshold, and missing is what is not a number."""
+    """Return whether a subtree splits only by thresholds and treats only NaN as missing."""
     return "split_feature" not in node or (
         node["decision_type"] == "<="
         and node["missing_type"] in ("None", "NaN")
@@ -98,7 +99,7 @@ def _is_plain(node: dict[str, Any]) -> bool:
 
 
 def _float32_below(threshold: float) -> np.float32:
-    """Return the largest 32-bit float up to a threshold: 32-bit values compare alike with both."""
+    """Return the largest float32 up to a threshold; float32 values compare alike with both."""
     with np.errstate(over="ignore"):
         near = np.float32(threshold)
     return near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf))

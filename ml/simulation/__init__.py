@@ -1,4 +1,4 @@
-"""Made-up orders in Instacart's files, with the true probability of every purchase.
+"""Simulated orders in Instacart's format, with the true probability of every purchase.
 
-Imports nothing of ours but `ml.errors`.
+The package imports nothing else from Restock except `ml.errors`.
 """

@@ -1,6 +1,6 @@
-"""The made-up catalogue: departments, aisles, brands and styles."""
+"""The simulated catalogue: departments, aisles, brands and styles."""
 
-# Department: its aisles. A product is named after its brand, aisle and style.
+# Each line is a department and its aisles. A product's name is its brand, aisle and style.
 DEPARTMENTS = """
 bakery: bread, rolls, bagels, muffins, cakes, croissants
 produce: apples, berries, citrus fruit, salad greens, tomatoes, root vegetables, mushrooms, herbs

@@ -1,36 +1,37 @@
-"""The random process behind the made-up orders, in SQL.
+"""The random process behind the simulated orders, in SQL.
 
-Order k of a shopper brings ``basket * k ** -familiarity`` new products on average,
-mostly popular ones. Each is from then on a renewal process in orders: the gap G from one purchase
-to the next has a log-logistic survival function, defective because some never return,
+Order k of a shopper adds ``basket * k ** -familiarity`` new products on average, mostly popular
+ones. From then on, each pair is a renewal process counted in orders. The gap G between purchases
+has a log-logistic survival function, which is defective because some products never return:
 
     S(g) = P(G > g) = 1 - r + r / (1 + (g / period) ** rhythm)
 
-where the chance of return r comes from product, aisle, popularity, shopper and the pair itself. A
-trip that is early for its shopper is a small one: what is due gets bought with probability
-attention = min(1, 0.5 + q), q being the quantile of the trip's gap in days among the shopper's own.
-So given the past, in which the pair was last bought in order l,
+The chance of return r depends on the product, its aisle, its popularity, the shopper and the pair.
+A trip that is early for its shopper is small: a product that is due is bought with probability
+attention = min(1, 0.5 + q), where q is the quantile of the trip's gap in days among the shopper's
+gaps. Given that the pair was last bought in order l, the true probability is
 
     P(bought in order k) = attention(k) * (1 - S(k - l) / S(k - l - 1))
 
-exactly: gaps are drawn by inverting S, and passed over by thinning (Lewis and Shedler 1979,
-Simulation of nonhomogeneous Poisson processes by thinning, Naval Research Logistics 26).
+The formula is exact: gaps are drawn by inverting S, and purchases are skipped by thinning (Lewis
+and Shedler 1979, Simulation of nonhomogeneous Poisson processes by thinning, Naval Research
+Logistics 26).
 """
 
-# Of a thousand orders, how many come in each hour; of a thousand shoppers, how many usually come
-# on each weekday. Both are close to the real profile.
+# Of 1,000 orders, the number placed in each hour; of 1,000 shoppers, the number whose usual weekday
+# is each day. Both are close to the real data.
 HOURS = [6, 3, 2, 1, 2, 2, 9, 25, 52, 81, 91, 83, 80, 79, 85, 84, 78, 67, 51, 42, 30, 21, 16, 10]
 WEEKDAYS = [240, 248, 129, 92, 86, 121, 84]
 
 MACROS = """
-    -- In [0, 1). Hashed twice, because DuckDB's hash hardly mixes its last argument: with one hash,
-    -- the draws for a pair in successive orders have a correlation of 0.998.
+    -- Uniform in [0, 1). Two rounds of hashing, because DuckDB's hash hardly mixes its last
+    -- argument: after one, draws for a pair in successive orders have a correlation of 0.998.
     create macro uniform(purpose, a, b := 0, c := 0) as (
         hash(hash(getvariable('seed'), purpose, a::bigint, b::bigint, c::bigint)) >> 11
     ) / 9007199254740992.0;
-    create macro logistic(u) as ln((u + 1e-16) / (1 - u));  -- a bell around 0
+    create macro logistic(u) as ln((u + 1e-16) / (1 - u));  -- bell-shaped around 0
     create macro pick(list, u) as list[1 + floor(u * len(list))::integer];
-    -- 0 .. total - 1 onto 1 .. total, one to one, neighbours far apart; the factor is prime
+    -- Maps 0 .. total - 1 one to one onto 1 .. total, neighbours far apart; the factor is prime.
     create macro scatter(i, total) as (i * 2654435761 % total + 1)::integer;
 
     create macro gap_quantile(user_id, order_number) as uniform('gap', user_id, order_number);
@@ -39,7 +40,7 @@ MACROS = """
     create macro mean_attention() as 0.875;
     create macro survival(gap, return_chance, period, rhythm) as
         1 - return_chance + return_chance / (1 + (gap / period) ** rhythm);
-    create macro gap_at(level, return_chance, period, rhythm) as  -- the inverse
+    create macro gap_at(level, return_chance, period, rhythm) as  -- inverse of survival
         case when level > 1 - return_chance
             then period * (return_chance / (level - 1 + return_chance) - 1) ** (1 / rhythm)
             else 'infinity'::double
@@ -57,8 +58,8 @@ PRODUCTS = """
     order by product_id
 """
 
-# 4 orders at least and a long (Lomax) tail, cut at 100 as in the real data; the more orders, the
-# shorter the gaps. The products of closed orders are known.
+# Shoppers have at least 4 orders, with a long (Lomax) tail capped at 100 as in the real data.
+# Shoppers with more orders have shorter gaps. A closed order is one whose products are known.
 SHOPPERS = """
     create table shoppers as
     with drawn as (
@@ -83,8 +84,9 @@ SHOPPERS = """
     from drawn
 """
 
-# Gaps are Rayleigh, in days not yet capped, so that weekdays agree with gaps under 30 as they do in
-# the real file. Some trips move to the shopper's usual weekday: hence the peaks at 7, 14, 21.
+# Gaps follow a Rayleigh distribution in days, before the cap, so that weekdays agree with gaps
+# under 30 as in the real data. Some trips move to the shopper's usual weekday, which makes the
+# peaks at 7, 14 and 21 days.
 ORDERS = """
     with planned as (
         select
@@ -121,8 +123,8 @@ ORDERS = """
     order by user_id, order_number
 """
 
-# What shoppers find for the first time, in which order, and how they will go on with it. The share
-# of the product of rank i is log-uniform, about 1 / (i + 10).
+# The order in which each pair is first bought, and the parameters of its renewal process. Product
+# ranks are log-uniform: the product of rank i has a share of about 1 / (i + 10).
 PAIRS = """
     create or replace temp table pairs as
     with slots as (
@@ -167,8 +169,8 @@ PAIRS = """
     from discoveries join block using (user_id)
 """
 
-# Each round takes every pair to the next order in which it is due, and buys it there or passes over
-# it. A pair that was passed over is due again after a gap longer than the one so far.
+# Each round moves every pair to the next order in which it is due, and buys or skips it there. A
+# skipped pair is due again after a gap longer than the current one.
 PURCHASES = """
     create or replace temp table purchases as
     with recursive visits as (
@@ -186,7 +188,7 @@ PURCHASES = """
                 *,
                 survival(order_number - last_bought, return_chance, period, rhythm)
                     * uniform('due', user_id, product_id, order_number) as level,
-                greatest(  -- later than this order even where rounding says otherwise
+                greatest(  -- later than this order, whatever the rounding
                     order_number + 1,
                     last_bought + ceil(gap_at(level, return_chance, period, rhythm))
                 ) as due_order,
@@ -202,8 +204,8 @@ PURCHASES = """
     where is_bought
 """
 
-# No order is without products: one that would be takes a product that is bought once and never
-# again, another one each time.
+# Every order has products. An order that would be empty gets a product that its shopper never buys
+# again, a different one each time.
 ONE_OFF_PURCHASES = """
     insert into purchases
     select
@@ -213,7 +215,7 @@ ONE_OFF_PURCHASES = """
     anti join purchases using (user_id, order_number)
 """
 
-# What is bought again tends to come first in the cart.
+# Products bought again tend to come first in the cart.
 LINES = """
     with carts as (
         select

@@ -1,16 +1,19 @@
-"""Simulated order histories of Instacart's shape, with the true probability of every purchase.
+"""Simulated order histories in Instacart's format, with the true probability of every purchase.
 
-`simulate` writes the six csv files of the Instacart data, same names, columns and formats, and
-``true_probabilities.parquet`` (parquet, since it has most values and a csv would round them):
-`user_id, product_id, probability, bought` for every product that a shopper bought before. That is
-the chance that it is in the shopper's next order, and whether the process then put it there. The
-next order is the open one (`eval_set` test), and for other shoppers the one after their last; as
-nobody knows when that comes, its probability is the mean over its context.
+`simulate` writes the six csv files of the Instacart data, with the same names, columns and
+formats. It also writes ``true_probabilities.parquet``, with the columns `user_id, product_id,
+probability, bought` and one row per shopper and product bought before. ``probability`` is the
+chance that the product is in the shopper's next order; ``bought`` is whether the process put it
+there. This file is Parquet because it holds the most values, and because a csv would round them.
 
-The process is described in `process.py`.
+The next order is the open one (`eval_set` test). For other shoppers it is the order after their
+last; its time is unknown, so its probabilities are means over the context.
 
-**Determinism.** There is no state: a draw is a hash of the seed, of what is drawn and for whom. The
-same seed, size and DuckDB version give the same bytes, whatever the number of threads.
+`process.py` describes the process.
+
+**Determinism.** The process keeps no random state: each draw is a hash of the seed, of the
+quantity drawn, and of the shopper, product and order it is drawn for. The same seed, size and
+DuckDB version give the same bytes on any number of threads.
 """
 
 import tempfile
@@ -38,14 +41,14 @@ from ml.simulation.process import (
 )
 
 FULL_CATALOGUE = 49_688
-MIN_CATALOGUE, MAX_CATALOGUE = 1_000, 50_000  # above it, names run out
-ONE_OFFS = 100  # as many as a shopper has orders, at most
-BLOCK_SHOPPERS = 20_000  # bounds the memory
+MIN_CATALOGUE, MAX_CATALOGUE = 1_000, 50_000  # product names run out above the maximum
+ONE_OFFS = 100  # the most orders that a shopper has
+BLOCK_SHOPPERS = 20_000  # bounds memory use
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """What `simulate` wrote: its folder, the rows of each file by name, and the seconds it took."""
+    """The result of `simulate`: its folder, the rows of each file by name, and its seconds."""
 
     folder: Path
     rows: dict[str, int]
@@ -62,17 +65,17 @@ def simulate(
     memory_limit: str = "3GB",
     progress: Callable[[int], object] = lambda shoppers_done: None,
 ) -> Simulation:
-    """Write a data set of Instacart's shape, and its truth, into a folder: all of it or nothing.
+    """Write a data set in Instacart's format, with its true probabilities: all of it or nothing.
 
     Args:
-        out_dir: where to; a folder that is empty or does not exist.
-        shoppers: how many; Instacart has 206,209.
-        seed: another seed gives other shoppers and orders.
-        products: size of the catalogue. By default ten per shopper and a thousand more, so that
-            few shoppers still share products, up to Instacart's 49,688.
-        threads: how many DuckDB may use; by default one per core.
-        memory_limit: how much DuckDB may use, as DuckDB writes it.
-        progress: called with the number of shoppers done, block by block.
+        out_dir: a folder that is empty or does not exist.
+        shoppers: number of shoppers; Instacart has 206,209.
+        seed: a different seed gives different shoppers and orders.
+        products: size of the catalogue. The default is 1,000 plus 10 per shopper, up to
+            Instacart's 49,688, so that even in a small data set shoppers share products.
+        threads: threads that DuckDB may use; one per core by default.
+        memory_limit: memory that DuckDB may use, in DuckDB's notation.
+        progress: called with the number of shoppers done after each block.
 
     Raises:
         SettingsError: if the folder is not empty, or a size is out of range.
@@ -88,7 +91,7 @@ def simulate(
         limits = f"{MIN_CATALOGUE:,} to {MAX_CATALOGUE:,}"
         raise SettingsError(f"Cannot simulate {products:,} products. Ask for {limits}.")
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise SettingsError(f"{out_dir} is not an empty folder. Empty it, or name a new one.")
+        raise SettingsError(f"{out_dir} is not an empty folder. Empty it or choose a new folder.")
     config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory_limit}
     if threads:
         config["threads"] = threads
@@ -102,7 +105,7 @@ def simulate(
                 rows = _write(con, files, shoppers, products, progress)
             files.replace(out_dir)
     except (OSError, duckdb.IOException) as error:
-        advice = "Free some space, or name another folder."
+        advice = "Free some space or choose another folder."
         raise StorageError(f"{out_dir} cannot be written: {error}. {advice}") from error
     return Simulation(out_dir, rows, time.perf_counter() - started)
 
@@ -114,7 +117,7 @@ def _write(
     products: int,
     progress: Callable[[int], object],
 ) -> dict[str, int]:
-    """Run the process and write every file; returns the rows of each by name."""
+    """Run the process, write every file, and return the number of rows by file name."""
     rows: dict[str, int] = {}
 
     def write(name: str, query: str, **parameters: object) -> None:
@@ -168,5 +171,5 @@ def _write(
 
 
 def _urn(counts: list[int]) -> list[int]:
-    """Each index as often as its count says: to draw from it is to draw by weight."""
+    """Repeat each index by its count, so that a uniform draw from the list is a weighted draw."""
     return [index for index, times in enumerate(counts) for _ in range(times)]

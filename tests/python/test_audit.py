@@ -1,4 +1,4 @@
-"""The audit passes a good run, and finds each kind of damage."""
+"""The audit passes a healthy run and detects each kind of damage."""
 
 import shutil
 
@@ -12,13 +12,13 @@ from ml.jobs.audit import separation, stability
 pytestmark = pytest.mark.slow
 
 
-def test_a_good_run_passes(published: Place) -> None:
+def test_a_healthy_run_passes_the_audit(published: Place) -> None:
     statuses = dict(published.query("select status, count(*) from ml.audit group by status"))
     assert "fail" not in statuses
     assert statuses["pass"] > 100
 
 
-def test_it_says_what_it_found(published: Place, place: Place) -> None:
+def test_audit_prints_a_summary_of_each_check(published: Place, place: Place) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     done = place.call("restock", "audit", "--source", "instacart")
     assert done.returncode == 0
@@ -62,7 +62,7 @@ def lose_a_score(con: duckdb.DuckDBPyConnection) -> None:
         (lose_a_score, "pairs without a prediction"),
     ],
 )
-def test_damage_is_found(published: Place, place: Place, damage, finding) -> None:  # type: ignore[no-untyped-def]
+def test_audit_detects_damage(published: Place, place: Place, damage, finding) -> None:  # type: ignore[no-untyped-def]
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     with duckdb.connect(str(place.warehouse)) as con:
         damage(con)
@@ -75,7 +75,7 @@ def test_damage_is_found(published: Place, place: Place, damage, finding) -> Non
     ) == [(True,)]
 
 
-def test_separation_takes_either_direction_and_missing_values() -> None:
+def test_separation_handles_both_directions_and_missing_values() -> None:
     label, offsets = np.array([0, 0, 1, 1], dtype=np.int8), np.array([0, 4])
     assert separation(np.array([1, 2, 3, 4], dtype=np.float32), label, offsets) == 1
     assert separation(np.array([4, 3, 2, 1], dtype=np.float32), label, offsets) == 1
@@ -83,22 +83,22 @@ def test_separation_takes_either_direction_and_missing_values() -> None:
     assert separation(np.array([1, 2, 1, 2], dtype=np.float32), label, offsets) == 0.5
 
 
-def test_one_shopper_of_many_products_makes_no_leak() -> None:
-    """Nine have one product back of two; the tenth, whom the column names, all of a thousand."""
+def test_one_shopper_with_many_products_does_not_look_like_a_leak() -> None:
+    """Nine shoppers buy one of two products again; a tenth buys all of 1,000 and has column 1."""
     label = np.array([0, 1] * 9 + [1] * 1_000, dtype=np.int8)
     column = np.array([0] * 18 + [1] * 1_000, dtype=np.float32)
     offsets = np.array([*range(0, 20, 2), 1_018])
     assert separation(column, label, np.array([0, 1_018])) > 0.99
-    # Of 5.5 shoppers' worth of reorders 1 is above all, and 4.5 tie with what was not reordered.
+    # The positives weigh 5.5 shoppers: 1 ranks above all negatives and 4.5 tie with them.
     assert separation(column, label, offsets) == pytest.approx((1 + 4.5 / 2) / 5.5)
 
 
-def test_stability_is_zero_for_the_same_and_large_for_another_population() -> None:
+def test_stability_is_near_zero_for_one_population_and_large_for_two() -> None:
     rng = np.random.default_rng(0)
     before = rng.normal(size=20_000).astype(np.float32)
     assert stability(before, rng.normal(size=20_000).astype(np.float32)) < 0.01
     assert stability(before, rng.normal(2, size=20_000).astype(np.float32)) > 1
-    # Worked by hand: two halves become one and three quarters.
+    # By hand: shares of one half each become one quarter and three quarters.
     halves = np.repeat([0, 1], 5_000).astype(np.float32)
     quarters = np.repeat([0, 1], [2_500, 7_500]).astype(np.float32)
     assert stability(halves, quarters) == pytest.approx(0.25 * np.log(3), abs=1e-3)

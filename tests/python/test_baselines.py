@@ -1,4 +1,4 @@
-"""The baselines, worked by hand and against plain loops over the papers' formulas."""
+"""Baselines, checked against hand calculations and plain loops over the papers' formulas."""
 
 from functools import partial
 
@@ -29,7 +29,7 @@ def candidates_of(past: Past) -> tuple[Ints, Ints]:
 
 
 def random_shoppers(seed: int, count: int = 40, products: int = 30) -> list[list[set[int]]]:
-    """Shoppers with 1 to 11 orders of 1 to 6 products, a few of them often."""
+    """Return shoppers with 1 to 11 orders of 1 to 6 products, some products more often."""
     rng = np.random.default_rng(seed)
     return [
         [
@@ -41,7 +41,7 @@ def random_shoppers(seed: int, count: int = 40, products: int = 30) -> list[list
 
 
 def plain_tifu_knn(shoppers: list[list[set[int]]], products: int, neighbours: int) -> Floats:
-    """Hu et al. 2020 with seven groups, a shopper and an order at a time."""
+    """Score by Hu et al. 2020 with seven groups, one shopper and one order at a time."""
     vectors = np.zeros((len(shoppers), products))
     for u, orders in enumerate(shoppers):
         groups = min(7, len(orders))
@@ -64,7 +64,7 @@ def plain_tifu_knn(shoppers: list[list[set[int]]], products: int, neighbours: in
 
 
 def plain_up_cf(shoppers: list[list[set[int]]], products: int) -> Floats:
-    """Faggioli et al. 2020 with a window of 3, locality 5 and asymmetry 0.25."""
+    """Score by Faggioli et al. 2020 with a window of 3, locality 5 and asymmetry 0.25."""
     result = np.zeros((len(shoppers), products))
     for u, mine in enumerate(shoppers):
         for theirs in shoppers:
@@ -76,40 +76,41 @@ def plain_up_cf(shoppers: list[list[set[int]]], products: int) -> Floats:
     return result
 
 
-def test_tifu_knn_by_hand() -> None:
-    # Two groups: shopper 0's first order, then the last two. Product 0 in the last group:
-    # (0.5 * 1 + 1 * 1) / 2, in the first 1, halved as a group and as a mean of two groups.
+def test_tifu_knn_matches_a_hand_calculation() -> None:
+    # Shopper 0 has two groups: the first order and the last two. Product 0 scores 1 in the first
+    # group, times the group decay, and (0.5 * 1 + 1 * 1) / 2 in the last. The vector is the mean.
     past = past_of(ORDERS)
     user, product = np.array([0, 0, 0]), np.array([0, 1, 2])
     own = [(0.75 + 0.1 * 1) / 2, 0.1 / 2, (1 / 2) / 2]
     tifu = partial(tifu_knn, past, user, product, groups=2, decay=0.5, group_decay=0.1)
     assert tifu(alpha=1) == pytest.approx(own)
-    # Squared distances from shopper 0: to shopper 1, (1, 1, 0, 0), 0.331 + 0.903 + 0.063; to
-    # shopper 2, (0, 0, 0.05, 0.5), 0.181 + 0.003 + 0.04 + 0.25. So shopper 2 is the nearest.
+    # The squared distance of shopper 0 to shopper 1, (1, 1, 0, 0), is 0.331 + 0.903 + 0.063. To
+    # shopper 2, (0, 0, 0.05, 0.5), it is 0.181 + 0.003 + 0.04 + 0.25, so shopper 2 is nearest.
     near = tifu(alpha=0.6, neighbours=1)
     assert near == pytest.approx(0.6 * np.array(own) + 0.4 * np.array([0, 0, 0.05]))
 
 
-def test_up_cf_by_hand() -> None:
-    # Last two orders of shopper 0: 0 in both, 2 in one. Shopper 1 shares two of 3 products
-    # with shopper 0 and has 2; shopper 2 shares one and has 2. Symmetric cosine, squared.
+def test_up_cf_matches_a_hand_calculation() -> None:
+    # Shopper 0's last two orders have product 0 twice and product 2 once. Of shopper 0's three
+    # products, shopper 1 shares two and has two, shopper 2 shares one and has two. The similarity
+    # is the symmetric cosine, squared.
     past = past_of(ORDERS)
     score = up_cf(past, np.zeros(4, int), np.arange(4), recency=2, locality=2, asymmetry=0.5)
     first, second = 4 / 6, 1 / 6
     assert score == pytest.approx([1 + first, first, 0.5 + second * 0.5, second * 0.5])
-    # Asymmetric: divided by the shopper's own count alone.
+    # With asymmetry 1, only the shopper's own count divides.
     score = up_cf(past, np.zeros(1, int), np.ones(1, int), recency=2, locality=1, asymmetry=1)
     assert score == pytest.approx([2 / 3])
 
 
-@pytest.mark.parametrize("cells", [2**24, 100])  # all shoppers in one block, two in a block
+@pytest.mark.parametrize("cells", [2**24, 100])  # one block for all, then two shoppers a block
 @pytest.mark.parametrize("seed", range(3))
-def test_equal_plain_loops(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_equal_plain_loops(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "_BLOCK_CELLS", cells)
     shoppers = random_shoppers(seed)
     past = past_of(shoppers)
     user, product = candidates_of(past)
-    tested = user % 3 > 0  # candidates of some shoppers, the past of all
+    tested = user % 3 > 0  # score some shoppers with the past of all
     user, product = user[tested], product[tested]
     expected = plain_tifu_knn(shoppers, 30, neighbours=10)[user, product]
     assert tifu_knn(past, user, product, neighbours=10) == pytest.approx(expected)
@@ -118,13 +119,13 @@ def test_equal_plain_loops(seed: int, cells: int, monkeypatch: pytest.MonkeyPatc
     assert ours == pytest.approx(expected)
 
 
-def test_fewer_shoppers_than_neighbours() -> None:
+def test_tifu_knn_accepts_fewer_shoppers_than_neighbours() -> None:
     past = past_of(ORDERS)
     everyone = tifu_knn(past, *candidates_of(past), neighbours=2)
     assert tifu_knn(past, *candidates_of(past)).tolist() == everyone.tolist()
 
 
-def test_a_shopper_alone_has_only_the_own_vector() -> None:
+def test_a_single_shopper_is_scored_by_their_own_orders() -> None:
     past = past_of(ORDERS[:1])
     result = peers(past, *candidates_of(past))
     assert result["tifu_knn"].argsort().tolist() == [1, 2, 0]
@@ -140,5 +141,5 @@ def test_simple_scores_read_the_columns_of_examples() -> None:
     result = scores(columns)
     assert result["personal_frequency"].tolist() == [0.9, 1.0, 0.25]
     assert result["recency_decay"].tolist() == [1.9, 2.5, 0.7]
-    # Both of the last order come first, the more frequent one of them before the other.
+    # The last order's two products come first, the more frequent one before the other.
     assert result["last_basket"].argsort().tolist() == [0, 2, 1]

@@ -1,4 +1,4 @@
-"""The basket with the highest expected F1, against brute force and against Ye et al. (2012)."""
+"""The basket with the highest expected F1, checked against brute force and Ye et al. (2012)."""
 
 from itertools import combinations, product
 
@@ -18,12 +18,12 @@ from ml.modelling.basket import (
 
 
 def plain_f1(chosen: set[int], bought: set[int]) -> float:
-    """F1 of two sets; two empty sets score 1."""
+    """Return the F1 of two sets; two empty sets score 1."""
     return 2 * len(chosen & bought) / (len(chosen) + len(bought)) if chosen or bought else 1.0
 
 
 def expected_f1(chosen: set[int], p: Floats) -> float:
-    """Expected F1 by going through every possible order."""
+    """Return the expected F1 by enumerating every possible order."""
     total = 0.0
     for outcome in product((0, 1), repeat=len(p)):
         chance = np.prod([q if y else 1 - q for q, y in zip(p, outcome, strict=True)])
@@ -32,15 +32,18 @@ def expected_f1(chosen: set[int], p: Floats) -> float:
 
 
 def expected_f1_by_size(p: Floats) -> Floats:
-    """Expected F1 of the first 0..n of descending probabilities (Ye et al. 2012, algorithm 1)."""
+    """Return the expected F1 of the first 0 to n products (Ye et al. 2012, algorithm 1).
+
+    Probabilities must be in descending order.
+    """
     n = len(p)
-    hits = np.zeros((n + 1, n + 1))  # hits[k, i]: the chance of i reorders among the first k
+    hits = np.zeros((n + 1, n + 1))  # hits[k, i]: P(i of the first k are bought again)
     hits[0, 0] = 1
     for k in range(1, n + 1):
         hits[k] = hits[k - 1] * (1 - p[k - 1])
         hits[k, 1:] += hits[k - 1, :-1] * p[k - 1]
     result = np.empty(n + 1)
-    inverse = np.r_[0, 1 / np.arange(1, 2 * n + 2)]  # inverse[a]: E[1 / (a + reorders after k)]
+    inverse = np.r_[0, 1 / np.arange(1, 2 * n + 2)]  # inverse[a]: E[1 / (a + hits after k)]
     for k in range(n, 0, -1):
         i = np.arange(1, k + 1)
         result[k] = np.sum(2 * i * hits[k, i] * inverse[k + i])
@@ -82,22 +85,22 @@ def test_equals_the_dynamic_programme_on_long_histories() -> None:
         ([1.0], [True], 1.0),
         ([0.4], [False], 0.6),
         ([0.6], [True], 0.6),
-        ([0.5], [False], 0.5),  # a tie: the smaller basket
+        ([0.5], [False], 0.5),  # a tie goes to the smaller basket
         ([], [], 1.0),
         ([0.0, 1.0, 0.0], [False, True, False], 1.0),
         ([1.0] * 900, [True] * 900, 1.0),
-        ([1.0, 0.5], [True, False], 5 / 6),  # a tie again: 1/2 * 1 + 1/2 * 2/3 either way
+        ([1.0, 0.5], [True, False], 5 / 6),  # a tie: 1/2 * 1 + 1/2 * 2/3 for both
         ([1e-300, 1e-300], [False, False], 1.0),
         ([0.3, 0.3, 0.3], [True, True, True], 0.3 * 3 * (0.49 / 2 + 0.42 * 2 / 5 + 0.09 / 3)),
     ],
 )
-def test_edges(probability: list[float], basket: list[bool], expected: float) -> None:
+def test_edge_cases(probability: list[float], basket: list[bool], expected: float) -> None:
     in_basket, f1s = expected_f1_basket(np.array(probability), np.array([0, len(probability)]))
     assert in_basket.tolist() == basket
     assert f1s.tolist() == pytest.approx([expected], abs=1e-10)
 
 
-def test_no_subset_is_better_where_orders_differ_in_size() -> None:
+def test_no_subset_is_better_with_an_order_effect() -> None:
     probability, offsets = random_shoppers(seed=4, sizes=[1, 2, 4, 5, 6, 6])
     in_basket, expected = expected_f1_basket(probability, offsets, order_effect=1.2)
     given, chance = given_order_effect(probability, 1.2)
@@ -116,16 +119,16 @@ def test_no_subset_is_better_where_orders_differ_in_size() -> None:
 
 
 @pytest.mark.parametrize("order_effect", [0.0, 0.3, 1.0, 2.5])
-def test_an_order_effect_leaves_each_probability_what_it_is(order_effect: float) -> None:
+def test_an_order_effect_preserves_each_probability(order_effect: float) -> None:
     probability = np.concatenate([np.geomspace(1e-9, 0.5, 50), 1 - np.geomspace(1e-9, 0.5, 50)])
     given, chance = given_order_effect(probability, order_effect)
     assert chance.sum() == pytest.approx(1)
     np.testing.assert_allclose(chance @ given, probability, rtol=1e-4)
-    # A large order has more of everything.
+    # Every product is more likely in a larger order.
     assert len(given) == 1 or np.all(np.diff(given, axis=0) > 0)
 
 
-def test_the_order_effect_is_found_where_there_is_one() -> None:
+def test_fit_order_effect_recovers_the_true_effect() -> None:
     rng = np.random.default_rng(5)
     offsets = np.arange(0, 60_001, 30)
     probability = rng.beta(0.6, 6, 60_000)
@@ -146,7 +149,7 @@ def test_f1_of_each_shopper() -> None:
     assert f1(in_basket, label, np.array([0, 3, 4, 5])).tolist() == [0.5, 1.0, 0.0]
 
 
-def test_a_shopper_does_not_depend_on_the_others() -> None:
+def test_a_basket_does_not_depend_on_other_shoppers() -> None:
     probability, offsets = random_shoppers(seed=3, sizes=[30, 31, 0, 500, 29, 30] * 20)
     in_basket, expected = expected_f1_basket(probability, offsets)
     for u in range(len(offsets) - 1):
@@ -157,7 +160,7 @@ def test_a_shopper_does_not_depend_on_the_others() -> None:
         assert expected[u] == f1_alone[0]
 
 
-def test_ranks_count_from_one_within_each_shopper_and_the_earlier_row_wins_a_tie() -> None:
+def test_each_shoppers_ranks_start_at_one_and_ties_go_to_the_earlier_row() -> None:
     score, offsets = np.array([0.1, 0.9, 0.1, 0.5, 0.5, 0.7]), np.array([0, 3, 3, 6])
     assert rank_in_user(score, offsets).tolist() == [2, 1, 3, 2, 3, 1]
     assert top_k_basket(score, offsets, 2).tolist() == [True, True, False, True, False, True]
@@ -165,12 +168,12 @@ def test_ranks_count_from_one_within_each_shopper_and_the_earlier_row_wins_a_tie
 
 
 @pytest.mark.parametrize("bad", [np.nan, -0.1, 1.1])
-def test_a_bad_probability_is_named(bad: float) -> None:
+def test_rejects_a_bad_probability_and_names_its_row(bad: float) -> None:
     with pytest.raises(ValueError, match=r"probability\[1\] is"):
         expected_f1_basket(np.array([0.5, bad]), np.array([0, 2]))
 
 
 @pytest.mark.parametrize("offsets", [[0, 1], [1, 2], [0, 3]])
-def test_offsets_that_do_not_fit_are_refused(offsets: list[int]) -> None:
+def test_rejects_offsets_that_do_not_match_the_pairs(offsets: list[int]) -> None:
     with pytest.raises(ValueError, match="there are 2 pairs"):
         rank_in_user(np.array([0.5, 0.1]), np.array(offsets))

@@ -1,4 +1,4 @@
-"""A calibrator helps where it is needed, keeps out where it is not, and never changes ranks."""
+"""Calibration corrects distorted probabilities, leaves true ones alone, and preserves ranks."""
 
 import io
 
@@ -15,7 +15,7 @@ GRID = np.concatenate([[0.0, 1e-9], np.linspace(0.001, 0.999, 500), [1.0]])
 
 
 def sample(shoppers: int, seed: int) -> tuple[Floats, Ints, Ints]:
-    """Log-odds of the true probabilities, labels drawn from them, offsets."""
+    """Return the log-odds of true probabilities, labels drawn from them, and offsets."""
     rng = np.random.default_rng(seed)
     z = np.repeat(rng.normal(-2.5, 0.8, shoppers), PAIRS) + rng.normal(0, 1, shoppers * PAIRS)
     label = (rng.random(len(z)) < sigmoid(z)).astype(int)
@@ -27,12 +27,12 @@ def sigmoid(z: Floats) -> Floats:
 
 
 def bend(z: Floats) -> Floats:
-    """Distort log-odds in a way that no straight line puts right."""
+    """Distort log-odds in a way that no straight line corrects."""
     return z + 1.5 * np.tanh(2 * (z + 2.5))
 
 
-@pytest.mark.parametrize("seed", [0, 9, 13, 23])  # from 9 on, Platt is better by a hair of chance
-def test_is_not_applied_to_true_probabilities(seed: int) -> None:
+@pytest.mark.parametrize("seed", [0, 9, 13, 23])  # with all but 0, Platt wins slightly by chance
+def test_true_probabilities_are_not_recalibrated(seed: int) -> None:
     z, label, offsets = sample(300, seed)
     calibrator = fit(sigmoid(z), label, offsets)
     assert calibrator.method == "none"
@@ -43,7 +43,7 @@ def test_is_not_applied_to_true_probabilities(seed: int) -> None:
     ("distort", "method"),
     [(lambda z: 2 * z + 1, "platt"), (lambda z: z - 0.5, "platt"), (bend, "isotonic")],
 )
-def test_repairs_distorted_probabilities_of_other_shoppers(distort, method) -> None:  # type: ignore[no-untyped-def]
+def test_corrects_distorted_probabilities_of_unseen_shoppers(distort, method) -> None:  # type: ignore[no-untyped-def]
     z, label, offsets = sample(1000, seed=6)
     calibrator = fit(sigmoid(distort(z)), label, offsets)
     assert calibrator.method == method
@@ -54,7 +54,7 @@ def test_repairs_distorted_probabilities_of_other_shoppers(distort, method) -> N
     assert after - truth < 0.1 * (before - truth)
 
 
-def test_held_out_log_loss_is_that_of_the_probabilities_when_nothing_is_fitted() -> None:
+def test_log_loss_without_calibration_is_that_of_the_raw_probabilities() -> None:
     z, label, offsets = sample(100, seed=8)
     figures = fit(sigmoid(z), label, offsets).log_loss
     assert list(figures) == ["none", "platt", "isotonic"]
@@ -63,7 +63,9 @@ def test_held_out_log_loss_is_that_of_the_probabilities_when_nothing_is_fitted()
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shoppers", [3, 300])
-def test_strictly_increasing_and_off_the_ends(method: str, shoppers: int) -> None:
+def test_calibration_is_strictly_increasing_and_stays_between_0_and_1(
+    method: str, shoppers: int
+) -> None:
     z, label, _ = sample(shoppers, seed=9)
     calibrated = METHODS[method](sigmoid(bend(z)), label).transform(GRID)
     assert np.all(np.diff(calibrated[2:-1]) > 0)
@@ -71,23 +73,23 @@ def test_strictly_increasing_and_off_the_ends(method: str, shoppers: int) -> Non
     assert calibrated[0] > 0 and calibrated[-1] < 1
 
 
-def test_steep_corrections_stay_off_the_ends() -> None:
+def test_steep_corrections_stay_between_0_and_1() -> None:
     with np.errstate(all="raise"):
         ends = Calibrator("platt", slope=100).transform(np.array([0.0, 1e-4, 0.9999, 1.0]))
     assert 0 < ends[0] == ends[1] < 1e-6 and 1 - 1e-6 < ends[2] == ends[3] < 1
     assert ends.astype(np.float32)[3] < 1
 
 
-def test_isotonic_stays_off_0_and_1_where_the_labels_are_separated() -> None:
+def test_isotonic_stays_between_0_and_1_when_the_labels_are_separable() -> None:
     probability, label = np.linspace(0.1, 0.9, 100), np.repeat([0, 1], 50)
     calibrated = METHODS["isotonic"](probability, label).transform(probability)
     assert 0 < calibrated[0] < 0.02 and 0.98 < calibrated[-1] < 1
     assert np.all(np.diff(calibrated) > 0)
 
 
-def test_isotonic_by_hand() -> None:
-    # The middle two are out of order and pool to 3/6; the half labels at the ends change the
-    # first block to (0 + 0.5) / (8 + 1) and the last to (8 + 0.5) / (8 + 1).
+def test_isotonic_matches_a_hand_calculation() -> None:
+    # The middle two blocks are out of order and pool to 3/6. The half labels at the ends change
+    # the first block to (0 + 0.5) / (8 + 1) and the last to (8 + 0.5) / (8 + 1).
     probability = np.repeat([0.1, 0.3, 0.4, 0.8], [8, 2, 4, 8])
     label = np.array([0] * 8 + [1, 1] + [1, 0, 0, 0] + [1] * 8)
     fitted = METHODS["isotonic"](probability, label)
@@ -96,21 +98,21 @@ def test_isotonic_by_hand() -> None:
     assert fitted.transform(np.array([0.1, centre, 0.8])) == pytest.approx(expected)
 
 
-def test_scores_that_run_against_the_labels_end_at_the_base_rate() -> None:
+def test_platt_returns_the_base_rate_for_reversed_scores() -> None:
     z, label, _ = sample(300, seed=10)
     calibrated = METHODS["platt"](sigmoid(-z), label).transform(sigmoid(-z))
     assert calibrated == pytest.approx(np.full(len(z), label.mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_labels_of_one_class_leave_probabilities_alone(label: int) -> None:
+def test_labels_of_one_class_leave_probabilities_unchanged(label: int) -> None:
     z, _, offsets = sample(20, seed=11)
     assert fit(sigmoid(z), np.full(len(z), label), offsets).method == "none"
 
 
 def test_shoppers_stay_together_in_a_fold() -> None:
-    # Every shopper's pairs share one label and one probability, both told by no other shopper's.
-    # Split by pair, isotonic regression would learn them by heart.
+    # All pairs of a shopper share one label and one probability, unrelated to other shoppers'. If
+    # folds split shoppers, isotonic regression would memorise them.
     rng = np.random.default_rng(12)
     probability, label = rng.uniform(0.3, 0.7, 200).repeat(PAIRS), rng.integers(2, size=200)
     offsets = np.arange(0, 200 * PAIRS + 1, PAIRS)
@@ -118,7 +120,7 @@ def test_shoppers_stay_together_in_a_fold() -> None:
     assert calibrator.log_loss["isotonic"] > np.log(2)
 
 
-def test_same_seed_same_calibrator_and_it_survives_joblib() -> None:
+def test_same_seed_gives_the_same_calibrator_even_after_joblib() -> None:
     z, label, offsets = sample(300, seed=13)
     first, second = (fit(sigmoid(bend(z)), label, offsets) for _ in range(2))
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Every model by name: fits with missing values, is the same twice, and refuses what it lacks."""
+"""Every model fits with missing values, is deterministic, and rejects unknown parameters."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3_000, 6)).astype(np.float32)
 LABEL = (X[:, 0] + RNG.normal(size=3_000) > 1).astype(np.int8)
 X[RNG.random(X.shape) < 0.2] = np.nan
-X[:, 5] = np.nan  # as the cart position is, where an export has none
+X[:, 5] = np.nan  # all missing, like the cart position in many exports
 
 
 def fitted(name: str, weight: float = 1) -> np.ndarray:
@@ -24,18 +24,18 @@ def fitted(name: str, weight: float = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_learns_in_spite_of_missing_values_and_is_the_same_twice(name: str) -> None:
+def test_learns_despite_missing_values_and_is_deterministic(name: str) -> None:
     probability = fitted(name)
     assert np.array_equal(probability, fitted(name))
     assert roc_auc_score(LABEL[2_000:], probability) > 0.65
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_weights_of_sampled_rows_count(name: str) -> None:
+def test_sample_weights_change_the_fit(name: str) -> None:
     assert fitted(name, weight=4).mean() < fitted(name).mean() - 0.05
 
 
-def test_refuses_an_unknown_model_or_parameter() -> None:
+def test_rejects_an_unknown_model_or_parameter() -> None:
     with pytest.raises(SettingsError, match="gradient_boosting"):
         make("gradient_bosting", seed=7, parameters={})
     with pytest.raises(SettingsError, match="leaves"):

@@ -1,4 +1,4 @@
-"""The evaluation job: folds of shoppers, segments, the context as served, and days to come."""
+"""The evaluation job: folds of shoppers, segments, typical context and scoring dates."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from ml.modelling.folds import part_in_fold, place
 FOLDS = 2
 
 
-def test_each_shopper_is_a_test_shopper_once_and_never_trained_on_then() -> None:
+def test_each_shopper_is_in_the_test_part_of_exactly_one_fold() -> None:
     where = place(np.arange(3_000))
     parts = np.array([part_in_fold(where, fold, 5) for fold in range(5)])
     assert (np.sum(parts == "test", axis=0) == 1).all()
@@ -24,7 +24,7 @@ def test_each_shopper_is_a_test_shopper_once_and_never_trained_on_then() -> None
     assert set(parts.ravel()) == {"train", "validation", "test"}
 
 
-def test_the_first_of_five_folds_is_the_standing_split() -> None:
+def test_the_first_of_five_folds_is_the_fixed_split() -> None:
     users = np.array(["a", "b", "ü", *map(str, range(2_000))])
     split = duckdb.execute(
         """
@@ -78,12 +78,14 @@ def test_folds_measure_every_model_on_every_shopper(copy: Place, instacart_files
 
 
 @pytest.mark.slow
-def test_a_search_says_what_it_found(published: Place, instacart_files: Path) -> None:
+def test_tune_returns_the_log_loss_and_valid_parameters(
+    published: Place, instacart_files: Path
+) -> None:
     found = published.restock(
         "tune", "--trials", "1", "--source", "instacart", "--raw-dir", instacart_files
     )["tune"]
     assert 0 < found["log_loss"]["now"] < 1 and 0 < found["log_loss"]["best"] < 1
-    make("gradient_boosting", seed=7, parameters=found["parameters"])  # knows them all
+    make("gradient_boosting", seed=7, parameters=found["parameters"])  # all known
 
 
 @pytest.mark.slow
@@ -102,7 +104,7 @@ def test_segments_partition_the_test_pairs(published: Place) -> None:
 
 
 @pytest.mark.slow
-def test_the_context_as_served_is_measured_on_the_same_pairs(published: Place) -> None:
+def test_typical_context_is_measured_on_the_same_pairs(published: Place) -> None:
     figures = {
         (segment, metric): value
         for segment, metric, value in published.query(
@@ -115,7 +117,7 @@ def test_the_context_as_served_is_measured_on_the_same_pairs(published: Place) -
 
 
 @pytest.mark.slow
-def test_probabilities_move_as_days_pass(copy: Place, instacart_files: Path) -> None:
+def test_probabilities_change_with_the_scoring_date(copy: Place, instacart_files: Path) -> None:
     options = ("--source", "instacart", "--raw-dir", instacart_files)
     scored = []
     for days in ("2", "25"):
@@ -148,9 +150,7 @@ def test_probabilities_move_as_days_pass(copy: Place, instacart_files: Path) -> 
         (["--as-of", "tomorrow"], "write it as 2018-01-02"),
     ],
 )
-def test_a_day_that_cannot_be_is_refused_before_the_work(
-    published: Place, flags: list[str], said: str
-) -> None:
+def test_rejects_an_invalid_scoring_date(published: Place, flags: list[str], said: str) -> None:
     done = published.call("restock", "score", "--source", "instacart", *flags)
     assert done.returncode == 2
     assert said in done.stderr

@@ -1,11 +1,11 @@
-"""The proof that features know nothing of the order that they predict: we change the future.
+"""Features do not leak: changing the future changes no feature.
 
-Whatever lies at or after a cutoff is deleted, replaced, moved and added to, and every feature row
-of that cutoff must come out the same, bit for bit. The label must not: it is what was changed.
+The tests delete, replace, move and add orders at or after a cutoff. Every feature row of that
+cutoff must stay the same, bit for bit, and the labels must change.
 
-Orders are changed below the intake, in the tables that stand in for the staging views, because no
-retailer's file may have an order without lines. From there up runs the SQL that dbt compiled, in
-memory; `test_dbt_builds_what_is_attacked_here` holds the two together.
+The tests change the tables that replace the staging views, because the intake rejects files that
+have an order without lines. The SQL that dbt compiled runs on these tables in memory.
+`test_dbt_builds_the_features_that_these_tests_check` checks that it matches what dbt builds.
 """
 
 import csv
@@ -36,8 +36,8 @@ from ml.warehouse.sampling import HELD_CUTOFFS
 
 pytestmark = pytest.mark.slow
 
-# `place` is how far an order is from its shopper's target: 0 is the target, below it is the past.
-# It is counted from the orders alone, so that a wrong `targets` cannot define its own future.
+# `place` is the distance of an order from its shopper's target: 0 is the target, negative is the
+# past. It is computed from the orders alone, so that a wrong `targets` model is detected.
 PLACED = """
     create or replace view placed as
     select
@@ -50,7 +50,7 @@ PAST_ITEMS = "from landed.items semi join (from placed where place < 0) using (o
 
 DELETED = PAST_ITEMS
 
-# Each basket becomes all else that its shopper ever bought: every label turns into its opposite.
+# Each basket becomes all other products that its shopper ever bought, so every label is inverted.
 INVERTED = f"""
     {PAST_ITEMS}
     union all by name
@@ -63,7 +63,7 @@ INVERTED = f"""
     anti join landed.items using (order_id, product_id)
 """
 
-# Each line takes some other product of the catalogue.
+# Each line gets another product of the catalogue.
 RANDOM = f"""
     {PAST_ITEMS}
     union all by name
@@ -79,7 +79,7 @@ CATALOGUE = """
     from (select distinct product_id from landed.items)
 """
 
-# Orders after the target come at other times. The target's own time is its context: known.
+# Orders after the target move to other times. The target keeps its time, which is known context.
 RESCHEDULED = """
     select
         * exclude (place) replace (
@@ -91,8 +91,8 @@ RESCHEDULED = """
     from placed
 """
 
-# One order more for everyone: the open one turns out to be what `INVERTED` holds, others get a new
-# one, on another weekday, with all that they ever bought.
+# Every shopper gets one more order, with every product that they ever bought: the open order is
+# closed, and shoppers without one get a new order on another weekday.
 NEXT_ORDER = """
     create or replace table next_orders as
     select
@@ -110,7 +110,7 @@ NEXT_ORDER = """
     )
 """
 
-# What comes before what is decided by the clock.
+# Pairs of orders whose numbers contradict their times.
 RUNS_BACKWARDS = """
     from landed.orders as one inner join landed.orders as other using (user_id)
     where one.order_number < other.order_number and one.ordered_at > other.ordered_at
@@ -118,7 +118,7 @@ RUNS_BACKWARDS = """
 
 
 class World:
-    """The models from staging to `examples`, as dbt compiled them, over a database in memory."""
+    """The models from staging to `examples`, compiled by dbt, on an in-memory database."""
 
     def __init__(self, source: str, raw: Path, folder: Path) -> None:
         self.settings = Settings.load(
@@ -132,7 +132,7 @@ class World:
         )
         results = json.loads((folder / "target" / "run_results.json").read_text())["results"]
         nodes = json.loads((folder / "target" / "manifest.json").read_text())["nodes"]
-        # In the order in which dbt would build them.
+        # In dbt's build order.
         models = [(nodes[r["unique_id"]], r["compiled_code"]) for r in results]
         self.models = {
             node["name"]: sql for node, sql in models if node["resource_type"] == "model"
@@ -157,7 +157,7 @@ class World:
         return count
 
     def land(self, raw: Path, only: str = "true") -> None:
-        """Build from raw files, or from the shoppers for whom `only` holds, and remember it."""
+        """Build from raw files, for shoppers that meet `only`, and keep a copy of the features."""
         sources.land(self.settings.source, raw, self.settings.landing)
         self._build({name: self.models[name] for name in self.staging})
         self.con.execute(f"create or replace table landed.orders as from {self._staged('orders')}")
@@ -179,18 +179,18 @@ class World:
         return range(oldest + 1)
 
     def rebuild(self, orders: str = "from landed.orders", items: str = "from landed.items") -> None:
-        """Build everything above staging from other orders."""
+        """Build every model above staging from other orders and items."""
         stand_ins = {self._staged("orders"): orders, self._staged("order_items"): items}
         rest = {name: sql for name, sql in self.models.items() if name not in self.staging}
         self._build(stand_ins | rest)
 
     def changed(self, table: str, where: str, later: int = 0) -> int:
-        """Count rows that are there more or less often than before, by all columns but the label.
+        """Count rows that occur more or less often than before, comparing all but the label.
 
-        `later` is by how many cutoffs the same order has moved since.
+        `later` is the number of cutoffs by which each order has moved since.
         """
         label = "label, " if table == "examples" else ""
-        # Whether the context is an open order's or a past one's is no feature.
+        # The source of the context (open order or past order) is not a feature.
         source = "context_source, " if table == "examples" and later else ""
         columns = f"* exclude ({label}{source}cutoff)"
         return self.count(
@@ -207,7 +207,7 @@ class World:
         )
 
     def labels(self, cutoff: int) -> dict[tuple[bool, bool], int]:
-        """Count pairs of a cutoff by their label before and now."""
+        """Count the pairs of a cutoff by their labels before and after the change."""
         return {
             (old, new): count
             for old, new, count in self.con.execute(
@@ -223,24 +223,27 @@ class World:
         }
 
 
-# What becomes of the items, and of the times, at or after the cutoff.
+# The changes made to items and orders at or after the cutoff, by name.
 WAYS: dict[str, dict[str, str]] = {
     "deleted": {"items": DELETED},
     "inverted": {"items": INVERTED},
-    "random": {"items": RANDOM, "orders": RESCHEDULED},
+    "randomized": {"items": RANDOM, "orders": RESCHEDULED},
 }
 
 
 def attack(world: World, cutoff: int, ways: Iterable[str] = WAYS) -> None:
-    """Change what is at or after a cutoff, in each way; no feature of it or of an older one may.
+    """Change the orders at or after a cutoff and check that no feature up to it changes.
 
-    Labels must, and so must the features of the cutoff after: else nothing was attacked.
+    Labels of the cutoff and features of the next one must change; otherwise the attack had no
+    effect.
     """
     world.con.execute(f"set variable cutoff = {cutoff}")
     for way in ways:
         world.rebuild(**WAYS[way])
         for table in world.features:
-            assert world.changed(table, f"cutoff >= {cutoff}") == 0, f"{table} saw what was {way}"
+            assert world.changed(table, f"cutoff >= {cutoff}") == 0, (
+                f"{table} changed when future orders were {way}"
+            )
         if cutoff > 0:
             labels = world.labels(cutoff)
             assert (True, False) in labels
@@ -250,7 +253,7 @@ def attack(world: World, cutoff: int, ways: Iterable[str] = WAYS) -> None:
 
 
 def let_the_next_order_come(world: World) -> None:
-    """Everyone orders once more, so that each order is a cutoff further from now."""
+    """Give every shopper one more order, which moves earlier orders one cutoff back."""
     world.con.execute("set variable cutoff = 0")
     world.con.execute(NEXT_ORDER)
     number = "cast(hash(made_up_id) >> 2 as bigint)"
@@ -275,7 +278,7 @@ def let_the_next_order_come(world: World) -> None:
 
 
 def wrong_labels(world: World) -> int:
-    """Count labels that are not what the shopper's last order holds, or the one before it ..."""
+    """Count labels that disagree with the products of the target order, at every cutoff."""
     world.con.execute("set variable cutoff = 0")
     return world.count(
         """
@@ -290,12 +293,12 @@ def wrong_labels(world: World) -> int:
 
 
 # ---------------------------------------------------------------------------------------------
-# Made-up histories.
+# Generated order histories.
 
 
 @dataclass(frozen=True)
 class Order:
-    """Hours after the shopper's order before, and products; one may be there twice."""
+    """The hours since the previous order, and the products, which may repeat."""
 
     gap_hours: int
     products: list[int]
@@ -309,14 +312,14 @@ class Shopper:
 
 orders = st.builds(
     Order,
-    # 0 is a tie in time.
+    # 0 gives two orders the same time.
     gap_hours=st.sampled_from([0, 0, 5, 24, 7 * 24, 40 * 24]),
     products=st.lists(st.integers(0, 6), min_size=1, max_size=5),
 )
 shoppers = st.builds(
     Shopper, orders=st.lists(orders, min_size=1, max_size=8), last_is_open=st.booleans()
 )
-# With this shopper there is a label to change at cutoffs 1 to 4, whatever the others do.
+# This shopper guarantees a label to change at cutoffs 1 to 4.
 FAITHFUL = Shopper([Order(24, [1]), *[Order(72, [0])] * 6], last_is_open=False)
 TYPICAL = [FAITHFUL, Shopper([Order(24, [0, 1, 2]), Order(0, [1]), *[Order(48, [1, 3])] * 4], True)]
 histories = st.lists(shoppers, max_size=5).map(lambda drawn: [FAITHFUL, *drawn])
@@ -335,7 +338,7 @@ def write_order_log(folder: Path, history: list[Shopper], *, text_ids: bool = Fa
         time = datetime(2024, 1, 1, 9)
         for number, order in enumerate(shopper.orders):
             time += timedelta(hours=order.gap_hours)
-            # Ids do not ascend with time, and where times are the same they decide.
+            # Ids do not ascend with time, and they break ties between orders at the same time.
             order_id = user * 100 + number * 7 % 11
             lines += [(user, order_id, time, product) for product in order.products]
     prefix = "id-" if text_ids else ""
@@ -406,7 +409,7 @@ def instacart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @small
 @given(history=histories, text_ids=st.booleans(), cutoff=st.sampled_from([0, 1, 2, 3, 4]))
-def test_made_up_order_logs_know_no_future(
+def test_features_do_not_leak_in_generated_order_logs(
     order_log: World, history: list[Shopper], text_ids: bool, cutoff: int
 ) -> None:
     order_log.land(write_order_log(order_log.settings.raw_dir, history, text_ids=text_ids))
@@ -417,7 +420,7 @@ def test_made_up_order_logs_know_no_future(
 
 @small
 @given(history=histories, cutoff=st.sampled_from([0, 1, 2, 3, 4]))
-def test_made_up_open_orders_know_no_future(
+def test_features_do_not_leak_in_generated_open_orders(
     instacart: World, history: list[Shopper], cutoff: int
 ) -> None:
     instacart.land(write_instacart(instacart.settings.raw_dir, history))
@@ -425,8 +428,8 @@ def test_made_up_open_orders_know_no_future(
     attack(instacart, cutoff)
 
 
-def test_the_next_order_changes_no_past(order_log: World) -> None:
-    """What is learned at a cutoff is the same after one order more, when it is the cutoff after."""
+def test_a_new_order_does_not_change_past_features(order_log: World) -> None:
+    """After a new order, the features of a cutoff are unchanged and belong to the next cutoff."""
     order_log.land(write_order_log(order_log.settings.raw_dir, TYPICAL))
     let_the_next_order_come(order_log)
     for table in order_log.features:
@@ -434,8 +437,8 @@ def test_the_next_order_changes_no_past(order_log: World) -> None:
     assert order_log.changed("feat_users", "cutoff in (0, 1)", later=0) > 0
 
 
-def test_the_proof_can_fail(instacart: World) -> None:
-    """A past that holds the target's own order is caught at each cutoff, the open one included."""
+def test_a_planted_leak_is_detected(instacart: World) -> None:
+    """The attack fails at every cutoff if the past includes the target order, even an open one."""
     instacart.land(write_instacart(instacart.settings.raw_dir, TYPICAL))
     sound = instacart.models["past_items"]
     leaky = sound.replace(
@@ -447,42 +450,42 @@ def test_the_proof_can_fail(instacart: World) -> None:
     try:
         instacart.land(instacart.settings.raw_dir)
         for cutoff in instacart.cutoffs:
-            with pytest.raises(AssertionError, match="saw what was"):
+            with pytest.raises(AssertionError, match="changed when future orders were"):
                 attack(instacart, cutoff)
     finally:
         instacart.models["past_items"] = sound
 
 
 # ---------------------------------------------------------------------------------------------
-# Whole data sets.
+# Complete data sets.
 
 
-def test_simulated_orders_know_no_future(instacart: World, instacart_files: Path) -> None:
+def test_features_do_not_leak_in_simulated_orders(instacart: World, instacart_files: Path) -> None:
     instacart.land(instacart_files)
     assert wrong_labels(instacart) == 0
     for cutoff in instacart.cutoffs:
-        # Deleting is left to the histories above: it finds what one of these two does. Both where
-        # models are served and measured, in turn where they learn.
-        ways = ["inverted", "random"]
+        # The tests above cover deletion, which detects nothing more than these two. Both run at the
+        # cutoffs for serving and evaluation; the cutoffs for training alternate.
+        ways = ["inverted", "randomized"]
         attack(instacart, cutoff, ways if cutoff < 2 else ways[cutoff % 2 :][:1])
 
 
 @needs_shared_data
-def test_real_orders_know_no_future(instacart: World) -> None:
+def test_features_do_not_leak_in_real_orders(instacart: World) -> None:
     instacart.land(SHARED_INSTACART)
     assert wrong_labels(instacart) == 0
-    # The whole takes a minute; these are the ends and, for each, the way that bites there.
-    for cutoff, way in ((0, "inverted"), (1, "random"), (instacart.cutoffs[-1], "inverted")):
+    # All combinations take a minute, so this covers the newest two cutoffs and the oldest.
+    for cutoff, way in ((0, "inverted"), (1, "randomized"), (instacart.cutoffs[-1], "inverted")):
         attack(instacart, cutoff, [way])
 
 
-def test_an_open_order_is_scored_by_what_will_be_learned_from_it(
+def test_serving_and_training_see_the_same_features(
     instacart: World, instacart_files: Path
 ) -> None:
-    """Cutoff 0 is cutoff 1 of the day after: serving sees what training sees, for each feature.
+    """After the next order, the features of cutoff 0 reappear unchanged at cutoff 1.
 
-    Only shoppers with an open order take part. The others' next order comes as a surprise, and
-    their pasts are in the statistics of products.
+    Only shoppers with an open order take part: the context of other next orders is unknown, and
+    those shoppers' orders would change the product statistics.
     """
     has_open = "user_id in (select user_id from landed.orders where is_open)"
     instacart.land(instacart_files, only=has_open)
@@ -493,7 +496,7 @@ def test_an_open_order_is_scored_by_what_will_be_learned_from_it(
         assert instacart.changed(table, "cutoff = 0", later=0) > 0, table
 
 
-def test_dbt_builds_what_is_attacked_here(
+def test_dbt_builds_the_features_that_these_tests_check(
     instacart: World, instacart_files: Path, published: Place
 ) -> None:
     instacart.land(instacart_files)
@@ -514,13 +517,13 @@ def test_dbt_builds_what_is_attacked_here(
 
 
 # ---------------------------------------------------------------------------------------------
-# Canaries: where there is nothing to learn, nothing may be found.
+# Canaries: without anything to learn, models must show no skill.
 
 
 def test_permuted_labels_cannot_be_predicted(
     published: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scores against shuffled labels: 0.5 is in the 95% interval as often as that says."""
+    """With shuffled labels, the 95% interval of the AUC contains 0.5 about 95% of the time."""
     monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
     settings = Settings.load(warehouse=published.warehouse)
     columns = features(settings)
@@ -535,16 +538,17 @@ def test_permuted_labels_cannot_be_predicted(
         return auc.low < 0.5 < auc.high
 
     assert not holds_a_half(test.label)
-    # Of 20 intervals that hold it 95% of the time, 4 miss it once in 60 and 6 once in 3,000.
+    # If each interval contains 0.5 with 95% probability, 4 or more of 20 miss it once in 60 runs,
+    # and 6 or more once in 3,000 runs.
     assert sum(holds_a_half(rng.permutation(test.label)) for _ in range(20)) >= 15
 
 
-def test_a_model_of_permuted_labels_has_no_skill(
+def test_a_model_trained_on_permuted_labels_has_no_skill(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
-    """All labels of all splits are shuffled, then the real jobs train and evaluate.
+    """The real jobs train and evaluate on shuffled labels in every split.
 
-    A job that measured on what it had learned from would find the noise again.
+    A job that evaluated on its training data would find the memorised noise.
     """
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     with duckdb.connect(str(place.warehouse)) as con:
@@ -577,11 +581,11 @@ def test_a_model_of_permuted_labels_has_no_skill(
             """
         )
     )
-    # Twice as wide as the 95% interval: a false alarm once in ten thousand, not in twenty.
+    # The tolerance is twice the 95% interval: one false alarm in 10,000 runs instead of in 20.
     assert abs(figures["auc"] - 0.5) < figures["auc_high"] - figures["auc_low"]
 
 
-def test_each_job_reads_the_shoppers_that_are_its_own(
+def test_each_job_reads_only_its_own_shoppers(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
     ((learned, held, tested),) = published.query(
@@ -595,7 +599,7 @@ def test_each_job_reads_the_shoppers_that_are_its_own(
     )
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     arguments = ("train", "--source", "instacart", "--raw-dir", instacart_files)
-    place.restock(*arguments, RESTOCK_TRAINING_ROWS="1000000")  # all that there are
+    place.restock(*arguments, RESTOCK_TRAINING_ROWS="1000000")  # every example
     card = json.loads((place.model / "model.json").read_text())
     assert card["training_pairs"] == learned
     assert card["calibration_pairs"] == held

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, worked by hand, and their intervals against a plain bootstrap."""
+"""Metrics match scikit-learn and hand calculations; intervals match a plain bootstrap."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,14 +17,14 @@ from ml.modelling.metrics import (
     select,
 )
 
-# Three shoppers. The first bought rows 0 and 2 again, the second nothing, the third row 6.
+# Three shoppers: the first bought rows 0 and 2 again, the second nothing, the third row 6.
 LABEL = np.array([1, 0, 1, 0, 0, 0, 1])
 SCORE = np.array([0.9, 0.8, 0.7, 0.1, 0.4, 0.3, 0.2])
 OFFSETS = np.array([0, 4, 6, 7])
 
 
 def sample(shoppers: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities, labels drawn from them and offsets; shoppers differ in size and habit."""
+    """Return probabilities, labels drawn from them, and offsets; shoppers vary in size and rate."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 40, shoppers)
     habit = np.repeat(rng.beta(1, 3, shoppers), sizes)
@@ -41,7 +41,7 @@ def values(**kwargs: object) -> dict[str, float]:
 def test_pair_metrics_equal_scikit_learn() -> None:
     probability, label, offsets = sample()
     ours = values(score=probability, label=label, offsets=offsets)
-    assert len(np.unique(probability)) < len(probability) / 2  # so ties are put to the test
+    assert len(np.unique(probability)) < len(probability) / 2  # so the test covers ties
     assert ours["auc"] == pytest.approx(sk.roc_auc_score(label, probability), abs=1e-12)
     expected = sk.average_precision_score(label, probability)
     assert ours["average_precision"] == pytest.approx(expected, abs=1e-12)
@@ -63,18 +63,18 @@ def test_ndcg_equals_scikit_learn(k: int) -> None:
     assert ours[f"ndcg_at_{k}"] == pytest.approx(np.mean(theirs), abs=1e-12)
 
 
-def test_by_hand() -> None:
+def test_metrics_match_a_hand_calculation() -> None:
     ours = values(in_basket=np.array([1, 1, 0, 0, 0, 0, 1], dtype=bool))
-    # 3 positives and 4 negatives, 12 comparisons: row 0 wins 4, row 2 wins 3, row 6 wins 1.
+    # 3 positives and 4 negatives make 12 comparisons: row 0 wins 4, row 2 wins 3, row 6 wins 1.
     assert ours["auc"] == pytest.approx(8 / 12)
-    # Precision at the three hits: the 1st, 3rd and 6th of all pairs.
+    # The three hits rank 1st, 3rd and 6th among all pairs.
     assert ours["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 6) / 3)
     assert ours["precision_at_5"] == pytest.approx((2 / 5 + 0 + 1 / 5) / 3)
-    assert ours["recall_at_5"] == 1.0  # of the two shoppers with a reorder
+    assert ours["recall_at_5"] == 1.0  # over the two shoppers who bought again
     assert ours["hit_rate_at_5"] == pytest.approx(2 / 3)
     ideal = 1 + 1 / np.log2(3)
     assert ours["ndcg_at_5"] == pytest.approx(((1 + 1 / np.log2(4)) / ideal + 1) / 2)
-    # One hit of two chosen and two bought; nothing chosen, nothing bought; perfect.
+    # One hit with two chosen and two bought; nothing chosen or bought; a perfect basket.
     assert ours["mean_f1"] == pytest.approx((1 / 2 + 1 + 1) / 3)
     assert ours["mean_basket_size"] == pytest.approx((2 + 0 + 1) / 3)
     assert ours["f1_at_5"] == pytest.approx((2 * 2 / (4 + 2) + 0 + 2 / (1 + 1)) / 3)
@@ -93,7 +93,7 @@ def test_lists_are_cut_at_k() -> None:
     assert ours["ndcg_at_5"] == pytest.approx(1 / np.log2(6) / ideal)
 
 
-def test_scores_that_are_no_probabilities_get_ranking_metrics_only() -> None:
+def test_scores_that_are_not_probabilities_get_only_ranking_metrics() -> None:
     as_probability = values()
     as_ranking = values(score=10 * SCORE, is_probability=False)
     assert set(as_probability) - set(as_ranking) == {
@@ -105,7 +105,7 @@ def test_scores_that_are_no_probabilities_get_ranking_metrics_only() -> None:
     assert as_ranking == {name: as_probability[name] for name in as_ranking}
 
 
-def test_ceiling_is_perfect_but_for_the_candidates() -> None:
+def test_ceiling_is_limited_only_by_the_candidates() -> None:
     best = {name: estimate.value for name, estimate in ceiling(LABEL, OFFSETS).items()}
     assert best["auc"] == best["average_precision"] == best["ndcg_at_5"] == best["mean_f1"] == 1
     assert best["precision_at_5"] == pytest.approx((2 / 5 + 1 / 5) / 3)
@@ -113,7 +113,7 @@ def test_ceiling_is_perfect_but_for_the_candidates() -> None:
 
 
 @pytest.mark.parametrize("metric", ["auc", "average_precision", "log_loss", "precision_at_5"])
-def test_intervals_equal_a_plain_bootstrap(metric: str) -> None:
+def test_intervals_match_a_plain_bootstrap(metric: str) -> None:
     probability, label, offsets = sample(shoppers=300, seed=3)
     user, shoppers = user_of_pair(offsets), len(offsets) - 1
     rng = np.random.default_rng(4)
@@ -141,7 +141,7 @@ def test_intervals_equal_a_plain_bootstrap(metric: str) -> None:
     ("metric", "function"),
     [("auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)],
 )
-def test_influence_is_the_derivative_by_a_pairs_weight(
+def test_influence_is_the_derivative_with_respect_to_a_pairs_weight(
     metric: str, function: Callable[..., float]
 ) -> None:
     probability, label, _ = sample(shoppers=8, seed=5)
@@ -161,7 +161,7 @@ def test_permuted_labels_have_no_skill() -> None:
     assert evaluate(probability, label, offsets)["auc"].low > 0.7
 
 
-def test_same_seed_same_interval() -> None:
+def test_same_seed_gives_the_same_interval() -> None:
     probability, label, offsets = sample()
     assert evaluate(probability, label, offsets) == evaluate(probability, label, offsets)
     other = evaluate(probability, label, offsets, seed=1)
@@ -187,7 +187,7 @@ def test_calibration_error_is_the_mean_gap_of_the_bins() -> None:
     assert ours > 1.5 * abs(bold.mean() - label.mean())  # gaps of both signs do not cancel
 
 
-def test_reliability_bins_by_hand() -> None:
+def test_reliability_bins_match_a_hand_calculation() -> None:
     bins = reliability_bins(np.array([0.1, 0.2, 0.3, 0.8]), np.array([0, 1, 0, 1]), bins=2)
     assert bins.bin.tolist() == [0, 0, 1, 1]
     assert bins.n.tolist() == [2, 2]
@@ -201,33 +201,33 @@ def test_equal_probabilities_share_a_bin() -> None:
     assert bins.n.sum() == 100 and bins.n.min() > 0
 
 
-def test_segments_are_evaluated_by_themselves() -> None:
+def test_each_segment_is_evaluated_separately() -> None:
     department = np.array(["a", "b", "a", "b", "b", "b", "a"])
     by_department = evaluate_segments(department, SCORE, LABEL, OFFSETS)
     rows = department == "a"
-    assert select(rows, OFFSETS).tolist() == [0, 2, 3]  # the second shopper has none
+    assert select(rows, OFFSETS).tolist() == [0, 2, 3]  # the second shopper has no pair in it
     alone = evaluate(SCORE[rows], LABEL[rows], np.array([0, 2, 3]))
     np.testing.assert_equal(by_department["a"], alone)
-    assert np.isnan(by_department["b"]["auc"].value)  # nobody bought one again
+    assert np.isnan(by_department["b"]["auc"].value)  # nobody bought a product of it again
     assert by_department["b"]["precision_at_5"].value == 0
 
 
-def test_single_precision_and_boolean_labels() -> None:
-    sure = np.array([0.5, 1.0, 0.25, 0.0], dtype=np.float32)  # and twice wrong
+def test_accepts_float32_scores_and_boolean_labels() -> None:
+    sure = np.array([0.5, 1.0, 0.25, 0.0], dtype=np.float32)  # two are certain and wrong
     ours = values(score=sure, label=np.array([0, 0, 1, 1]) == 1, offsets=np.array([0, 4]))
     expected = -(np.log([0.5, 0.25]).sum() + 2 * np.log(np.finfo(float).eps)) / 4
     assert ours["log_loss"] == pytest.approx(expected)
     assert ours["auc"] == 0
 
 
-def test_bad_input_is_named() -> None:
+def test_rejects_bad_input_and_names_it() -> None:
     with pytest.raises(ValueError, match="7 scores, 6 labels and 7 pairs"):
         evaluate(SCORE, LABEL[:-1], OFFSETS)
     with pytest.raises(ValueError, match=r"score\[2\] is missing"):
         evaluate(np.where(SCORE == 0.7, np.nan, SCORE), LABEL, OFFSETS)
 
 
-def test_intervals_keep_to_what_a_share_can_be() -> None:
+def test_intervals_of_shares_stay_between_0_and_1() -> None:
     few = evaluate(
         np.array([0.9, 0.1, 0.8, 0.3, 0.2, 0.6]),
         np.array([1, 0, 1, 0, 1, 0]),

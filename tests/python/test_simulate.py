@@ -1,4 +1,4 @@
-"""The simulated data: Instacart's formats, its shape, and probabilities that are true."""
+"""Simulated data has Instacart's format and distributions, and true probabilities."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def con(data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The files as tables; `items` are the order lines with their order."""
+    """The files as tables; `items` joins order lines with their orders."""
     with duckdb.connect() as con:
         for name in ("orders", "products", "aisles", "departments"):
             con.execute(f"create table {name} as from '{data}/{name}.csv'")
@@ -41,12 +41,12 @@ def con(data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def value(con: duckdb.DuckDBPyConnection, query: str) -> float:
-    """The only value of a query."""
+    """Return the only value of a query."""
     ((result,),) = con.execute(query).fetchall()
     return float(result)
 
 
-def test_files_are_written_as_instacart_writes_them(data: Path) -> None:
+def test_files_have_instacarts_format(data: Path) -> None:
     formats = {
         "aisles.csv": ("aisle_id,aisle", r"\d+,[a-z ]+"),
         "departments.csv": ("department_id,department", r"\d+,[a-z ]+"),
@@ -81,22 +81,22 @@ def test_files_are_written_as_instacart_writes_them(data: Path) -> None:
         "order ids are 1..n": """
             select 1 from orders having count(distinct order_id) < count(*)
             or min(order_id) <> 1 or max(order_id) <> count(*)""",
-        "orders are numbered without a hole, 4 to 100 of them": """
+        "shoppers have 4 to 100 orders, numbered without gaps": """
             select user_id from orders group by user_id
             having list_sort(list(order_number)) <> range(1, count(*) + 1)
             or count(*) not between 4 and 100""",
-        "the last order alone is train or test": """
+        "only the last order is train or test": """
             select 1 from orders o
             where (eval_set = 'prior') = (
                 order_number = (select max(order_number) from orders where user_id = o.user_id))""",
-        "closed orders have lines, open ones none, each in the file of its set": """
+        "closed orders have lines in the file of their set, open orders have none": """
             select 1 from orders full join lines using (order_id)
             where (lines.order_id is null) <> (eval_set = 'test')
             or not coalesce(contains(filename, eval_set || '.csv'), true)""",
         "cart positions are 1..n": """
             select order_id from lines group by order_id
             having list_sort(list(add_to_cart_order)) <> range(1, count(*) + 1)""",
-        "a product comes once in an order": """
+        "a product is in an order once": """
             select 1 from lines group by order_id, product_id having count(*) > 1""",
         "reordered means bought in an earlier order": """
             select 1 from (
@@ -121,7 +121,7 @@ def test_files_are_written_as_instacart_writes_them(data: Path) -> None:
             or count(distinct product_id) < count(*)""",
         "an aisle is in one department": """
             select 1 from products group by aisle_id having count(distinct department_id) > 1""",
-        "the truth has each pair once": """
+        "the true probabilities have each pair once": """
             select 1 from truth
             full join (select distinct user_id, product_id, true as is_pair from items)
             using (user_id, product_id)
@@ -129,7 +129,9 @@ def test_files_are_written_as_instacart_writes_them(data: Path) -> None:
             or any_value(is_pair) is null or any_value(probability) not between 0 and 1""",
     }.items(),
 )
-def test_rule(con: duckdb.DuckDBPyConnection, rule: str, violations: str) -> None:
+def test_simulated_data_follows_the_rule(
+    con: duckdb.DuckDBPyConnection, rule: str, violations: str
+) -> None:
     assert con.execute(violations).fetchall() == [], rule
 
 
@@ -154,7 +156,7 @@ def test_rule(con: duckdb.DuckDBPyConnection, rule: str, violations: str) -> Non
         ("pairs bought again in the next order", "select avg(bought::int) from truth", 0.1, 0.015),
     ],
 )  # fmt: skip
-def test_shape(
+def test_distributions_resemble_instacart(
     con: duckdb.DuckDBPyConnection, what: str, query: str, expected: float, tolerance: float
 ) -> None:
     assert value(con, query) == pytest.approx(expected, abs=tolerance), what
@@ -186,15 +188,15 @@ def test_hours_and_weekdays_follow_their_profile(con: duckdb.DuckDBPyConnection)
     "group",
     [
         "floor(10 * probability)",
-        # a trip that comes early is a small one, and the truth knows
+        # an early trip is a small one, and the probabilities know it
         "least(days_since_prior_order, 10)",
         "least(next_order - last_bought, 10)",
         "least(times_bought, 10)",
         "order_count // 10",
     ],
 )
-def test_probabilities_are_true(con: duckdb.DuckDBPyConnection, group: str) -> None:
-    """What the process then did agrees with them, within any group that the past defines."""
+def test_probabilities_agree_with_purchases(con: duckdb.DuckDBPyConnection, group: str) -> None:
+    """In every group defined by the past, purchases agree with the probabilities."""
     rows = con.execute(
         f"""
         with past as (
@@ -219,7 +221,7 @@ def test_probabilities_are_true(con: duckdb.DuckDBPyConnection, group: str) -> N
 def test_probabilities_of_an_unknown_context_are_right_on_average(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Pairs of one order share its context, so only their mean is as sharp."""
+    """Pairs of one order share a context, so only the mean over many orders is accurate."""
     rows = con.execute(
         """
         select sum(probability), sum(bought::int) from truth
@@ -232,7 +234,7 @@ def test_probabilities_of_an_unknown_context_are_right_on_average(
 
 
 @pytest.mark.slow
-def test_a_model_finds_more_than_frequency_and_less_than_the_truth(
+def test_a_model_beats_frequency_but_not_the_true_probabilities(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
     table = con.execute(
@@ -298,7 +300,7 @@ def test_summary_counts_the_rows_of_each_file(tmp_path: Path) -> None:
     assert result.seconds > 0
 
 
-def test_few_shoppers_share_products(tmp_path: Path) -> None:
+def test_shoppers_share_products_even_in_a_small_data_set(tmp_path: Path) -> None:
     folder = simulate(tmp_path / "small", 300).folder
     share = value(
         duckdb.connect(),
@@ -311,7 +313,7 @@ def test_few_shoppers_share_products(tmp_path: Path) -> None:
     assert share > 0.9
 
 
-def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_existing_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("mine")
     with pytest.raises(SettingsError, match="is not an empty folder"):
         simulate(tmp_path, 10)
@@ -320,18 +322,18 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"orders.csv": b"mine"}
 
 
-def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+def test_accepts_an_empty_folder(tmp_path: Path) -> None:
     simulate(tmp_path, 10)
     assert (tmp_path / "orders.csv").exists()
 
 
 @pytest.mark.parametrize(("shoppers", "products"), [(0, None), (10, 999), (10, 50_001)])
-def test_impossible_sizes_are_refused(tmp_path: Path, shoppers: int, products: int | None) -> None:
+def test_rejects_impossible_sizes(tmp_path: Path, shoppers: int, products: int | None) -> None:
     with pytest.raises(SettingsError, match=r"Ask for"):
         simulate(tmp_path / "data", shoppers, products=products)
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(shoppers_done: int) -> None:
         raise OSError("No space left on device")
 
@@ -341,7 +343,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_the_function_writes(place: Place, tmp_path: Path) -> None:
+def test_the_command_and_the_function_write_the_same_files(place: Place, tmp_path: Path) -> None:
     simulate(tmp_path / "function", 300, seed=5, products=2_000)
     sized = ("--shoppers", "300", "--seed", "5", "--products", "2000", "--out")
     summary = place.restock("simulate", *sized, tmp_path / "command")["simulate"]

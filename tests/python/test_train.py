@@ -1,4 +1,4 @@
-"""What a model is trained on: every reorder, and a weighted sample of the other pairs."""
+"""Training samples hold every pair bought again and a weighted sample of the others."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def sample(place: Place, rows: int, seed: int = 0) -> Sample:
 
 @pytest.fixture
 def pairs(published: Place, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """How many examples there are to train on, and how many of them are reorders."""
+    """The number of training examples, and how many of them were bought again."""
     monkeypatch.setenv("DBT_TARGET_PATH", published.environment["DBT_TARGET_PATH"])
     ((count, reorders),) = published.query(
         "select count(*), sum(label::int) from examples where cutoff > 0 and split = 'train'"
@@ -31,7 +31,7 @@ def pairs(published: Place, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     return count, int(reorders)
 
 
-def test_every_pair_counts_once_where_there_is_room(
+def test_every_pair_is_drawn_once_if_all_of_them_fit(
     published: Place, pairs: tuple[int, int]
 ) -> None:
     drawn = sample(published, rows=pairs[0])
@@ -39,7 +39,7 @@ def test_every_pair_counts_once_where_there_is_room(
     assert (drawn.weight == 1).all()
 
 
-def test_where_there_is_not_every_reorder_is_in_and_the_weights_stand_for_all_others(
+def test_a_sample_keeps_every_pair_bought_again_and_weights_the_others(
     published: Place, pairs: tuple[int, int]
 ) -> None:
     count, reorders = pairs
@@ -49,7 +49,7 @@ def test_where_there_is_not_every_reorder_is_in_and_the_weights_stand_for_all_ot
     assert drawn.label.sum() == reorders
     assert (drawn.weight[drawn.label == 1] == 1).all()
     assert drawn.weight.sum() == pytest.approx(count, rel=0.03)
-    # So what all others are, the weighted ones are too; but more often than not the likelier.
+    # The sample favours likelier pairs, and the weights correct for that.
     names = [feature.name for feature in features(Settings.load())]
     decay = names.index("pair_decay_5_orders_share")
     others, all_others = (
@@ -60,7 +60,7 @@ def test_where_there_is_not_every_reorder_is_in_and_the_weights_stand_for_all_ot
     assert others.X[:, decay].mean() > 1.2 * mean
 
 
-def test_the_seed_decides_which_are_drawn(published: Place, pairs: tuple[int, int]) -> None:
+def test_the_seed_decides_which_pairs_are_drawn(published: Place, pairs: tuple[int, int]) -> None:
     first, again, other = (sample(published, pairs[1] * 2, seed) for seed in (1, 1, 2))
     assert np.array_equal(first.X, again.X, equal_nan=True)
     assert len(first) != len(other) or not np.array_equal(first.X, other.X, equal_nan=True)

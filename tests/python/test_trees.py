@@ -1,4 +1,4 @@
-"""Trees by bit masks score exactly what LightGBM scores."""
+"""Trees scored with bit masks give exactly LightGBM's scores."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ml.modelling.trees import MAX_LEAVES, MaskedTrees
 
 
 def data(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers, many ties, missing values, huge values, a constant and a missing column."""
+    """Return features and labels: ties, missing and huge values, a constant, an empty column."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(rows, 7)).astype(np.float32)
     X[:, 1] = rng.integers(0, 5, rows)
@@ -20,13 +20,13 @@ def data(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("leaves", [2, 15, 16, 17, 31, MAX_LEAVES])
-def test_scores_are_lightgbms(leaves: int) -> None:
+def test_scores_equal_lightgbms(leaves: int) -> None:
     X, label = data(5_000, seed=leaves)
     model = LGBMClassifier(n_estimators=40, num_leaves=leaves, verbose=-1).fit(X, label)
     trees = MaskedTrees.of(model.booster_)
     assert trees is not None
-    # Values on and beside every threshold, and missing ones where training had none.
-    # (but for those next to 0, which LightGBM takes for 0).
+    # Values at and next to every threshold (except near 0, which LightGBM reads as 0), and missing
+    # values in features that had none in training.
     probes = np.tile(trees.threshold[np.abs(trees.threshold) > 1e-34, None], 7)
     near = np.concatenate([probes, np.nextafter(probes, np.float32(np.inf)), -probes])
     seen, _ = data(1_037, seed=0)
@@ -38,7 +38,7 @@ def test_scores_are_lightgbms(leaves: int) -> None:
         np.testing.assert_allclose(trees.predict(rows), expected, rtol=0, atol=1e-12)
 
 
-def test_other_trees_are_left_to_lightgbm() -> None:
+def test_unsupported_trees_are_left_to_lightgbm() -> None:
     X, label = data(5_000, seed=3)
     many = LGBMClassifier(
         n_estimators=3, num_leaves=MAX_LEAVES + 1, min_child_samples=1, verbose=-1
