@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
-from ml.errors import SettingsError
+from ml.errors import RestockError, SettingsError
 
 # A column can be entirely missing: many order logs have no cart positions.
 warnings.filterwarnings("ignore", "All-NaN slice encountered")
@@ -82,7 +82,13 @@ def _random_forest(seed: int, threads: int) -> Any:
 
 
 def _gradient_boosting(seed: int, threads: int) -> Any:
-    from lightgbm import LGBMClassifier
+    try:
+        from lightgbm import LGBMClassifier
+    except OSError as error:
+        raise RestockError(
+            f"LightGBM cannot be loaded ({error}). Install the OpenMP library (Debian: apt-get "
+            "install libgomp1; macOS: brew install libomp), or use the model histogram_boosting."
+        ) from None
 
     return make_pipeline(
         LGBMClassifier(
