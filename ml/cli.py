@@ -24,7 +24,7 @@ from ml.settings import Settings
 
 app = typer.Typer(
     help="Predict what each shopper will buy again, from your own order history.\n\n"
-    "`restock run` does every step. Each step is also a command of its own. A flag overrides its "
+    "`restock run` runs every step. Each step is also a separate command. A flag overrides its "
     "RESTOCK_* environment variable, and a variable overrides restock.toml.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -46,7 +46,7 @@ RawDir = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print the summary as one JSON object, and no progress.")
+    bool, typer.Option("--json", help="Print the summary as one JSON object, without progress output.")
 ]
 Model = Annotated[
     str | None,
@@ -161,7 +161,7 @@ def evaluate(
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         if card and not folds:
-            raise SettingsError("--card needs the figures of a cross-validation: add --folds")
+            raise SettingsError("--card requires --folds")
         step = STEPS["evaluate"]
         if folds:
             step = later("ml.jobs.evaluate:cross_validate", folds=folds, model_card=card)
@@ -202,7 +202,7 @@ def score(
     with session.job(
         source=source, raw_dir=raw_dir, as_of=as_of, as_of_days=as_of_days
     ) as settings:
-        named = as_of is not None or as_of_days is not None
+        named = settings.as_of or settings.as_of_days
         step = with_tables(later("ml.jobs.score:score_as_of")) if named else STEPS["score"]
         session.step("score", settings, step)
 
