@@ -40,16 +40,14 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
     progress("reading examples", 0, 3)
     with connection.connect(settings, read_only=True) as con:
         cutoffs = sampling.label_cutoffs(con)
-        by_folds = measured_by_folds(con)
-        learned = draw(con, columns, settings, splits=SPLITS if by_folds else ["train"])
-        held = examples.read(
-            con,
-            columns,
-            cutoffs=sampling.held_cutoffs(con),
-            splits=SPLITS if by_folds else ["validation"],
-        )
-    if by_folds:
-        learned, held = divided(learned, held, fold=0)
+        held_cutoffs = sampling.held_cutoffs(con)
+        if measured_by_folds(con):
+            learned = draw(con, columns, settings, splits=SPLITS)
+            held = examples.read(con, columns, cutoffs=held_cutoffs, splits=SPLITS)
+            learned, held = divided(learned, held, fold=0)
+        else:
+            learned = draw(con, columns, settings, splits=["train"])
+            held = examples.read(con, columns, cutoffs=held_cutoffs, splits=["validation"])
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
     model = fit(settings, learned, held)
     progress("registering the model", 2, 3)
