@@ -214,7 +214,7 @@ def audit(
     """Check for leakage, for features that shift at scoring, and for pairs without a score."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        session.step("audit", settings, STEPS["audit"])
+        session.print_checks(session.step("audit", settings, STEPS["audit"])["checks"])
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import resource
 import sys
 import time
@@ -87,8 +88,13 @@ class Session:
             f"[green]✓[/] [bold]{name:9}[/]{result['rows']:>12,} rows {result['seconds']:>7.1f} s"
         )
         if note := result.get("note"):
-            self.console.print(f"  [dim]{note}[/]", highlight=False)
-        for check, worst in result.get("checks", {}).items():
+            self.console.print(f"  [dim]{note}[/]", highlight=False, soft_wrap=True)
+        if figures := result.get("figures"):
+            self.console.print(_figures(figures))
+
+    def print_checks(self, checks: dict[str, dict[str, Any]]) -> None:
+        """Print one line for each check of an audit, and one for each finding to look at."""
+        for check, worst in checks.items():
             colour = {"pass": "green", "warn": "yellow"}[worst["status"]]
             where = f" ({worst['subject']})" if worst["subject"] else ""
             self.console.print(
@@ -96,8 +102,8 @@ class Session:
                 f"at most {worst['largest']:g}{where}",
                 highlight=False,
             )
-        if figures := result.get("figures"):
-            self.console.print(_figures(figures))
+            for subject, value in worst["to_look_at"].items():
+                self.console.print(f"             [dim]{subject}: {value:g}[/]", highlight=False)
 
     @contextmanager
     def job(self, **flags: Any) -> Iterator[Settings]:
@@ -164,16 +170,22 @@ def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
     table.add_column("± 95% interval", no_wrap=True)
     for heading in HEADLINES.values():
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, of_model in sorted(figures.items(), key=lambda item: -item[1]["auc"].value):
+
+    def auc(of_model: "dict[str, Estimate]") -> float:
+        return -1 if math.isnan(value := of_model["auc"].value) else value
+
+    for name, of_model in sorted(figures.items(), key=lambda item: -auc(item[1])):
         estimates = [of_model.get(metric) for metric in HEADLINES]
-        table.add_row(
-            name.replace("_", " "),
-            *(
-                f"{e.value:.4f} [dim]±{(e.high - e.low) / 2:.4f}[/]" if e else "-"
-                for e in estimates
-            ),
-        )
+        table.add_row(name.replace("_", " "), *map(_figure, estimates))
     return table
+
+
+def _figure(estimate: "Estimate | None") -> str:
+    """Return a figure with its interval, as far as they are defined."""
+    if estimate is None or math.isnan(estimate.value):
+        return "-"
+    half = (estimate.high - estimate.low) / 2
+    return f"{estimate.value:.4f}" + ("" if math.isnan(half) else f" [dim]±{half:.4f}[/]")
 
 
 def _peak_memory_mib() -> float:

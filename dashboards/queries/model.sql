@@ -8,7 +8,7 @@ select
     production.precision_at_5_share / ceiling.precision_at_5_share as of_ceiling_share
 from ${summary} as summary
 left join rpt_model_comparison as production
-    on production.is_production and production.protocol = 'holdout'
+    on production.is_production and production.is_shown
 left join rpt_model_comparison as frequency
     on frequency.run_id = production.run_id and frequency.model_name = 'personal_frequency'
 left join rpt_model_comparison as ceiling

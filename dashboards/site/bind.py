@@ -69,7 +69,10 @@ def bind(node: Node, fields: Fields) -> Component:
             if attribute.format in node.attributes:
                 value = value.formatted(node.attributes[attribute.format])
         setattr(c, attribute.name, value)
-    if c.contentType == "bar" and c.id.kind != "number":
+    # A line whose place is NULL is not drawn.
+    places = [a.name for a in definition.attributes if a.type is Type.PLACE]
+    c.is_placed = all(getattr(c, name) is not None for name in places if name in node.attributes)
+    if c.contentType == "bar" and c.id.kind not in ("number", "nothing"):
         raise ValueError(f"contentType=bar does not suit {c.id.name!r}, which holds {c.id.kind}")
     return c
 
@@ -85,7 +88,9 @@ def _value(attribute: Attribute, text: str, fields: Fields) -> Any:
             raise ValueError(f"no column {text!r}; {suggest(text, fields)}")
         return fields[text]
     if attribute.type is Type.PLACE:
-        return fields[text].values[0] if text in fields else _number(attribute, text)
+        if text in fields:
+            return next(iter(fields[text].values), None)
+        return _number(attribute, text)
     return _plain_value(attribute, text)
 
 

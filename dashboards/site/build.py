@@ -12,7 +12,7 @@ from markupsafe import Markup
 from .errors import SiteError
 from .parse import parse_page
 from .queries import Queries
-from .render import JINJA, LINK, Renderer
+from .render import JINJA, LINK, MACROS, Renderer
 from .tree import Query
 
 ASSETS = Path(__file__).parent / "assets"
@@ -25,17 +25,21 @@ class Site:
     pages_dir: Path
     queries_dir: Path
     warehouse: Path
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why the last build could not draw a page, by the page's name."""
     _bodies: dict[str, tuple[Any, Markup]] = field(default_factory=dict)
 
-    def build(self, standalone: bool = False) -> dict[str, str]:
+    def build(self, standalone: bool = False, keep_going: bool = False) -> dict[str, str]:
         """Return the site's files by name. A second build renders only the pages that changed.
 
         Args:
             standalone: whether to add ``standalone.html``, which has all pages and assets.
+            keep_going: whether a page that cannot be drawn says why, instead of ending the build.
 
         Raises:
             SiteError: a page or a query is wrong.
         """
+        self.failures = {}
         pages = [parse_page(path) for path in sorted(self.pages_dir.glob("*.md"))]
         pages.sort(key=lambda page: page.order)
         names = [page.name for page in pages]
@@ -52,7 +56,14 @@ class Site:
                 made_from = (page, shared, names, stamp)
                 if self._bodies.get(page.name, (None,))[0] != made_from:
                     queries = Queries(connection, shared | page.queries)
-                    self._bodies[page.name] = made_from, Renderer(page, queries, names).body()
+                    try:
+                        self._bodies[page.name] = made_from, Renderer(page, queries, names).body()
+                    except Exception as error:  # a fault in one page must not cost the others
+                        if not keep_going:
+                            raise
+                        self.failures[page.name] = str(error) or repr(error)
+                        failed = MACROS.Failed(self.failures[page.name])
+                        self._bodies[page.name] = None, failed
 
         assets = {path.name: Markup(path.read_text("utf-8")) for path in ASSETS.iterdir()}
         plotly = files("plotly") / "package_data" / "plotly.min.js"

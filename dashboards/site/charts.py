@@ -3,6 +3,7 @@
 import html
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from .formats import TONES, Field
 Json = dict[str, Any]
 MAX_SERIES = 6  # as many as there are shapes, for readers who cannot tell the colours apart
 MAX_NAME = 25
+MAX_BARS = 50  # horizontal, one below the other
 _escape = partial(html.escape, quote=False)  # Plotly reads <, > and & as markup
 TRACES: dict[str, Json] = {
     "AreaChart": {"type": "scatter", "stackgroup": "all"},
@@ -28,19 +30,19 @@ def drawn(c: Component) -> Component:
     """Add to a chart its figure, its description in words, and the columns of its data table.
 
     Raises:
-        ValueError: there is nothing to draw, or there are too many series.
+        ValueError: a column does not suit the chart.
     """
-    measure = c.value or c.y or c.x
+    measure = measured(c)
     for field in filter(None, (measure, c.low, c.high)):
         if field.kind != "number" and (field is measure or field.kind != "nothing"):
             raise ValueError(f"{field.name!r} holds no numbers; the chart would be empty")
     if c.value and len({*zip(c.x.texts, c.y.texts, strict=True)}) < len(c.x.texts):
-        raise ValueError(f"several rows for one {c.x.name} and {c.y.name}; aggregate them")
+        c.notes.append(f"Of several rows for one {c.x.title} and {c.y.title}, the last is drawn.")
     across, up = ("y", "x") if c.swapXY else ("x", "y")
     layout: Json = {
         f"{across}axis": _axis(c.x, c.xLog),
         f"{up}axis": _axis(c.y, c.yLog) if c.y else {},
-        "shapes": [_line(part) for part in c.parts],
+        "shapes": [_line(part) for part in c.parts if part.is_placed],
         "showlegend": c.series is not None,
     }
     if not c.value:
@@ -63,15 +65,20 @@ def drawn(c: Component) -> Component:
     return c
 
 
+def measured(c: Component) -> Field:
+    """Return the column that a chart draws."""
+    return c.value or c.y or c.x
+
+
 def _traces(c: Component, shown: dict[str, Field], error: str) -> list[Json]:
     kinds = c.series.texts if c.series else [""] * len(c.x.values)
     names = list(dict.fromkeys(kinds))
     if is_toned := TONES.keys() >= set(names):
         names.sort(key=list(TONES).index)
     if len(names) > MAX_SERIES:
-        raise ValueError(
-            f"{len(names)} series are hard to tell apart; keep {MAX_SERIES} and group the rest"
-        )
+        largest = [name for name, _ in Counter(kinds).most_common(MAX_SERIES)]
+        c.notes.append(f"The {MAX_SERIES} largest of {len(names):,} series.")
+        names = [name for name in names if name in largest]
     traces: list[Json] = []
     bands: list[Json] = []
     for name in names:

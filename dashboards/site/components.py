@@ -52,7 +52,7 @@ class Definition:
 DATA = Attribute("data", "The query to show.", Type.QUERY, required=True)
 FMT = Attribute("fmt", "The format.", Type.FORMAT)
 EMPTY_MESSAGE = Attribute(
-    "emptyMessage", "The text to show if the query returns no rows. Without it, that is an error."
+    "emptyMessage", "The text to show if there is nothing to show.", default="Nothing to show."
 )
 
 CHART = (
@@ -72,7 +72,7 @@ XY = (
     Attribute("yMin", "The lower end of the axis of `y`.", Type.NUMBER),
     Attribute("yMax", "The upper end of the axis of `y`.", Type.NUMBER),
     Attribute("yLog", "Whether the axis of `y` is logarithmic.", Type.FLAG, default=False),
-    Attribute("series", "The column that splits the rows into series, six at most.", Type.COLUMN),
+    Attribute("series", "The column that splits the rows into series. Six are drawn.", Type.COLUMN),
 )
 INTERVAL = (
     *XY,
@@ -188,6 +188,11 @@ DEFINITIONS = (
             Attribute("title", "The caption. The default is the query's name."),
             Attribute("rows", "The number of rows on a page of the table.", Type.WHOLE, default=10),
             Attribute("search", "Whether the table has a search box.", Type.FLAG, default=False),
+            Attribute(
+                "rest",
+                "The column that is true in the row for all that is left out. That row stays last.",
+                Type.COLUMN,
+            ),
             EMPTY_MESSAGE,
         ),
         part="Column",

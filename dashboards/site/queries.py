@@ -16,8 +16,8 @@ from .tree import Query
 
 QUERY = re.compile(r"\$\{(\w+)\}")
 INPUT = re.compile(r"'?\$\{inputs\.(\w+)(?:\.value)?\}'?")
-MAX_OPTIONS = 25
-MAX_ROWS = 5_000
+MAX_OPTIONS = 25  # a dropdown shows no more, and says so
+MAX_ROWS = 5_000  # a page shows no more of a query, and says so
 
 Choice = Mapping[str, int]
 """For each dropdown, the position of the chosen option."""
@@ -77,14 +77,18 @@ class Queries:
             raise SiteError(place, f"query {name!r} fails: {what}; correct the SQL") from error
         return table
 
-    def run(self, name: str, choice: Choice) -> Fields:
-        """Return the rows of a query for a choice, by column."""
-        found = self._connection.sql(f"from {self.table(name, choice)} limit {MAX_ROWS + 1}")
-        rows = [[_plain(value) for value in row] for row in found.fetchall()]
-        if len(rows) > MAX_ROWS:
-            what = f"query {name!r} returns more than {MAX_ROWS:,} rows"
-            raise ValueError(f"{what}; aggregate them, or add a limit")
-        return {c: Field(c, [row[n] for row in rows]) for n, c in enumerate(found.columns)}
+    def run(self, name: str, choice: Choice, rows: int = MAX_ROWS) -> Fields:
+        """Return the first rows of a query for a choice, by column."""
+        found = self._connection.sql(f"from {self.table(name, choice)} limit {rows}")
+        kept = [[_plain(value) for value in row] for row in found.fetchall()]
+        return {c: Field(c, [row[n] for row in kept]) for n, c in enumerate(found.columns)}
+
+    def count(self, name: str, choice: Choice) -> int:
+        """Return how many rows a query has for a choice."""
+        ((count,),) = self._connection.sql(
+            f"select count(*) from {self.table(name, choice)}"
+        ).fetchall()
+        return count
 
 
 def _plain(value: Any) -> Any:

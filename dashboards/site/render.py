@@ -11,11 +11,11 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from .bind import Component, bind, check, columns
-from .charts import drawn
+from .charts import MAX_BARS, drawn, measured
 from .components import COMPONENTS
 from .errors import SiteError, located, suggest
-from .formats import TONES, Fields
-from .queries import Choice, Queries
+from .formats import DASH, TONES, Field, Fields
+from .queries import MAX_OPTIONS, MAX_ROWS, Choice, Queries
 from .tree import Branch, Child, If, Node, Page
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
@@ -27,9 +27,32 @@ JINJA = Environment(
     autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 JINJA.loader = FileSystemLoader(Path(__file__).parent / "templates")
-JINJA.globals |= {"columns": columns, "drawn": drawn, "tones": TONES}
+JINJA.globals |= {
+    "columns": columns,
+    "drawn": drawn,
+    "tones": TONES,
+    "dash": DASH,
+    "max_options": MAX_OPTIONS,
+}
 JINJA.policies["json.dumps_kwargs"] = {"default": str, "separators": (",", ":")}
+MACROS: Any = JINJA.get_template("components.html").module
 LINK = re.compile(r'href="([\w-]+)\.md"')
+
+
+def _nothing_in(c: Component) -> Field | None:
+    """Return the column without which a chart or a table shows nothing."""
+    if c.template == "Chart":
+        return measured(c)
+    if c.tag == "DataTable":  # any column has a value for each row, but it may be NULL
+        return Field("rows", [0] * len(next(iter(c.fields.values())).values))
+    return None
+
+
+def _top(field: Field, rest: Field | None) -> float:
+    """Return the largest value of a column but for the row of all others; its bar is full."""
+    is_rest = rest.values if rest else [False] * len(field.values)
+    values = zip(field.values, is_rest, strict=True)
+    return max((value for value, last in values if value and not last), default=0) or 1
 
 
 class Renderer:
@@ -37,7 +60,6 @@ class Renderer:
 
     def __init__(self, page: Page, queries: Queries, pages: Collection[str]) -> None:
         self.page, self._queries, self._pages = page, queries, pages
-        self._macros: Any = JINJA.get_template("components.html").module
         self._ids = (f"{page.name}-{number}" for number in itertools.count(1))
 
     def body(self) -> Markup:
@@ -53,7 +75,7 @@ class Renderer:
                 with node.located():
                     if dropdown.name in self._queries.options:
                         raise ValueError(f"two dropdowns are named {dropdown.name!r}; rename one")
-                    self._queries.options[dropdown.name] = dropdown.value.values
+                    self._queries.options[dropdown.name] = dropdown.value.values[:MAX_OPTIONS]
         for query in self.page.queries.values():
             with located(query.place()):
                 for choice in self._queries.choices(self._queries.inputs(query.name)):
@@ -140,7 +162,7 @@ class Renderer:
 
         def render(choice: Choice) -> Markup:
             component = self._bind(node, choice)
-            return getattr(self._macros, component.template)(component)
+            return getattr(MACROS, component.template)(component)
 
         inputs = self._inputs(node.walk(), choice) if node.query else set()
         with node.located():
@@ -163,20 +185,24 @@ class Renderer:
         if not inputs:
             return render(choice)
         made = [(picks, render({**choice, **picks})) for picks in self._queries.choices(inputs)]
-        return self._macros.variants(made, tag)
+        return MACROS.variants(made, tag)
 
     def _bind(self, node: Node, choice: Choice, fields: Fields | None = None) -> Component:
         """Make a component of a tag. `fields` is the result of the query of the tag around it."""
         with node.located():
+            notes = []
             if node.query:
-                fields = self._queries.run(node.query, choice)
-                if not any(field.values for field in fields.values()):
-                    if message := node.attributes.get("emptyMessage"):
-                        return Component(template="Empty", message=message)
-                    what = f"query {node.query!r} returns no rows"
-                    raise ValueError(f"{what}; correct it, or add emptyMessage=")
+                is_list = node.attributes.get("swapXY", "false") != "false"
+                limit = MAX_BARS if is_list else MAX_ROWS
+                fields = self._queries.run(node.query, choice, limit)
+                shown = max(len(field.values) for field in fields.values())
+                if shown == limit and (count := self._queries.count(node.query, choice)) > shown:
+                    notes.append(f"The first {shown:,} of {count:,} rows.")
             component = bind(node, fields or {})
-            component.uid = next(self._ids)
+            if (column := _nothing_in(component)) and not column.present:
+                message = component.emptyMessage or "Nothing to show."
+                return Component(template="Empty", message=message)
+            component.uid, component.notes = next(self._ids), notes
             component.query = self._queries.known.get(node.query or "")
             if COMPONENTS[node.tag].holds_prose:
                 component.body = self._prose(node.children, node, choice)
@@ -189,4 +215,7 @@ class Renderer:
                     raise ValueError(f"{what}; put it around {node.written}")
                 elif child.strip():
                     raise ValueError(f"cannot hold text; remove {child.strip()!r}")
+            for part in component.parts:
+                if part.contentType == "bar":
+                    part.top = _top(part.id, component.rest)
         return component

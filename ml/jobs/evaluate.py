@@ -2,9 +2,11 @@
 
 Two protocols compute the same metrics (docs/evaluation.md). *Holdout* measures the production model
 on the test shoppers. *K-fold* fits every estimator k times, so that each shopper is a test shopper
-once. Both use the orders of cutoff 1.
+once. Both use the orders of cutoff 1. With too few test shoppers, folds of the production model
+take the place of the holdout.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from ml.jobs import card, context, train
 from ml.jobs.figures import Predictions, Report
 from ml.modelling import baselines, estimators, metrics
 from ml.modelling.basket import Floats
-from ml.modelling.folds import Strings, part_in_fold, place
+from ml.modelling.folds import Strings, part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
@@ -35,6 +37,8 @@ CURVE = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the first fold's training shoppers on the learning curve, which ends with all."""
 IMPORTANCE_PAIRS = 20_000
 """Pairs used for permutation importance: enough for the third digit of an AUC."""
+MOST_DEPARTMENTS = 100
+"""Departments measured on their own."""
 HISTORY = {
     3: "3 to 4 orders",
     5: "5 to 9 orders",
@@ -48,13 +52,46 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
     """Measure the production model and the baselines on test shoppers at cutoff 1.
 
     Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions`` and
-    ``ml.feature_importance``, and adds the metrics to the model's JSON file.
+    ``ml.feature_importance``, and adds the metrics to the model's JSON file. With fewer than ten
+    test shoppers, folds measure the model instead, and no feature importance is written.
 
     Raises:
-        RestockError: if there is no model or no labelled test shopper.
+        RestockError: if there is no model or too few labelled shoppers.
     """
     columns = features(settings)
     model, trained = versions.load(settings.models, columns)
+    with connection.connect(settings, read_only=True) as con:
+        by_folds = train.measured_by_folds(con)
+        tested = sampling.labelled_shoppers(con)["test"]
+    if by_folds:
+        own = settings.for_model(trained["model_name"])
+        report, test, predicted = _by_folds(own, progress, columns)
+        with connection.connect(settings) as con, connection.transaction(con):
+            report.write(con, test, predicted)
+            _write_test_predictions(con, report.run_id, test, predicted)
+        note = (
+            f"too few test shoppers ({tested}) to measure the model: the figures are from "
+            f"{train.FOLDS} folds, in which each of the {len(test.user_id)} shoppers is a test "
+            "shopper once"
+        )
+    else:
+        report, test = _holdout(settings, progress, columns, model, trained)
+        note = ""
+    estimates = report.figures[trained["model_name"]]
+    figures = {name: e.value for name, e in estimates.items() if not np.isnan(e.value)}
+    measured = {"run_id": report.run_id, "split": "test", "protocol": report.protocol}
+    versions.add_metrics(settings.models, measured | figures)
+    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures, "note": note}
+
+
+def _holdout(
+    settings: Settings,
+    progress: Progress,
+    columns: Sequence[Feature],
+    model: Model,
+    trained: dict[str, Any],
+) -> tuple[Report, Examples]:
+    """Measure the production model on the test shoppers, and write what was measured."""
     name = trained["model_name"]
     report = Report(settings, name, "holdout")
     with connection.connect(settings) as con:
@@ -79,10 +116,37 @@ def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
                 "insert into ml.feature_importance values (?, ?, ?, ?, ?)",
                 [(report.run_id, name, *row) for row in importance],
             )
-    figures = {metric: estimate.value for metric, estimate in report.figures[name].items()}
-    versions.add_metrics(settings.models, {"run_id": report.run_id, "split": "test", **figures})
     progress("evaluated", 5, 5)
-    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
+    return report, test
+
+
+def _by_folds(
+    settings: Settings, progress: Progress, columns: Sequence[Feature]
+) -> tuple[Report, Examples, Predictions]:
+    """Measure the model where shoppers are few: each is a test shopper in one of five folds."""
+    report = Report(settings, settings.model, f"{train.FOLDS}-fold")
+    with connection.connect(settings) as con:
+        progress("reading examples", 0, train.FOLDS + 1)
+        learned = train.draw(con, columns, settings, splits=SPLITS)
+        held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
+        test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
+        typical = context.typical(settings, con, columns, test, splits=SPLITS)
+        scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
+    predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
+    place_of_test = spaced(test.user_id, held.user_id)
+    for fold in range(train.FOLDS):
+        progress(f"fold {fold + 1}", fold, train.FOLDS + 1)
+        model = train.fit(settings, *train.divided(learned, held, fold))
+        is_test = part_in_fold(place_of_test, fold, train.FOLDS) == "test"
+        rows, part = np.repeat(is_test, np.diff(test.offsets)), test.of(is_test)
+        predicted.fill(rows, Predictions.of(model, part))
+        as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
+    report.add(test, {settings.model: predicted}, scores)
+    for segment in segments:
+        report.add_segments(test, predicted, segment)
+    report.add_segment("context=typical", test, as_served)
+    progress("evaluated", train.FOLDS + 1, train.FOLDS + 1)
+    return report, test, predicted
 
 
 def cross_validate(
@@ -181,15 +245,28 @@ def _baselines(
 def _segments(
     con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
 ) -> list[Strings]:
-    """Return the segment of each pair by context, by history length and by department."""
+    """Return the segment of each pair by context, by history length and by department.
+
+    The smallest departments of many are measured together.
+    """
     departments = dict(con.execute("select product_id, department from dim_products").fetchall())
     orders = test.X[:, [column.name for column in columns].index("user_order_count")]
     names = np.array([f"history={name}" for name in HISTORY.values()])
     return [
         np.full(len(test), "context=order"),
         names[np.searchsorted(list(HISTORY), orders, side="right") - 1],
-        np.array([f"department={departments[id]}" for id in test.product_id.to_pylist()]),
+        _largest([f"department={departments[id]}" for id in test.product_id.to_pylist()]),
     ]
+
+
+def _largest(segment: list[str]) -> Strings:
+    """Return the segments with all but the `MOST_DEPARTMENTS` largest as one."""
+    names = [name for name, _ in Counter(segment).most_common()]
+    if len(names) > MOST_DEPARTMENTS:
+        rest = f"department=the {len(names) - MOST_DEPARTMENTS:,} smallest"
+        kept = set(names[:MOST_DEPARTMENTS])
+        segment = [name if name in kept else rest for name in segment]
+    return np.array(segment)
 
 
 def _size(shoppers: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -24,10 +25,19 @@ _DASHBOARDS = Path(dashboards.__file__).parent
 PAGES, QUERIES = _DASHBOARDS / "pages", _DASHBOARDS / "queries"
 
 
-def report(settings: Settings, progress: Progress, standalone: bool = False) -> dict[str, Any]:
+def report(
+    settings: Settings, progress: Progress, standalone: bool = False, keep_going: bool = False
+) -> dict[str, Any]:
     """Write the pages of ``dashboards/pages`` to ``settings.dashboards``.
 
-    With ``standalone``, also write ``standalone.html``, a single file with every page.
+    Args:
+        settings: the settings of the job.
+        progress: called with the progress.
+        standalone: whether to write ``standalone.html`` too, a single file with every page.
+        keep_going: whether a page that cannot be drawn says why, and the others are written.
+
+    Returns:
+        The number of pages as ``rows``, the ``first_page``, and why pages failed as ``failures``.
 
     Raises:
         RestockError: there are no scores or no evaluation, the report tables are out of date, or a
@@ -51,8 +61,9 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
                 "Run `restock score` again."
             )
     progress("drawing pages", 0, len(list(PAGES.glob("*.md"))))
+    site = _site(settings.warehouse)
     try:
-        files = _site(settings.warehouse).build(standalone)
+        files = site.build(standalone, keep_going)
     except SiteError as error:
         raise RestockError(str(error)) from None
     folder = settings.dashboards.with_name(f".{settings.dashboards.name}-{secrets.token_hex(4)}")
@@ -64,7 +75,22 @@ def report(settings: Settings, progress: Progress, standalone: bool = False) -> 
     pages = sum(name.endswith(".html") for name in files)
     progress("drawn", pages, pages)
     first = "standalone.html" if standalone else "index.html"
-    return {"rows": pages, "first_page": first}
+    return {
+        "rows": pages - len(site.failures),
+        "first_page": first,
+        "failures": dict(site.failures),
+    }
+
+
+def report_failure(settings: Settings, reason: str) -> None:
+    """Write a page that says why there are no others."""
+    text = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Restock</title>'
+        "<h1>The pages could not be drawn</h1>"
+        "<p>The scores beside this page are complete. Run <code>restock report</code> to draw the "
+        f"pages of them.</p><pre>{html.escape(reason)}</pre></html>\n"
+    )
+    write({"index.html": text}, settings.dashboards)
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:

@@ -1,12 +1,14 @@
 """The run job: every step in order, in a release that is published if all steps succeed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+from ml.errors import RestockError
 from ml.jobs.build import build
 from ml.jobs.fetch import fetch
-from ml.jobs.report import report
+from ml.jobs.report import report, report_failure
 from ml.jobs.steps import STEPS, Result, Step
 from ml.settings import Settings
 from ml.warehouse import connection, history
@@ -27,6 +29,10 @@ def run(
 
     Returns:
         The result of each step by name.
+
+    Raises:
+        RestockError: a step failed, and nothing is published. Or pages could not be drawn, and
+            everything else is published.
     """
     from ml.jobs import increment  # takes seconds to import, see `steps.later`
     from ml.registry import releases
@@ -46,18 +52,47 @@ def run(
             update = partial(increment.update, published=settings.warehouse)
             results["update"] = step("update", same_model, update)
             if not results["update"]["is_full_run"]:
-                results["report"] = step("report", same_model, report)
+                failures = _draw(same_model, step, results)
                 releases.publish(release, same_model, settings)
+                _tell(failures)
                 return results
             work.warehouse.unlink(missing_ok=True)
         # `score` builds the tables that depend on scores, so `build` skips them.
         steps = STEPS | {"build": partial(build, selection=("--selector", "learning"))}
-        for name, function in list(steps.items())[1:]:
+        for name, function in list(steps.items())[1:-1]:
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
                 history.copy_history(settings, work)
         increment.record(work)
+        failures = _draw(work, step, results)
         releases.publish(release, work, settings)
+        _tell(failures)
     finally:
         releases.remove_all_but_current(settings)
     return results
+
+
+def _draw(
+    work: Settings, step: Callable[[str, Settings, Step], Result], results: dict[str, Result]
+) -> dict[str, str]:
+    """Draw the pages of a release, and return why pages failed, by name.
+
+    Whatever happens here, the scores are made: a release without pages has one that says so.
+    """
+    try:
+        results["report"] = step("report", work, partial(report, keep_going=True))
+    except Exception as error:
+        reason = str(error) or repr(error)
+        with suppress(OSError):
+            report_failure(work, reason)
+        return {"all pages": reason}
+    return results["report"]["failures"]
+
+
+def _tell(failures: dict[str, str]) -> None:
+    if failures:
+        reasons = "\n".join(f"  {page}: {reason}" for page, reason in failures.items())
+        raise RestockError(
+            f"the scores are published, but pages could not be drawn:\n{reasons}\n"
+            "Correct the cause, then run `restock report`."
+        )

@@ -26,6 +26,16 @@ def place(user_id: npt.NDArray[Any] | pa.Array, digit: int = 0) -> Floats:
     return np.array([int(digest[digit : digit + 4], 16) / 16**4 for digest in digests])[code]
 
 
+def spaced(user_id: npt.NDArray[Any] | pa.Array, everyone: npt.NDArray[Any] | pa.Array) -> Floats:
+    """Return each shopper's place if ``everyone`` is evenly spaced, in the order of `place`.
+
+    With few shoppers, some arcs of the circle would have none. Evenly spaced, ten shoppers are
+    enough for each of five folds to have test, validation and training shoppers.
+    """
+    distinct = np.unique(place(everyone))
+    return (np.searchsorted(distinct, place(user_id)) + 0.5) / len(distinct)
+
+
 def part_in_fold(place: Floats, fold: int, folds: int) -> Strings:
     """Return each shopper's part in a fold, ``train``, ``validation`` or ``test``.
 

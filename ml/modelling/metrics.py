@@ -18,6 +18,8 @@ from ml.modelling.basket import Bools, Floats, Ints, f1, rank_in_user, user_of_p
 
 CUTS = (5, 10, 20)
 BINS = 20
+FEW_SHOPPERS = 10
+"""Fewer shoppers than this say too little about others: a figure of theirs has no interval."""
 UNBOUNDED = ("log_loss", "mean_basket_size")  # all others are shares, 0 to 1
 Ratio = tuple[Floats, Floats]  # numerator and denominator per shopper, each (n_users,)
 
@@ -102,6 +104,8 @@ def evaluate(
     With ``in_basket``: ``mean_basket_size`` and ``mean_f1``, the mean over shoppers of the F1 of
     basket and products bought again, as in the Instacart competition; two empty sets score 1.
 
+    A figure from fewer than `FEW_SHOPPERS` shoppers has no interval; its ends are NaN.
+
     The interval is the percentile bootstrap over shoppers, shifted so that the mean of the
     replicates equals the estimate. The shift matters only for the calibration error, which noise
     can only raise. For AUC and average precision the bootstrap uses the linear part, see
@@ -144,15 +148,20 @@ def evaluate(
         errors = cells.astype(float).reshape(shoppers, -1)
 
     columns = np.column_stack([*(c for ratio in ratios.values() for c in ratio), errors, pairs])
-    sums = _resampled_sums(columns, replicates, seed)
+    sums = _resampled_sums(columns, replicates if shoppers >= FEW_SHOPPERS else 0, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         n = 2 * len(ratios)
         draws = dict(zip(ratios, (sums[:, :n:2] / sums[:, 1:n:2]).T, strict=True))
         if is_probability:
             total = np.abs(sums[:, n:-1]).sum(axis=1)
             draws["expected_calibration_error"] = total / sums[:, -1]
+    counted = {name: np.count_nonzero(ratio[1]) for name, ratio in ratios.items()}
     return {
-        name: _estimate(draw, np.inf if name in UNBOUNDED else 1) for name, draw in draws.items()
+        name: _estimate(
+            draw if counted.get(name, shoppers) >= FEW_SHOPPERS else draw[:1],
+            np.inf if name in UNBOUNDED else 1,
+        )
+        for name, draw in draws.items()
     }
 
 
@@ -276,7 +285,7 @@ def _resampled_sums(columns: Floats, replicates: int, seed: int) -> Floats:
 
 
 def _estimate(draws: Floats, largest: float) -> Estimate:
-    """Return the estimate for a sample's value followed by the values of its replicates.
+    """Return the estimate for a sample's value followed by the values of its replicates, if any.
 
     The interval is clipped to the range of the metric, 0 to ``largest``.
     """

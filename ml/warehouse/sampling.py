@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.warehouse.connection import scalar
-from ml.warehouse.examples import in_order, matrix, nothing_labelled
+from ml.warehouse.examples import SPLITS, in_order, matrix, nothing_labelled
 from ml.warehouse.features import Feature
 
 HELD_CUTOFFS = 5
@@ -43,6 +43,14 @@ class Sample:
     def of(self, rows: npt.NDArray[np.bool_]) -> "Sample":
         """Return the selected rows; ``rows`` is a mask of shape (n,)."""
         return Sample(self.X[rows], self.label[rows], self.weight[rows], self.user_id[rows])
+
+
+def labelled_shoppers(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return the number of shoppers with a labelled order, by split."""
+    counts = con.execute(
+        "select split, count(*) from targets where cutoff = 1 group by split"
+    ).fetchall()
+    return dict.fromkeys(SPLITS, 0) | dict(counts)
 
 
 def label_cutoffs(con: duckdb.DuckDBPyConnection) -> range:

@@ -5,9 +5,10 @@ predictions as (
     select * from {{ source('ml', 'test_predictions') }}
 ),
 
+-- With too few test shoppers, folds predict for all shoppers.
 examples as (
     select * from {{ ref('examples') }}
-    where cutoff = 1 and split = 'test'
+    where cutoff = 1 and user_id in (select predictions.user_id from predictions)
 ),
 
 final as (

@@ -13,6 +13,12 @@ newest as (
     group by protocol
 ),
 
+-- The pages show the evaluation whose predictions are kept: the holdout, or folds if shoppers are
+-- too few for one.
+shown as (
+    select max(run_id) as run_id from {{ source('ml', 'test_predictions') }}
+),
+
 production as (
     select max_by(model_name, finished_at) as model_name from {{ source('ml', 'batches') }}
 ),
@@ -24,6 +30,7 @@ final as (
         metrics.split,
         metrics.protocol,
         coalesce(metrics.model_name = max(production.model_name), false) as is_production,
+        coalesce(metrics.run_id = max(shown.run_id), false) as is_shown,
         {{ metric('auc') }} as auc,
         {{ metric('auc_low') }} as auc_low,
         {{ metric('auc_high') }} as auc_high,
@@ -49,6 +56,7 @@ final as (
     inner join newest
         on metrics.protocol = newest.protocol and metrics.run_id = newest.run_id
     cross join production
+    cross join shown
     group by metrics.run_id, metrics.model_name, metrics.split, metrics.protocol
 )
 

@@ -1,4 +1,5 @@
--- The production model by segment: `history=5 to 9 orders` is a kind and a segment.
+-- The production model by segment: `history=5 to 9 orders` is a kind and a segment. A segment of
+-- fewer than ten shoppers has counts and no figures, which would be little more than chance.
 with
 
 metrics as (
@@ -17,11 +18,28 @@ parts as (
     select
         metrics.*,
         split_part(metrics.segment, '=', 1) as kind,
-        split_part(metrics.segment, '=', 2) as part
+        -- A department's name can contain the sign too.
+        substr(metrics.segment, length(split_part(metrics.segment, '=', 1)) + 2) as part
     from metrics
     inner join production
         on metrics.run_id = production.run_id and metrics.model_name = production.model_name
     where metrics.segment like '%=%' and metrics.segment not like 'training_shoppers=%'
+),
+
+counted as (
+    select
+        run_id,
+        segment,
+        max(case when metric = 'shoppers' then value end) as shoppers
+    from parts
+    group by run_id, segment
+),
+
+kept as (
+    select parts.*
+    from parts
+    inner join counted on parts.run_id = counted.run_id and parts.segment = counted.segment
+    where counted.shoppers >= 10 or parts.metric in ('shoppers', 'pairs')
 ),
 
 final as (
@@ -44,7 +62,7 @@ final as (
         {{ metric('precision_at_5_high') }} as precision_at_5_high_share,
         cast({{ metric('shoppers') }} as integer) as shopper_count,
         cast({{ metric('pairs') }} as integer) as pair_count
-    from parts as metrics
+    from kept as metrics
     group by
         metrics.run_id, metrics.model_name, metrics.protocol, metrics.kind, metrics.part
 )

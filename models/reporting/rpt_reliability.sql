@@ -9,7 +9,7 @@ bins as (
 production as (
     select run_id
     from {{ ref('rpt_model_comparison') }}
-    where protocol = 'holdout' and is_production
+    where is_shown and is_production
 ),
 
 final as (

@@ -1,5 +1,5 @@
--- For the sampled shoppers of each segment: their likeliest products and their predicted basket,
--- with reasons.
+-- For the sampled shoppers of each segment: their ten likeliest products and the first 50 of their
+-- predicted basket, with reasons. A basket holds the likeliest products of its shopper.
 with
 
 shoppers as (
@@ -36,7 +36,9 @@ final as (
         on
             predictions.user_id = baskets.user_id
             and predictions.product_id = baskets.product_id
-    where predictions.rank_in_user <= 10 or predictions.in_basket
+    where
+        predictions.rank_in_user <= 10
+        or (predictions.in_basket and predictions.rank_in_user <= 50)
 )
 
 select * from final

@@ -243,6 +243,20 @@ MUTANTS = (
         "past_items.order_number > targets.order_number",
         tests=(AUDIT,),
     ),
+    Mutant(
+        "the audit takes a leak into cutoff 1 for a habit",
+        "ml/jobs/audit.py",
+        "LEAKED_AUC = 0.1",
+        "LEAKED_AUC = 1.0",
+        tests=(AUDIT,),
+    ),
+    Mutant(
+        "the audit takes a label at every past cutoff for a habit",
+        "ml/jobs/audit.py",
+        "float(values <= 1)",
+        "float(values < 1)",
+        tests=(AUDIT,),
+    ),
 )
 
 

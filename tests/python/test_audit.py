@@ -1,11 +1,14 @@
 """The audit passes a healthy run and detects each kind of damage."""
 
+import re
 import shutil
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
-from conftest import Place
+import shops
+from conftest import Once, Place
 
 from ml.jobs.audit import separation, stability
 
@@ -26,6 +29,71 @@ def test_audit_prints_a_summary_of_each_check(published: Place, place: Place) ->
     assert "single-column AUC: at most 0." in done.stderr
 
 
+def options(place: Place) -> tuple[str, str, str, str]:
+    return "--source", "order_log", "--raw-dir", str(place.folder / "raw")
+
+
+def run(folder: Path, lines: list[shops.Line]) -> None:
+    shops.write(folder / "raw", lines)
+    done = Place(folder).call("restock", "run", *options(Place(folder)))
+    assert done.returncode == 0, done.stderr
+    (folder / "said.txt").write_text(done.stderr)
+
+
+PREDICTABLE = {
+    "standing_orders": lambda folder: run(folder, shops.standing_orders()),
+    "deliveries": lambda folder: run(folder, shops.deliveries()),
+}
+
+
+def test_a_run_prints_one_line_about_the_audit(once: Once, place: Place) -> None:
+    made = Place(once("standing_orders", PREDICTABLE["standing_orders"]))
+    said = (made.folder / "said.txt").read_text()
+    counts = dict(made.query("select status, count(*) from ml.audit group by status"))
+    assert re.findall(r"audit: .*", said) == [
+        f"audit: {counts['pass']} checks passed, {counts['warn']} to look at "
+        "(`restock audit` lists them)"
+    ]
+    assert "single-column AUC" not in said
+    shutil.copytree(made.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    done = place.call("restock", "audit", *options(place))
+    assert "single-column AUC: at most 1 (" in done.stderr
+    assert re.search(r"^ +pair_order_share: 1$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", PREDICTABLE)
+def test_a_habit_is_published_and_a_leak_beside_it_fails(
+    once: Once, place: Place, name: str
+) -> None:
+    """Where shoppers are predictable, honest columns separate the labels as well as a leak."""
+    made = Place(once(name, PREDICTABLE[name]))
+    assert (made.folder / "pages" / "index.html").exists()
+    ((best, warned),) = made.query(
+        """
+        select max(value), count(*) filter (where status = 'warn') from ml.audit
+        where check_name = 'single-column AUC'
+        """
+    )
+    assert best > 0.95 and warned > 0
+    for plant in (plant_the_label, plant_the_newest_label):
+        shutil.rmtree(place.folder)
+        shutil.copytree(made.folder, place.folder, symlinks=True)
+        with duckdb.connect(str(place.warehouse)) as con:
+            plant(con)
+        done = place.call("restock", "audit", *options(place))
+        assert done.returncode == 1
+        assert "single-column AUC user_order_count: 1\n" in done.stderr
+        assert done.stderr.count("single-column AUC") == 1, "a habit is not a leak"
+
+
+def test_the_context_has_no_stability_index(published: Place) -> None:
+    names = "select distinct subject from ml.audit where check_name = 'population stability index'"
+    subjects = {name for (name,) in published.query(names)}
+    assert "user_order_count" in subjects
+    assert not any(name.startswith("context_") for name in subjects)
+    assert published.query("select count(*) from ml.audit where subject = 'context_dow'") == [(3,)]
+
+
 def replace_in_view(con: duckdb.DuckDBPyConnection, view: str, old: str, new: str) -> None:
     ((sql,),) = con.execute(f"select sql from duckdb_views() where view_name = '{view}'").fetchall()
     assert old in sql
@@ -34,6 +102,13 @@ def replace_in_view(con: duckdb.DuckDBPyConnection, view: str, old: str, new: st
 
 def plant_the_label(con: duckdb.DuckDBPyConnection) -> None:
     replace_in_view(con, "examples", "users.user_order_count", "label::int AS user_order_count")
+
+
+def plant_the_newest_label(con: duckdb.DuckDBPyConnection) -> None:
+    """At cutoff 1 only, as a feature does that reads the newest order."""
+    honest = "users.user_order_count"
+    leak = f"case when targets.cutoff = 1 then label::int else {honest} end AS user_order_count"
+    replace_in_view(con, "examples", honest, leak)
 
 
 def let_the_past_reach_the_target(con: duckdb.DuckDBPyConnection) -> None:
@@ -57,6 +132,7 @@ def lose_a_score(con: duckdb.DuckDBPyConnection) -> None:
     ("damage", "finding"),
     [
         (plant_the_label, "single-column AUC user_order_count: 1"),
+        (plant_the_newest_label, "AUC above cutoffs 2 and 3 user_order_count: 0."),
         (let_the_past_reach_the_target, "past lines at or after their target"),
         (split_by_row, "shoppers in two splits"),
         (lose_a_score, "pairs without a prediction"),

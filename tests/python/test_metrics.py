@@ -229,9 +229,9 @@ def test_rejects_bad_input_and_names_it() -> None:
 
 def test_intervals_of_shares_stay_between_0_and_1() -> None:
     few = evaluate(
-        np.array([0.9, 0.1, 0.8, 0.3, 0.2, 0.6]),
-        np.array([1, 0, 1, 0, 1, 0]),
-        np.array([0, 2, 4, 6]),
+        np.array([0.9, 0.1] * 11 + [0.2, 0.6]),
+        np.array([1, 0] * 12),
+        np.arange(13) * 2,
     )
     for name, estimate in few.items():
         assert 0 <= estimate.low <= estimate.high

@@ -527,12 +527,7 @@ FAULTS = [
     ),
     ("»<Grid cols=x>a</Grid>", "<Grid>: cols='x' is not a whole number; write one, as in cols=2"),
     ("»<BarChart data=hours x=hour y=weekday/>", "'weekday' holds no numbers; the chart would be"),
-    (
-        "»<BarChart data=hours x=hour y=low series=hour/>",
-        "24 series are hard to tell apart; keep 6",
-    ),
     ("»<Alert status=bad>a</Alert>", "'bad' is not possible; known: info"),
-    ("»<Heatmap data=hours x=weekday y=weekday value=low/>", "several rows for one weekday"),
     (
         "»<BarChart data=hours x=hour y=low><ReferenceLine label=a/></BarChart>",
         "a ReferenceLine needs a position; add x= or y=",
@@ -562,20 +557,7 @@ FAULTS = [
         "circular queries: q -> r -> s -> q; remove one reference",
     ),
     ("```sql q\n»drop table rpt_hours\n```", "query 'q' fails: Parser Error"),
-    (
-        "```sql q\nfrom rpt_hours where false\n```\n»<BarChart data=q x=hour y=low/>",
-        "<BarChart>: query 'q' returns no rows; correct it, or add emptyMessage=",
-    ),
-    (
-        "```sql q\nfrom range(5001) as t (n)\n```\n»<DataTable data=q/>",
-        "query 'q' returns more than 5,000 rows; aggregate them, or add a limit",
-    ),
     ("```sql q\n»select ${inputs.no} as a\n```", "unknown dropdown 'no'; known: none"),
-    (
-        "```sql n\nfrom range(26) as t (n)\n```\n<Dropdown name=d data=n value=n/>\n"
-        "```sql q\n»select ${inputs.d} as a\n```",
-        "26 options of d, at most 25; group the rest in SQL",
-    ),
     ("»<Dropdown name=d/>", "<Dropdown>: data= is missing; add it"),
     (
         "<Dropdown name=d data=hours value=hour/>\n»<Dropdown name=d data=hours value=hour/>",
@@ -675,6 +657,86 @@ class TestStrictness:
         empty = "```sql q\nfrom rpt_hours where false\n```\n"
         page = build(f'{empty}<DataTable data=q emptyMessage="No row was <rejected>."/>')
         assert '<p class="empty">No row was &lt;rejected&gt;.</p>' in page
+
+
+class TestLimits:
+    """Data never stop a build: what is too much is cut, and the page says so."""
+
+    def test_too_many_rows(self, build: Build) -> None:
+        page = build("```sql q\nfrom range(5001) as t (n)\n```\n<DataTable data=q/>")
+        assert "The first 5,000 of 5,001 rows." in words(page)
+        assert page.count("<tr") == 5_001
+        page = build("```sql q\nfrom range(5000) as t (n)\n```\n<DataTable data=q/>")
+        assert "The first" not in words(page)
+
+    def test_too_many_bars(self, build: Build) -> None:
+        page = build("```sql q\nfrom range(99) as t (n)\n```\n<BarChart data=q x=n y=n swapXY/>")
+        assert "The first 50 of 99 rows." in words(page)
+        assert len(figures(page)[0]["data"][0]["x"]) == 50
+
+    def test_too_many_series(self, build: Build) -> None:
+        sql = "```sql q\nselect hour, low, hour % 7 as kind from ${hours}\n```\n"
+        page = build(sql + "<BarChart data=q x=hour y=low series=kind/>")
+        assert "The 6 largest of 7 series." in words(page)
+        assert [trace["name"] for trace in figures(page)[0]["data"]] == [*"012345"]
+
+    def test_too_many_options(self, build: Build) -> None:
+        page = build(
+            "```sql n\nfrom range(26) as t (n)\n```\n<Dropdown name=d data=n value=n/>\n"
+            "```sql q\nselect ${inputs.d} as a\n```\n{q.a}"
+        )
+        assert "The first 25 of 26 options." in words(page)
+        assert page.count("<option") == page.count('class="variant"') == 25
+
+    def test_several_rows_for_a_cell(self, build: Build) -> None:
+        page = build("<Heatmap data=hours x=weekday y=weekday value=low/>")
+        assert "Of several rows for one Weekday and Weekday, the last is drawn." in words(page)
+
+    @pytest.mark.parametrize("rows", ["where false", ""])
+    def test_nothing_to_show(self, build: Build, rows: str) -> None:
+        """Either no row, or rows without a value."""
+        page = build(
+            "```sql q\nselect hour, null::double as a, null::text as b from rpt_hours "
+            f"{rows}\n```\n"
+            "<BarChart data=q x=hour y=a/>\n<Heatmap data=q x=hour y=hour value=a/>\n"
+            "<Histogram data=q x=a/>\n<LineChart data=q x=hour y=a emptyMessage=None./>\n"
+            "<BigValue data=q value=a>of {q.a}</BigValue>\n{q.b:num1}.\n"
+            "<BarChart data=hours x=hour y=low><ReferenceLine data=q y=a/></BarChart>\n"
+            "<DataTable data=q><Column id=a contentType=bar/><Column id=b/></DataTable>\n"
+            "<Dropdown name=d data=q value=b/>\n"
+        )
+        assert words(page).count("Nothing to show.") == (4 if rows else 3)
+        assert "None." in words(page) and f"A {DASH} of {DASH}" in words(page)
+        assert len(figures(page)) == 1 and figures(page)[0]["layout"]["shapes"] == []
+
+    def test_the_row_for_all_others_stays_last(self, build: Build) -> None:
+        page = build(
+            "```sql q\nselect 'a' as name, 2 as n, false as is_rest union all\n"
+            "select 'and 9 others', 90, true\n```\n<DataTable data=q rest=is_rest rows=1>"
+            "<Column id=name/><Column id=n contentType=bar/></DataTable>"
+        )
+        body, _, foot = page.partition("<tfoot>")
+        assert "--share: 1.0" in body and "and 9 others" not in body and "pager" not in foot
+        assert "and 9 others" in foot and "--share" not in foot
+
+    def test_a_long_name_is_cut(self, build: Build) -> None:
+        name = "a" * 200 + "b" * 100
+        page = build(f"```sql q\nselect '{name}' as n\n```\n{{q.n}}\n\n<DataTable data=q/>")
+        assert page.count(f'title="{name}">{name[:90]}…{name[-25:]}</span>') == 2
+
+
+class TestKeepGoing:
+    def test_other_pages_are_drawn(self, site: Site) -> None:
+        (site.pages_dir / "index.md").write_text(HEAD + "Fine.")
+        (site.pages_dir / "more.md").write_text("---\ntitle: More\n---\n<Value data=a column=b/>")
+        with pytest.raises(SiteError):
+            site.build()
+        files = site.build(keep_going=True)
+        assert list(site.failures) == ["more"] and "unknown query 'a'" in site.failures["more"]
+        assert words(files["index.html"]) == "Test Fine."
+        assert "This page could not be drawn: " in words(files["more.html"])
+        (site.pages_dir / "more.md").write_text("---\ntitle: More\n---\nRepaired.")
+        assert words(site.build()["more.html"]) == "More Repaired." and not site.failures
 
 
 class TestQueries:
