@@ -86,8 +86,9 @@ class Session:
         self.console.print(
             f"[green]✓[/] [bold]{name:9}[/]{result['rows']:>12,} rows {result['seconds']:>7.1f} s"
         )
-        if note := result.get("note"):
-            self.console.print(f"  [dim]{note}[/]", highlight=False)
+        for note in (*result.get("notes", ()), result.get("note")):
+            if note:
+                self.console.print(f"  [dim]{_escaped(note)}[/]", highlight=False)
         for check, worst in result.get("checks", {}).items():
             colour = {"pass": "green", "warn": "yellow"}[worst["status"]]
             where = f" ({worst['subject']})" if worst["subject"] else ""

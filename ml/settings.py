@@ -33,6 +33,11 @@ IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_row
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How to read the raw files of an order log: the table ``[reading]`` of ``restock.toml``."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """The settings of one job. Paths are absolute."""
 
@@ -60,6 +65,8 @@ class Settings:
     """Pairs per scoring batch, which bounds the memory of scoring."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
     """Model parameters that override the defaults in ``ml/modelling/estimators.py``."""
+    reading: Reading = field(default_factory=Reading)
+    """How to read the raw files of an order log."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:

@@ -24,6 +24,7 @@ def fetch(settings: Settings, progress: Progress) -> dict[str, Any]:
         "rows": sum(file.rows for file in intake.files),
         "files": {file.name: file.rows for file in intake.files},
         "path": str(settings.landing),
+        "notes": list(intake.notes),
     }
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import duckdb
 
 from ml.errors import StorageError
-from ml.settings import Settings
+from ml.settings import Reading, Settings
 from ml.sources import complete_journey, instacart, order_log
 from ml.sources.folder import candidates, gather
 from ml.sources.raw import SourceError, parquet
@@ -56,12 +56,14 @@ class Intake:
         fingerprint: hex digest of the landed rows in any order. Only fingerprints from the same
             DuckDB version can be compared.
         seconds: how long landing took.
+        notes: what a user should know about the data, a sentence each.
     """
 
     source: str
     files: tuple[LandedFile, ...]
     fingerprint: str
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
@@ -70,7 +72,8 @@ class Intake:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Intake:
         """Rebuild an intake from the result of `to_json`."""
-        return cls(**{**stored, "files": tuple(LandedFile(**file) for file in stored["files"])})
+        files = tuple(LandedFile(**file) for file in stored["files"])
+        return cls(**{**stored, "files": files, "notes": tuple(stored.get("notes", ()))})
 
 
 def fetch(source: str, raw_dir: Path) -> None:
@@ -97,6 +100,7 @@ def land(
     *,
     threads: int | None = None,
     memory_limit: str | None = None,
+    reading: Reading | None = None,
 ) -> Intake:
     """Read and check the raw files of a source, and land them as Parquet files.
 
@@ -110,6 +114,7 @@ def land(
         threads: number of DuckDB threads; by default one per core.
         memory_limit: memory limit of DuckDB, such as `2GB`. DuckDB spills larger data to disk,
             next to `landing_dir`.
+        reading: how to read the files of an order log.
 
     Raises:
         SourceError: the source is unknown, a raw file is missing or malformed, or `landing_dir`
@@ -117,10 +122,11 @@ def land(
         StorageError: `landing_dir` cannot be written, or a raw file cannot be opened.
     """
     reader = _reader(source)
+    reading = reading or Reading()
     started = time.perf_counter()
     with _storage_errors(landing_dir):
         paths = candidates(raw_dir, reader.FILES)
-        key = _key(source, paths)
+        key = _key(source, paths, reading)
         if stored := _stored(landing_dir, key):
             return stored
         with _replacing(landing_dir) as folder:
@@ -131,7 +137,8 @@ def land(
             config = {name: limit for name, limit in limits.items() if limit is not None}
             with duckdb.connect(config={"temp_directory": str(scratch), **config}) as con:
                 con.execute("set TimeZone = 'UTC'")
-                tables = reader.land_files(con, files, folder, scratch)
+                notes: list[str] = []
+                tables = reader.land_files(con, files, folder, scratch, reading, notes)
                 fingerprint = _fingerprint(con, source, folder)
             shutil.rmtree(scratch)
             intake = Intake(
@@ -139,6 +146,7 @@ def land(
                 tuple(LandedFile(f.name, t.name, rows) for t in tables for f, rows in t.parts),
                 fingerprint,
                 round(time.perf_counter() - started, 3),
+                tuple(notes),
             )
             receipt = {"key": key, "landed": _sizes(folder), "intake": intake.to_json()}
             (folder / _RECEIPT).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
@@ -154,6 +162,7 @@ def take_in(settings: Settings) -> Intake:
         settings.landing,
         threads=settings.threads or None,
         memory_limit=settings.duckdb_memory,
+        reading=settings.reading,
     )
 
 
@@ -188,10 +197,10 @@ def _reader(source: str) -> Any:
     return _READERS[source]
 
 
-def _key(source: str, paths: Sequence[Path]) -> list[Any]:
+def _key(source: str, paths: Sequence[Path], reading: Reading) -> list[Any]:
     stats = [(path, path.stat()) for path in paths]
     files = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    return [_FORMAT, duckdb.__version__, source, files]
+    return [_FORMAT, duckdb.__version__, source, asdict(reading), files]
 
 
 def _sizes(folder: Path) -> dict[str, int]:
