@@ -22,6 +22,7 @@ from ml.jobs.report import PAGES, QUERIES, changes
 from ml.jobs.report import report as write_pages
 from ml.jobs.run import run as run_every_step
 from ml.jobs.steps import STEPS, later, with_tables
+from ml.registry import outputs
 from ml.settings import Settings
 
 app = typer.Typer(
@@ -182,6 +183,8 @@ def evaluate(
     with session.job(source=source, raw_dir=raw_dir) as settings:
         if card and not folds:
             raise SettingsError("--card needs the figures of a cross-validation: add --folds")
+        if card:
+            outputs.check_card(card, settings.source)
         step = STEPS["evaluate"]
         if folds:
             step = later("ml.jobs.evaluate:cross_validate", folds=folds, model_card=card)

@@ -58,6 +58,15 @@ def check(settings: Settings) -> None:
     _require(settings.dashboards, variable, lambda path: is_link(path) or _is_pages(path))
 
 
+def check_card(card: Path, source: str) -> None:
+    """Raise a SettingsError if a model card would replace a file that is none."""
+    if not card.suffix:
+        raise SettingsError(f"--card {card}: use a file name such as model_card.md")
+    _require(card, "--card", lambda path: path.is_file() and _begins(path, "# Model card"))
+    figures = card.with_suffix("") / f"{source}.json"
+    _require(figures, "--card", lambda path: path.is_file() and _begins(path, '{\n "source"'))
+
+
 def publish_pages(dashboards: Path, target: Path) -> None:
     """Point ``dashboards`` at ``target``, in place of a link, of an empty folder or of pages.
 
@@ -156,6 +165,14 @@ def _is_pages(folder: Path) -> bool:
 def _is_page(path: Path) -> bool:
     if path.suffix != ".html" or not path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace") as page:
-        beginning = page.read(2000)
+    beginning = _beginning(path)
     return not beginning or _PAGE in beginning
+
+
+def _begins(path: Path, text: str) -> bool:
+    return _beginning(path).startswith(text)
+
+
+def _beginning(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(2000)

@@ -169,6 +169,19 @@ def test_accepts_an_empty_database_and_an_empty_folder(place: Place) -> None:
     assert place.restock("fetch", "--raw-dir", raw)["fetch"]["rows"] == 80
 
 
+@pytest.mark.parametrize("card", ["README.md", "README", "model_card.md"])
+def test_a_model_card_replaces_no_other_file(card: str, place: Place) -> None:
+    write("mine")(place.folder / "README.md")
+    write('{"mine": 1}')(place.folder / "model_card" / "instacart.json")
+    done = place.call(
+        *("restock", "evaluate", "--folds", "2", "--card", place.folder / card),
+        RESTOCK_SOURCE="instacart",
+    )
+    assert done.returncode == 2 and "--card" in done.stderr
+    assert (place.folder / "README.md").read_text() == "mine"
+    assert (place.folder / "model_card" / "instacart.json").read_text() == '{"mine": 1}'
+
+
 def test_a_link_replaces_no_folder(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError):
@@ -427,11 +440,13 @@ def test_a_run_on_a_truncated_file_publishes_nothing(
     orders = f"read_csv('{raw}/orders.csv', all_varchar = true)"
     kept = f"select * from {orders} where user_id::int <= 270"
     rows = {
-        name: duckdb.sql(f"select * from read_csv('{raw}/{name}.csv', all_varchar = true) "
-        f"semi join ({kept}) using (order_id)").fetchall()
+        name: duckdb.execute(
+            f"select * from read_csv('{raw}/{name}.csv', all_varchar = true) "
+            f"semi join ({kept}) using (order_id)"
+        ).fetchall()
         for name in ("order_products__prior", "order_products__train")
-    }  # fmt: skip
-    rows["orders"] = duckdb.sql(kept).fetchall()
+    }
+    rows["orders"] = duckdb.execute(kept).fetchall()
     for name, lines in rows.items():
         header = (raw / f"{name}.csv").read_text().splitlines()[0]
         text = "\n".join([header, *(",".join(value or "" for value in line) for line in lines)])
@@ -556,13 +571,13 @@ def test_plain_dbt_uses_the_warehouse_of_the_workspace_from_any_folder(place: Pl
     write("mine")(elsewhere / "warehouse" / "restock.duckdb.landing" / "order_lines.parquet")
     before = contents(elsewhere)
     clean = {k: v for k, v in place.environment.items() if not k.startswith(("RESTOCK_", "DBT_"))}
-    program = [Path(sys.executable).with_name("dbt"), "run", "--select", "+fct_orders"]
+    program = Path(sys.executable).with_name("dbt")
     for folder, options in (
         (elsewhere, ("--project-dir", clone, "--profiles-dir", clone)),
         (clone, ()),
     ):
         done = subprocess.run(
-            [*program, *options],
+            [program, "run", "--select", "+fct_orders", *options],
             cwd=folder,
             env=clean | {"PYTHONPATH": str(clone), "RESTOCK_SOURCE": "order_log"},
             capture_output=True,
