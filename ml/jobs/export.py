@@ -89,9 +89,9 @@ def _copy_release(
 
 def _files(settings: Settings, places: dict[str, Path]) -> Iterator[tuple[Path, str]]:
     """Yield each file of the release, and its name in the copy."""
-    log = Path(f"{settings.warehouse}.wal")
+    log = Path(f"{settings.warehouse.resolve()}.wal")
     if log.exists():  # a step was killed; DuckDB reads its transactions from here
-        yield log, log.name
+        yield log, f"{settings.warehouse.name}.wal"
     for name, place in places.items():
         folder = place.resolve()
         if folder.is_file():

@@ -342,6 +342,26 @@ def test_export_copies_the_release_as_plain_files(published: Place, place: Place
         assert "is not a folder" in refused(place, "export", "--out", out, code=2)
 
 
+@pytest.mark.slow
+def test_export_copies_what_readers_see_after_a_killed_step(published: Place, place: Place) -> None:
+    """A killed writer leaves transactions in a log beside the warehouse."""
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    with duckdb.connect(str(place.warehouse)):
+        busy = place.call("restock", "export", "--out", place.folder / "copy")
+    assert busy.returncode == 4 and "open in another process" in busy.stderr
+    assert not (place.folder / "copy").exists()
+    code = (
+        f"import duckdb, os; con = duckdb.connect({str(place.warehouse)!r});"
+        "con.execute(\"insert into ml.metrics (run_id) values ('last')\"); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    place.restock("export", "--out", place.folder / "copy")
+    metrics = "select count(*) from ml.metrics where run_id = 'last'"
+    assert place.query(metrics) == [(1,)]
+    with duckdb.connect(str(place.folder / "copy" / "restock.duckdb"), read_only=True) as con:
+        assert con.execute(metrics).fetchall() == [(1,)]
+
+
 def test_export_needs_a_release(place: Place) -> None:
     assert "restock run" in refused(place, "export", "--out", place.folder / "copy", code=1)
 
