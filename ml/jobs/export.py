@@ -83,7 +83,7 @@ def _copy_release(
         if release == [place.resolve() for place in places.values()]:
             progress("copied", len(files), len(files))
             return rows
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     raise RestockError("runs published new releases during the copy. Try again.")
 
 
