@@ -64,6 +64,14 @@
         table_name varchar,
         row_count bigint
     );
+    create table if not exists ml.deliveries (
+        source varchar,
+        line_count bigint,
+        shopper_count bigint,
+        oldest_order date,
+        newest_order date,
+        recorded_at timestamp
+    );
     create table if not exists ml.scored_shoppers (
         user_id user_id_type,
         digest hugeint,

@@ -16,10 +16,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ml.console import Session, interrupt
 from ml.errors import SettingsError
+from ml.jobs.build import build as build_tables
+from ml.jobs.fetch import fetch as take_in
 from ml.jobs.report import PAGES, QUERIES, changes
 from ml.jobs.report import report as write_pages
 from ml.jobs.run import run as run_every_step
 from ml.jobs.steps import STEPS, later, with_tables
+from ml.registry import outputs
 from ml.settings import Settings
 
 app = typer.Typer(
@@ -36,7 +39,8 @@ app = typer.Typer(
 Source = Annotated[
     str | None,
     typer.Option(
-        help="Data source: complete_journey (the default), instacart or order_log.",
+        help="Data source: complete_journey, instacart or order_log. Default: the source of the "
+        "files in --raw-dir; without it, complete_journey.",
         show_default=False,
     ),
 ]
@@ -44,9 +48,18 @@ RawDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the raw files. Default: data/raw/SOURCE.", show_default=False),
 ]
+AcceptDrop = Annotated[
+    bool,
+    typer.Option(
+        "--accept-drop",
+        help="Accept raw files with over 5% fewer lines or shoppers than in the last run, or with "
+        "an older newest order.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print the summary as one JSON object, without progress output.")
+    bool,
+    typer.Option("--json", help="Print the summary as one JSON object, and no progress."),
 ]
 Model = Annotated[
     str | None,
@@ -84,6 +97,7 @@ def run(
         bool,
         typer.Option("--full", help="Rebuild everything and train a new model."),
     ] = False,
+    accept_drop: AcceptDrop = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -97,12 +111,16 @@ def run(
     """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
-        run_every_step(settings, session.step, full=full)
+        run_every_step(settings, session.step, full=full, accept_drop=accept_drop)
 
 
 @app.command()
 def fetch(
-    source: Source = None, raw_dir: RawDir = None, quiet: Quiet = False, as_json: Json = False
+    source: Source = None,
+    raw_dir: RawDir = None,
+    accept_drop: AcceptDrop = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Read and check the raw files, and write them as Parquet for dbt.
 
@@ -110,17 +128,21 @@ def fetch(
     """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        session.step("fetch", settings, STEPS["fetch"])
+        session.step("fetch", settings, partial(take_in, accept_drop=accept_drop))
 
 
 @app.command()
 def build(
-    source: Source = None, raw_dir: RawDir = None, quiet: Quiet = False, as_json: Json = False
+    source: Source = None,
+    raw_dir: RawDir = None,
+    accept_drop: AcceptDrop = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Build and test every dbt model, from the raw files to the report tables."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        session.step("build", settings, STEPS["build"])
+        session.step("build", settings, partial(build_tables, accept_drop=accept_drop))
 
 
 @app.command()
@@ -162,6 +184,8 @@ def evaluate(
     with session.job(source=source, raw_dir=raw_dir) as settings:
         if card and not folds:
             raise SettingsError("--card requires --folds")
+        if card:
+            outputs.check_card(card, settings.source)
         step = STEPS["evaluate"]
         if folds:
             step = later("ml.jobs.evaluate:cross_validate", folds=folds, model_card=card)
@@ -255,6 +279,26 @@ def report(
     for _ in changes(PAGES, QUERIES, warehouse, stop=stop):
         with suppress(typer.Exit):  # the error is already printed, and the last good pages stay
             draw()
+
+
+@app.command()
+def export(
+    out: Annotated[
+        Path, typer.Option(help="Folder to copy to. It must be empty or not exist yet.")
+    ],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the published warehouse, model and pages to a folder, as plain files.
+
+    The copy is one release, even while a run publishes the next one. Use it for backups: the
+    published paths are links.
+    """
+    session = Session(quiet, as_json)
+    with session.errors():
+        session.step("export", Settings.load(), later("ml.jobs.export:export", out=out))
+        session.written["export"] = out
+    session.sum_up()
 
 
 @app.command()

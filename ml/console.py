@@ -19,8 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from ml import sources
 from ml.errors import InterruptionError, RestockError, StorageError, disk_full
 from ml.jobs.steps import Step
+from ml.registry import outputs
 from ml.registry.lock import exclusive
 from ml.settings import Settings
 
@@ -46,7 +48,7 @@ class Session:
         if not self.console.is_terminal:
             self.console.width = 120  # log files need no wrapping at 80 columns
         self.results: dict[str, dict[str, Any]] = {}
-        self.written: dict[str, Path] = {}
+        self.written: dict[str, Path | str] = {}
 
     def step(self, name: str, settings: Settings, function: Step) -> dict[str, Any]:
         """Run a step, show its progress, and print one line with its rows and seconds.
@@ -87,8 +89,9 @@ class Session:
         self.console.print(
             f"[green]✓[/] [bold]{name:9}[/]{result['rows']:>12,} rows {result['seconds']:>7.1f} s"
         )
-        if note := result.get("note"):
-            self.console.print(f"  [dim]{note}[/]", highlight=False, soft_wrap=True)
+        for note in (*result.get("notes", ()), result.get("note")):
+            if note:
+                self.console.print(f"  [dim]{_escaped(note)}[/]", highlight=False, soft_wrap=True)
         if figures := result.get("figures"):
             self.console.print(_figures(figures))
 
@@ -109,11 +112,17 @@ class Session:
     def job(self, **flags: Any) -> Iterator[Settings]:
         """Load the settings and lock the warehouse; end with a summary or one error message.
 
+        Before any work, this refuses paths that hold something Restock did not create.
+
         Args:
             flags: settings from the command line, None where a flag is not given.
         """
         with self.errors():
             settings = Settings.load(**flags)
+            settings.check_paths()
+            outputs.check(settings)
+            sources.check_landing(settings.landing)
+            settings = sources.with_source(settings)
             settings.prepare_workspace()
             with exclusive(settings):
                 yield settings
@@ -122,6 +131,8 @@ class Session:
                 self.written["model"] = settings.models / "production"
             if "report" in self.results:
                 self.written["pages"] = settings.dashboards / self.results["report"]["first_page"]
+            if settings.warehouse.is_symlink():
+                self.written["to copy"] = "restock export --out FOLDER (these paths are links)"
         self.sum_up()
 
     @contextmanager

@@ -8,6 +8,7 @@ package. ``RESTOCK_HOME`` moves it. ``RESTOCK_WAREHOUSE`` moves the warehouse al
 folder, models and pages then sit beside it, so two warehouses never share them.
 """
 
+import difflib
 import os
 import tomllib
 from collections.abc import Iterator
@@ -28,8 +29,16 @@ PROJECT = _PACKAGE.parent if IS_CLONE else _WHEEL_PROJECT
 SOURCES = ("complete_journey", "instacart", "order_log")
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
-IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_rows")
+IN_TOML = (
+    *("model", "parameters", "seed", "threads", "training_rows", "batch_rows"),
+    *("warn_after", "error_after"),
+)
 """The settings that ``restock.toml`` may contain."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read the raw files of an order log: the table ``[reading]`` of ``restock.toml``."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Settings:
     """The settings of one job. Paths are absolute."""
 
     source: str
+    """One of `SOURCES`; empty if the files in ``raw_dir`` decide (`ml.sources.with_source`)."""
     home: Path
     """The workspace."""
     raw_dir: Path
@@ -58,8 +68,14 @@ class Settings:
     """Approximate number of training examples, which bounds the memory and the time of training."""
     batch_rows: int = 250_000
     """Pairs per scoring batch, which bounds the memory of scoring."""
+    warn_after: int = 0
+    """Age of the newest order in days above which a fetch adds a note; 0 turns this off."""
+    error_after: int = 0
+    """Age of the newest order in days above which a fetch fails; 0 turns this off."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
     """Model parameters that override the defaults in ``ml/modelling/estimators.py``."""
+    reading: Reading = field(default_factory=Reading)
+    """How to read the raw files of an order log."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:
@@ -68,24 +84,33 @@ class Settings:
         A flag that is None counts as not given.
 
         Raises:
-            SettingsError: a setting is unknown, or its value is invalid.
+            SettingsError: a setting or a ``RESTOCK_*`` variable is unknown, or its value is
+                invalid.
         """
+        _reject_unknown_variables()
         kinds = {field.name: str(field.type) for field in fields(cls)}
         home = Path(os.environ.get("RESTOCK_HOME") or (PROJECT if IS_CLONE else Path.cwd()))
         home = home.expanduser().absolute()
         own_toml = home / "restock.toml"
         values = _read_toml(own_toml if own_toml.exists() else PROJECT / "restock.toml")
-        for name in kinds:
-            if (variable := os.environ.get(f"RESTOCK_{name.upper()}", "")) != "":
-                values[name] = variable
+        for variable in _variables():
+            if (value := os.environ.get(variable, "")) != "":
+                values[variable.removeprefix("RESTOCK_").lower()] = value
         given = {name: value for name, value in flags.items() if value is not None}
         if DAY & given.keys():  # a flag for either one overrides both variables
             values = {name: value for name, value in values.items() if name not in DAY}
         values |= given
 
-        source = str(values.get("source", SOURCES[0]))
-        if source not in SOURCES:
-            raise SettingsError(f"unknown source '{source}': choose one of {', '.join(SOURCES)}")
+        raw_dirs = {home / "data" / "raw" / name: name for name in SOURCES}
+        if "source" in values:
+            source = str(values["source"])
+            if source not in SOURCES:
+                choices = ", ".join(SOURCES)
+                raise SettingsError(f"unknown source '{source}': choose one of {choices}")
+        elif "raw_dir" in values:
+            source = raw_dirs.get(_typed("raw_dir", "Path", values["raw_dir"]), "")
+        else:
+            source = SOURCES[0]
         own_warehouse = home / "warehouse" / "restock.duckdb"
         warehouse = Path(values.get("warehouse", own_warehouse)).expanduser().absolute()
         is_own = warehouse == own_warehouse
@@ -111,6 +136,33 @@ class Settings:
             raise SettingsError("as_of and as_of_days both set the scoring date: use one")
         memory.in_bytes(str(values.get("memory_limit", "")))
         return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
+
+    @property
+    def demo_dir(self) -> Path:
+        """The only folder that the files of The Complete Journey are written to."""
+        return self.home / "data" / "raw" / "complete_journey"
+
+    def check_paths(self) -> None:
+        """Raise a SettingsError if a path is a file instead of a folder, or the other way round."""
+        folders = {
+            "RESTOCK_HOME": self.home,
+            "--raw-dir (RESTOCK_RAW_DIR)": self.raw_dir,
+            "RESTOCK_WAREHOUSE or RESTOCK_HOME": self.warehouse.parent,
+            "RESTOCK_LANDING or RESTOCK_WAREHOUSE": self.landing,
+            "RESTOCK_MODELS or RESTOCK_WAREHOUSE": self.models,
+            "RESTOCK_DASHBOARDS or RESTOCK_WAREHOUSE": self.dashboards,
+        }
+        for variable, folder in folders.items():
+            found = next(path for path in (folder, *folder.parents) if path.exists())
+            if not found.is_dir():
+                raise SettingsError(
+                    f"{found} is not a folder. Set {variable} to a folder, or to a new path."
+                )
+        if self.warehouse.exists() and not self.warehouse.is_file():
+            raise SettingsError(
+                f"{self.warehouse} is not a file. Set RESTOCK_WAREHOUSE to a file name such as "
+                f"{self.warehouse / 'restock.duckdb'}."
+            )
 
     def moved_to(self, folder: Path) -> Self:
         """Return the settings of a run that works in ``folder`` until it is published."""
@@ -185,6 +237,23 @@ class Settings:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+def _variables() -> list[str]:
+    """Return the names of the environment variables that `Settings.load` reads."""
+    simple = (str, int, Path)
+    return [f"RESTOCK_{field.name.upper()}" for field in fields(Settings) if field.type in simple]
+
+
+def _reject_unknown_variables() -> None:
+    known = _variables()
+    for name, value in os.environ.items():
+        if name.upper().startswith("RESTOCK_") and name not in known and value:
+            near = difflib.get_close_matches(name.upper(), known, 1, cutoff=0)
+            raise SettingsError(
+                f"unknown environment variable {name}: did you mean {near[0]}? Unset it, or use "
+                f"one of {', '.join(known)}."
+            )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

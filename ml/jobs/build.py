@@ -9,10 +9,16 @@ from ml.settings import Settings
 from ml.warehouse import connection, dbt, history
 
 
-def build(settings: Settings, progress: Progress, selection: Sequence[str] = ()) -> dict[str, Any]:
+def build(
+    settings: Settings,
+    progress: Progress,
+    selection: Sequence[str] = (),
+    *,
+    accept_drop: bool = False,
+) -> dict[str, Any]:
     """Build and test every dbt model, or those that the dbt arguments in ``selection`` name."""
     # dbt fetches too, but would report a malformed raw file as an internal error.
-    fetch(settings, progress)
+    fetch(settings, progress, accept_drop=accept_drop)
     built = dbt.run(settings, "build", *selection, progress=progress)
     with connection.connect(settings) as con, connection.transaction(con):
         history.record_files(con, settings)

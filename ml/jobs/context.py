@@ -55,6 +55,9 @@ def typical(
         path = Path(folder) / settings.warehouse.name
         work = replace(settings, warehouse=path, as_of="", as_of_days="")
         con.execute(f"attach {connection.quoted(work.warehouse)} as typical")
+        # The dbt plugin refuses a database without this table.
+        con.execute("create schema typical.ml")
+        con.execute("create table typical.ml.batches as from ml.batches limit 0")
         for table, sql in FORGET.items():
             con.execute(f"create table typical.main.{table} as {sql}")
         con.execute("detach typical")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dashboards
 from ml.errors import RestockError
 from ml.progress import Progress
-from ml.registry.links import replace_link
+from ml.registry import outputs
 from ml.settings import Settings
 from ml.warehouse import connection
 
@@ -66,12 +64,10 @@ def report(
         files = site.build(standalone, keep_going)
     except SiteError as error:
         raise RestockError(str(error)) from None
-    folder = settings.dashboards.with_name(f".{settings.dashboards.name}-{secrets.token_hex(4)}")
+    folder = outputs.new_pages(settings.dashboards)
     write(files, folder)
-    replace_link(settings.dashboards, folder)
-    for sibling in folder.parent.glob(f".{settings.dashboards.name}-*"):
-        if sibling != folder:
-            shutil.rmtree(sibling, ignore_errors=True)
+    outputs.publish_pages(settings.dashboards, folder)
+    outputs.remove_old_pages(settings.dashboards)
     pages = sum(name.endswith(".html") for name in files)
     progress("drawn", pages, pages)
     first = "standalone.html" if standalone else "index.html"

@@ -15,7 +15,11 @@ from ml.warehouse import connection, history
 
 
 def run(
-    settings: Settings, step: Callable[[str, Settings, Step], Result], *, full: bool = False
+    settings: Settings,
+    step: Callable[[str, Settings, Step], Result],
+    *,
+    full: bool = False,
+    accept_drop: bool = False,
 ) -> dict[str, Result]:
     """Build a new release step by step, then publish it.
 
@@ -26,6 +30,7 @@ def run(
         settings: the settings with the published paths.
         step: called with the name, settings and function of each step; returns its result.
         full: rebuild everything and train a new model.
+        accept_drop: accept raw files with much less than in the last run.
 
     Returns:
         The result of each step by name.
@@ -46,7 +51,8 @@ def run(
             # Fail now rather than after the work if another process is writing to the warehouse.
             with connection.connect(settings, read_only=True):
                 pass
-        results["fetch"] = step("fetch", work, fetch)
+        take_in = partial(fetch, published=settings, accept_drop=accept_drop)
+        results["fetch"] = step("fetch", work, take_in)
         if settings.warehouse.exists() and not full:
             same_model = replace(work, models=settings.models)
             update = partial(increment.update, published=settings.warehouse)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from ml.registry import versions
+from ml.registry import outputs, versions
 from ml.registry.links import replace_link
 from ml.settings import Settings
 
@@ -45,25 +45,26 @@ def publish(release: Path, work: Settings, settings: Settings) -> None:
     published = {
         settings.warehouse: current / work.warehouse.name,
         settings.models / versions.ALIAS: current / "model",
-        settings.dashboards: current / work.dashboards.name,
     }
+    pages = current / work.dashboards.name
+
+    def link_all() -> None:
+        for link, target in published.items():
+            replace_link(link, target)
+        outputs.publish_pages(settings.dashboards, pages)
+
     if current.exists():
-        _link_all(published)
+        link_all()
     replace_link(current, release)
-    _link_all(published)
+    link_all()
 
 
 def remove_all_but_current(settings: Settings) -> None:
     """Delete every release but the published one, including those of interrupted runs."""
     kept = _current(settings).resolve()
     for release in Path(f"{settings.warehouse}.releases").glob("*"):
-        if release.resolve() != kept:
+        if outputs.RELEASE.fullmatch(release.name) and release.resolve() != kept:
             shutil.rmtree(release, ignore_errors=True)
-
-
-def _link_all(links: dict[Path, Path]) -> None:
-    for link, target in links.items():
-        replace_link(link, target)
 
 
 def _current(settings: Settings) -> Path:

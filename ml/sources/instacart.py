@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 
+from ml.settings import Reading
 from ml.sources.landing import (
     Check,
     Rule,
@@ -156,7 +157,12 @@ def _slices(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def land_files(
-    con: duckdb.DuckDBPyConnection, files: Mapping[str, RawFile], folder: Path, scratch: Path
+    con: duckdb.DuckDBPyConnection,
+    files: Mapping[str, RawFile],
+    folder: Path,
+    scratch: Path,
+    reading: Reading,
+    notes: list[str],
 ) -> list[Table]:
     """Land orders, order_products (the prior lines, then the train lines) and the catalogue.
 

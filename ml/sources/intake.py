@@ -23,8 +23,8 @@ from typing import Any
 
 import duckdb
 
-from ml.errors import StorageError
-from ml.settings import Settings
+from ml.errors import SettingsError, StorageError
+from ml.settings import Reading, Settings
 from ml.sources import complete_journey, instacart, order_log
 from ml.sources.folder import candidates, gather
 from ml.sources.raw import SourceError, parquet
@@ -47,6 +47,25 @@ class LandedFile:
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """The size and the time span of what was landed.
+
+    Attributes:
+        source: one of `SOURCES`.
+        line_count: number of order lines.
+        shopper_count: number of shoppers.
+        oldest_order: date of the oldest order; None if the source has no dates.
+        newest_order: date of the newest order; None if the source has no dates.
+    """
+
+    source: str
+    line_count: int
+    shopper_count: int
+    oldest_order: date | None
+    newest_order: date | None
+
+
+@dataclass(frozen=True)
 class Intake:
     """A record of what was landed.
 
@@ -56,21 +75,25 @@ class Intake:
         fingerprint: hex digest of the landed rows in any order. Only fingerprints from the same
             DuckDB version can be compared.
         seconds: how long landing took.
+        notes: what a user should know about the data, a sentence each.
     """
 
     source: str
     files: tuple[LandedFile, ...]
     fingerprint: str
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
-        return {**asdict(self), "files": [asdict(file) for file in self.files]}
+        files = [asdict(file) for file in self.files]
+        return {**asdict(self), "files": files, "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Intake:
         """Rebuild an intake from the result of `to_json`."""
-        return cls(**{**stored, "files": tuple(LandedFile(**file) for file in stored["files"])})
+        files = tuple(LandedFile(**file) for file in stored["files"])
+        return cls(**{**stored, "files": files, "notes": tuple(stored.get("notes", ()))})
 
 
 def fetch(source: str, raw_dir: Path) -> None:
@@ -97,6 +120,7 @@ def land(
     *,
     threads: int | None = None,
     memory_limit: str | None = None,
+    reading: Reading | None = None,
 ) -> Intake:
     """Read and check the raw files of a source, and land them as Parquet files.
 
@@ -110,6 +134,7 @@ def land(
         threads: number of DuckDB threads; by default one per core.
         memory_limit: memory limit of DuckDB, such as `2GB`. DuckDB spills larger data to disk,
             next to `landing_dir`.
+        reading: how to read the files of an order log.
 
     Raises:
         SourceError: the source is unknown, a raw file is missing or malformed, or `landing_dir`
@@ -117,10 +142,11 @@ def land(
         StorageError: `landing_dir` cannot be written, or a raw file cannot be opened.
     """
     reader = _reader(source)
+    reading = reading or Reading()
     started = time.perf_counter()
     with _storage_errors(landing_dir):
         paths = candidates(raw_dir, reader.FILES)
-        key = _key(source, paths)
+        key = _key(source, paths, reading)
         if stored := _stored(landing_dir, key):
             return stored
         with _replacing(landing_dir) as folder:
@@ -131,14 +157,17 @@ def land(
             config = {name: limit for name, limit in limits.items() if limit is not None}
             with duckdb.connect(config={"temp_directory": str(scratch), **config}) as con:
                 con.execute("set TimeZone = 'UTC'")
-                tables = reader.land_files(con, files, folder, scratch)
+                notes: list[str] = []
+                tables = reader.land_files(con, files, folder, scratch, reading, notes)
                 fingerprint = _fingerprint(con, source, folder)
             shutil.rmtree(scratch)
+            _reject_changed(key, source, raw_dir, reading)
             intake = Intake(
                 source,
                 tuple(LandedFile(f.name, t.name, rows) for t in tables for f, rows in t.parts),
                 fingerprint,
                 round(time.perf_counter() - started, 3),
+                tuple(notes),
             )
             receipt = {"key": key, "landed": _sizes(folder), "intake": intake.to_json()}
             (folder / _RECEIPT).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
@@ -146,14 +175,25 @@ def land(
 
 
 def take_in(settings: Settings) -> Intake:
-    """Fetch and land the source that the settings name."""
-    fetch(settings.source, settings.raw_dir)
+    """Fetch and land the source that the settings name.
+
+    The Complete Journey is written to its default folder only, never to a folder of the user.
+    """
+    if settings.source != "complete_journey" or settings.raw_dir == settings.demo_dir:
+        fetch(settings.source, settings.raw_dir)
+    elif not settings.raw_dir.is_dir() or not any(settings.raw_dir.iterdir()):
+        raise SourceError(
+            "the folder does not have the files of The Complete Journey",
+            f"Leave out --raw-dir (RESTOCK_RAW_DIR): Restock writes them to {settings.demo_dir}",
+            file=str(settings.raw_dir),
+        )
     return land(
         settings.source,
         settings.raw_dir,
         settings.landing,
         threads=settings.threads or None,
         memory_limit=settings.duckdb_memory,
+        reading=settings.reading,
     )
 
 
@@ -182,16 +222,50 @@ def newest_order(landing_dir: Path) -> date | None:
         return con.execute(sql).fetchall()[0][0]
 
 
+def delivery(landing_dir: Path) -> Delivery:
+    """Return the size and the time span of what was landed in `landing_dir`.
+
+    Raises:
+        SourceError: nothing was landed there.
+    """
+    source = landed(landing_dir).source
+    is_log = _READERS[source] is order_log
+    lines, orders = ("order_lines", "order_lines") if is_log else ("order_products", "orders")
+    days = "cast(min(ordered_at) as date), cast(max(ordered_at) as date)"
+    with duckdb.connect() as con:
+        rows = con.execute(
+            f"select (select count(*) from {parquet(landing_dir / f'{lines}.parquet')}), "
+            f"count(distinct user_id), {days if is_log else 'null, null'} "
+            f"from {parquet(landing_dir / f'{orders}.parquet')}"
+        ).fetchall()
+    return Delivery(source, *rows[0])
+
+
 def _reader(source: str) -> Any:
     if source not in _READERS:
         raise SourceError(f'unknown source "{source}"', f"Use one of {', '.join(SOURCES)}")
     return _READERS[source]
 
 
-def _key(source: str, paths: Sequence[Path]) -> list[Any]:
+def _key(source: str, paths: Sequence[Path], reading: Reading) -> list[Any]:
     stats = [(path, path.stat()) for path in paths]
     files = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    return [_FORMAT, duckdb.__version__, source, files]
+    return [_FORMAT, duckdb.__version__, source, asdict(reading), files]
+
+
+def _reject_changed(key: list[Any], source: str, raw_dir: Path, reading: Reading) -> None:
+    """Raise a SourceError if a raw file has changed since its key was taken."""
+    before = {name: rest for name, *rest in key[-1]}
+    try:
+        files = _key(source, candidates(raw_dir, _reader(source).FILES), reading)[-1]
+    except (OSError, SourceError):
+        files = []
+    now = {name: rest for name, *rest in files}
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            problem = "the file changed while it was read"
+            advice = "Wait until it is complete, then run the same command again"
+            raise SourceError(problem, advice, file=name)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -220,18 +294,53 @@ def _fingerprint(con: duckdb.DuckDBPyConnection, source: str, folder: Path) -> s
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
+def landing_folders(folder: Path) -> tuple[Path, Path, Path]:
+    """Return the folder of the landed files, and those beside it that landing writes to."""
+    return folder, folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
+
+
+def check_landing(folder: Path) -> None:
+    """Raise a SettingsError if landing in a folder would replace something else.
+
+    A landing folder has a receipt. Landing also replaces the folders of `landing_folders`.
+    """
+    for path in landing_folders(folder):
+        if not is_landing(path):
+            raise SettingsError(
+                f"Refusing to overwrite {path}: it contains files Restock did not create. "
+                "Set RESTOCK_LANDING or RESTOCK_WAREHOUSE to a new path."
+            )
+
+
+def is_landing(folder: Path) -> bool:
+    """Return whether landing may replace a folder: it is missing, empty, or landed files."""
+    if not folder.is_dir():
+        return not folder.exists() and not folder.is_symlink()
+    if not any(folder.iterdir()):
+        return True
+    try:
+        receipt = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except ValueError:  # a run was killed before it finished, or the receipt is damaged
+        return True
+    return isinstance(receipt, dict) and "intake" in receipt
+
+
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `folder` if the block succeeds."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / _RECEIPT).exists():
-        problem = "refusing to overwrite the folder: it contains files Restock did not create"
-        raise SourceError(problem, "Choose another folder, or empty this one", file=str(folder))
-    new, old = (folder.with_name(folder.name + suffix) for suffix in (".new", ".old"))
+    new, old = landing_folders(folder)[1:]
+    for path in (folder, new, old):
+        if not is_landing(path):
+            problem = "refusing to overwrite the folder: it contains files Restock did not create"
+            raise SourceError(problem, "Choose another folder, or empty this one", file=str(path))
     if old.exists() and not folder.exists():  # A run was killed between the two renames below.
         old.rename(folder)
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
     new.mkdir(parents=True)
+    (new / _RECEIPT).touch()  # marks the folder as Restock's if the run is killed
     try:
         yield new
         if folder.exists():

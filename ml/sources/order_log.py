@@ -17,6 +17,7 @@ from pathlib import Path
 
 import duckdb
 
+from ml.settings import Reading
 from ml.sources.landing import (
     Check,
     Column,
@@ -151,7 +152,12 @@ _ONE_ROW = unique("products", "product_id", problem="product_id {} appears twice
 
 
 def land_files(
-    con: duckdb.DuckDBPyConnection, files: Mapping[str, RawFile], folder: Path, scratch: Path
+    con: duckdb.DuckDBPyConnection,
+    files: Mapping[str, RawFile],
+    folder: Path,
+    scratch: Path,
+    reading: Reading,
+    notes: list[str],
 ) -> list[Table]:
     """Land order_lines and products; without a products file, that table is empty.
 

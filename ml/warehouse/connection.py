@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ml.errors import RestockError, busy, disk_full
+from ml.errors import RestockError, SettingsError, StorageError, busy, disk_full
 from ml.settings import Settings
 
 
@@ -41,6 +41,48 @@ def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.D
         if "No space left" in str(error) or "File too large" in str(error):
             raise disk_full(path.parent) from None
         raise RestockError(f"cannot read {path}: {error}") from None
+
+
+def check_ownership(path: Path) -> None:
+    """Raise a SettingsError unless a file is Restock's warehouse, has no tables or is missing.
+
+    Every dbt command of this project creates the table ``ml.batches``, which is the mark.
+
+    Raises:
+        BusyError: another process has the file open for writing.
+        StorageError: the file is not readable.
+    """
+    if not path.exists():
+        return
+    try:
+        with duckdb.connect(str(path), read_only=True) as con:
+            ((relations, marks),) = con.execute(
+                """
+                select
+                    (select count(*) from duckdb_tables() where not internal)
+                    + (select count(*) from duckdb_views() where not internal)
+                    + (select count(*) from duckdb_sequences()),
+                    (
+                        select count(*) from duckdb_columns()
+                        where schema_name = 'ml' and table_name = 'batches'
+                            and column_name in ('batch_id', 'model_version', 'feature_version')
+                    )
+                """
+            ).fetchall()
+    except duckdb.Error as error:
+        if "lock" in str(error):
+            raise busy(path) from None
+        if "Permission denied" in str(error):
+            raise StorageError(f"cannot read {path} (permission denied).") from None
+        raise SettingsError(
+            f"Refusing to overwrite {path}: it is not a DuckDB database that Restock can read. "
+            "Set RESTOCK_WAREHOUSE to a new file."
+        ) from None
+    if relations and marks < 3:
+        raise SettingsError(
+            f"Refusing to overwrite {path}: it contains tables Restock did not create. "
+            "Set RESTOCK_WAREHOUSE to a new file."
+        )
 
 
 def quoted(path: Path) -> str:

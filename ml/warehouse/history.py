@@ -1,12 +1,14 @@
-"""Tables of the schema ``ml`` about runs: test results, raw files, and earlier releases."""
+"""Tables of the schema ``ml`` about runs: tests, raw files, deliveries and earlier releases."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 
 import duckdb
 
 from ml import sources
 from ml.settings import Settings
+from ml.sources import Delivery
 from ml.warehouse.connection import connect, quoted
 from ml.warehouse.dbt import Tested
 
@@ -24,14 +26,35 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Write the name, table and row count of every landed file to ``ml.raw_files``."""
+    """Record the landed files in ``ml.raw_files``, and their delivery in ``ml.deliveries``."""
     con.execute("delete from ml.raw_files")
     files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
     con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    con.execute(
+        "insert into ml.deliveries values (?, ?, ?, ?, ?, ?)",
+        [*astuple(sources.delivery(settings.landing)), now],
+    )
+
+
+def last_delivery(settings: Settings, source: str) -> Delivery | None:
+    """Return the last delivery of a source in the warehouse; None if it records none."""
+    if not settings.warehouse.exists():
+        return None
+    with connect(settings, read_only=True) as con:
+        known = "select 1 from duckdb_tables() where schema_name = 'ml' and table_name = ?"
+        if not con.execute(known, ["deliveries"]).fetchall():
+            return None
+        rows = con.execute(
+            "select * exclude (recorded_at) from ml.deliveries where source = ? "
+            "order by recorded_at desc limit 1",
+            [source],
+        ).fetchall()
+    return Delivery(*rows[0]) if rows else None
 
 
 def copy_history(old: Settings, new: Settings) -> None:
-    """Copy the batches, metrics and audits of earlier runs into a new warehouse."""
+    """Copy the batches, deliveries, metrics and audits of earlier runs into a new warehouse."""
     with connect(new) as con:
         con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {
@@ -41,7 +64,7 @@ def copy_history(old: Settings, new: Settings) -> None:
                 "where database_name = 'old' and schema_name = 'ml'"
             ).fetchall()
         }
-        for table in ("batches", "metrics", "calibration_bins", "audit"):
+        for table in ("batches", "deliveries", "metrics", "calibration_bins", "audit"):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
         con.execute("detach old")

@@ -121,8 +121,8 @@ def complete_journey(once: Once) -> Place:
     """The place of a `restock run` on The Complete Journey. Tests must not change it."""
 
     def run(folder: Path) -> None:
-        raw = str(folder / "raw")
-        Place(folder).restock("run", RESTOCK_RAW_DIR=raw, RESTOCK_TRAINING_ROWS=FEWER_ROWS)
+        home = str(folder / "home")
+        Place(folder).restock("run", RESTOCK_HOME=home, RESTOCK_TRAINING_ROWS=FEWER_ROWS)
 
     return Place(once("complete_journey", run))
 
