@@ -42,13 +42,15 @@ def report(
             page has an error; the message names the file and line of the page.
     """
     from dashboards.site import SiteError
+    from ml.registry import versions  # takes seconds to import, as `dashboards.site` does
 
     with connection.connect(settings, read_only=True) as con:
         if connection.scalar(con, "select count(*) from rpt_score_summary") == 0:
             raise RestockError("there are no scores yet. Run `restock score` first.")
-        if connection.scalar(con, "select count(*) from rpt_reliability") == 0:
+        version = connection.scalar(con, "select max_by(model_version, finished_at) from ml.batches")
+        if not versions.is_evaluated(settings.models, version):
             raise RestockError(
-                "the model has not been evaluated yet. Run `restock evaluate` first."
+                f"the model {version} has not been evaluated yet. Run `restock evaluate` first."
             )
         # Test results are recorded after the report tables are built, see `steps.with_tables`.
         built = "select max(finished_at) from ml.test_results where starts_with(model_name, 'rpt_')"

@@ -125,6 +125,11 @@ def load(folder: Path, features: Sequence[Feature]) -> tuple[Model, dict[str, An
         ) from None
 
 
+def is_evaluated(folder: Path, version: str) -> bool:
+    """Return whether a model version has metrics of an evaluation."""
+    return bool(json.loads((folder / version / "model.json").read_text())["metrics"])
+
+
 def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write the metrics of an evaluation to the ``model.json`` of the production version."""
     _write_json(folder / ALIAS / "model.json", card(folder) | {"metrics": metrics})

@@ -162,10 +162,11 @@ def test_single_steps_work_on_the_published_warehouse(
 ) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     arguments = ("--source", "instacart", "--raw-dir", instacart_files)
-    place.restock("train", *arguments, "--model", "logistic_regression")
-    place.restock("score", *arguments)
-    refused = place.call("restock", "report", *arguments)
-    assert refused.returncode == 1 and "Run `restock evaluate` first" in refused.stderr
+    for model in ("gradient_boosting", "logistic_regression"):  # the published one, and another
+        place.restock("train", *arguments, "--model", model)
+        place.restock("score", *arguments)
+        refused = place.call("restock", "report", *arguments)
+        assert refused.returncode == 1 and "Run `restock evaluate` first" in refused.stderr
     place.restock("evaluate", *arguments)
     place.restock("report", *arguments)
     assert place.query("select distinct model_name from rpt_score_summary") == [
