@@ -181,13 +181,12 @@ def land_files(
         parts = [(file, file.as_text(names)) for file in raws]
         path = folder / f"{name}.parquet"
         tables[name] = land(con, path, parts, columns, rules.get(name, ()))
-    (_, prior_lines), _ = tables["order_products"].parts
     con.execute(
-        f"""
+        """
         create or replace temp table baskets as
         select
             order_id,
-            case when at_row < {prior_lines} then 'prior' else 'train' end as eval_set,
+            case when part = 0 then 'prior' else 'train' end as eval_set,
             min(at_row) as at_row
         from order_products
         group by all

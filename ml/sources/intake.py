@@ -67,7 +67,11 @@ class Intake:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
-        return {**asdict(self), "files": [asdict(file) for file in self.files]}
+        return {
+            **asdict(self),
+            "files": [asdict(file) for file in self.files],
+            "notes": list(self.notes),
+        }
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Intake:

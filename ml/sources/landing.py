@@ -99,9 +99,17 @@ class Check:
     advice: str = EXPORT_AGAIN
 
 
+# The column of `read_parquet` that numbers rows, and a number above every row of a raw file.
+ROW, PART = "file_row_number", 10**12
+
+
 @dataclass(frozen=True)
 class Table:
-    """A landed table: its Parquet file, and its raw files in order, each with its row count."""
+    """A landed table: its Parquet file, and its raw files in order, each with its row count.
+
+    In its view, `at_row` is the row in the Parquet file plus `PART` times the number of the raw
+    file, so the rows of a raw file sort before those of the next.
+    """
 
     path: Path
     parts: tuple[tuple[RawFile, int], ...]
@@ -111,13 +119,20 @@ class Table:
         """The name of the table, which is the stem of its file."""
         return self.path.stem
 
-    def fault(self, row: int, column: str, problem: str, advice: str = EXPORT_AGAIN) -> SourceError:
-        """Return an error that locates a landed row (0 is the first) in its raw file."""
-        parts = iter(self.parts)
-        file, rows = next(parts)
-        while row >= rows:
-            row -= rows
-            file, rows = next(parts)
+    def fault(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        at_row: int,
+        column: str,
+        problem: str,
+        advice: str = EXPORT_AGAIN,
+    ) -> SourceError:
+        """Return an error that locates a landed row in its raw file."""
+        part, row = divmod(at_row, PART)
+        if len(self.parts) > 1:
+            sql = f"select count(*) from {parquet(self.path)} where part = ? and {ROW} < ?"
+            row = con.execute(sql, [part, row]).fetchall()[0][0]
+        file, _ = self.parts[part]
         line, texts = file.locate(row)
         value = f'"{texts[column]}"' if texts.get(column) else "an empty value"
         problem = problem.replace("{value}", value)
@@ -125,7 +140,10 @@ class Table:
 
 
 def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], path: Path) -> int:
-    """Write queries over raw files to one Parquet file, in row order; return the row count.
+    """Write queries over raw files to one Parquet file, and return the row count.
+
+    The rows of a raw file keep their order. With one thread, DuckDB may write some of them after
+    rows of the next raw file, so several raw files need a column that tells them apart.
 
     Raises:
         SourceError: a raw file cannot be read.
@@ -161,7 +179,15 @@ def land(
         SourceError: a file cannot be read or has no rows, or a row breaks a rule.
     """
     select = ", ".join(f"{column.sql} as {column.name}" for column in columns)
-    landed = copy(con, [(file, f"select {select} from ({sql})") for file, sql in parts], path)
+    queries = [(file, f"select {select} from ({sql})") for file, sql in parts]
+    at_row = ROW
+    if len(parts) > 1:
+        queries = [
+            (file, f"select *, {part}::usmallint as part from ({sql})")
+            for part, (file, sql) in enumerate(queries)
+        ]
+        at_row = f"part * {PART} + {ROW}"
+    landed = copy(con, queries, path)
     counts = [file.count_lines() for file, _ in parts]
     if sum(counts) != landed:  # blank lines, or values with line breaks
         counts = [file.count_rows() for file, _ in parts]
@@ -175,7 +201,7 @@ def land(
     table = Table(path, tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)))
     con.execute(
         f"create or replace temp view {table.name} as "
-        f"select *, file_row_number as at_row from {parquet(path)}"
+        f"select *, {at_row} as at_row from {parquet(path)}"
     )
     _check_rows(con, table, [*(column.rule for column in columns), *rules])
     return table
@@ -194,7 +220,7 @@ def _check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Ru
     broken = [(row, rule) for row, rule in zip(found, rules, strict=True) if row is not None]
     if broken:
         row, rule = min(broken, key=lambda pair: pair[0])
-        raise table.fault(row, rule.column, rule.problem)
+        raise table.fault(con, row, rule.column, rule.problem)
 
 
 def check_together(
@@ -206,7 +232,7 @@ def check_together(
         if hit:
             row, *named = hit
             problem = check.problem.format(*named)
-            raise tables[check.table].fault(row, check.column, problem, check.advice)
+            raise tables[check.table].fault(con, row, check.column, problem, check.advice)
 
 
 def unique(table: str, *columns: str, problem: str, slices: Sequence[str] = ("true",)) -> Check:

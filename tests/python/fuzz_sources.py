@@ -83,6 +83,16 @@ def write_instacart(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
     return folder
 
 
+def write_large_instacart(folder: Path) -> Path:
+    """Write train orders that fill more than one Parquet row group, which has 122,880 rows."""
+    path = write_instacart(folder) / "order_products__train.csv"
+    header, *lines = read_csv(path)
+    orders = dict.fromkeys(row[0] for row in lines)
+    large = [[order, str(n), str(n), "0"] for order in orders for n in range(1, 25_001)]
+    write_csv(path, [header, *large])
+    return folder
+
+
 def order_log_rows(shoppers: int = 20, seed: int = 0) -> tuple[Rows, Rows]:
     """Return the rows of order_lines.csv and products.csv, headers first."""
     rng = random.Random(seed)
@@ -443,11 +453,14 @@ def lost_rows(source: str, raw_dir: Path, landing_dir: Path) -> int:
         files = {"order_lines": ["order_lines"], "products": ["products"]}
     for table, stems in files.items():
         raw: list[dict[str, str | None]] = []
-        for stem in stems:
+        for part, stem in enumerate(stems):
+            before = len(raw)
             if (raw_dir / f"{stem}.parquet").exists():
                 raw += _raw_parquet_rows(raw_dir / f"{stem}.parquet")
             elif any(raw_dir.glob(f"{stem}.csv*")):
                 raw += _raw_rows(raw_dir, f"{stem}.csv")
+            for row in raw[before:]:
+                row["part"] = str(part)
         rows = pq.read_table(landing_dir / f"{table}.parquet").to_pylist()
         lost += abs(len(raw) - len(rows))
         lost += sum(not _same(before, after) for before, after in zip(raw, rows, strict=False))

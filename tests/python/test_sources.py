@@ -22,6 +22,7 @@ from fuzz_sources import (
     run,
     write_csv,
     write_instacart,
+    write_large_instacart,
     write_order_log,
     write_order_log_parquet,
 )
@@ -106,6 +107,7 @@ def test_lands_every_instacart_row_with_its_types(instacart: Path, landing: Path
         "product_id": "int64",
         "add_to_cart_order": "int16",
         "reordered": "int16",
+        "part": "uint16",
     }
     assert len(landed(landing, "order_products")) == (
         rows["order_products__prior.csv"] + rows["order_products__train.csv"]
@@ -265,6 +267,27 @@ def test_folder_names_may_contain_special_characters(tmp_path: Path) -> None:
     write_order_log_parquet(tmp_path / "it's 1 raw", seed=5)  # what the name would match as a glob
     land("order_log", raw, landing)
     assert lost_rows("order_log", raw, landing) == 0
+
+
+def test_one_thread_lands_and_locates_the_rows_of_two_files(tmp_path: Path, landing: Path) -> None:
+    """DuckDB then writes the last rows of the prior file after the first of the train file."""
+    raw = write_large_instacart(tmp_path / "raw")
+    land("instacart", raw, landing, threads=1)
+    lines = pq.read_table(landing / "order_products.parquet").to_pandas()
+    assert not lines["part"].is_monotonic_increasing, "the two files are no longer mixed"
+    for part, name in enumerate(("prior", "train")):
+        rows = read_csv(raw / f"order_products__{name}.csv")
+        of_file = lines[lines["part"] == part][rows[0]]
+        assert of_file.values.tolist() == [[int(value) for value in row] for row in rows[1:]]
+
+    for name in ("prior", "train"):
+        shutil.copytree(raw, tmp_path / name)
+        path = tmp_path / name / f"order_products__{name}.csv"
+        last = len(read_csv(path))
+        edit(path, put(last - 3, "reordered", "x"))
+        with pytest.raises(SourceError) as caught:
+            land("instacart", tmp_path / name, landing, threads=1)
+        assert (caught.value.file, caught.value.line) == (path.name, last - 3)
 
 
 def test_accepts_a_product_without_a_catalogue_row(instacart: Path, landing: Path) -> None:
