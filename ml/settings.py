@@ -28,13 +28,52 @@ PROJECT = _PACKAGE.parent if IS_CLONE else _WHEEL_PROJECT
 SOURCES = ("complete_journey", "instacart", "order_log")
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
-IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_rows")
+IN_TOML = ("model", "parameters", "seed", "threads", "training_rows", "batch_rows", "reading")
 """The settings that ``restock.toml`` may contain."""
 
 
 @dataclass(frozen=True)
 class Reading:
     """How to read the raw files of an order log: the table ``[reading]`` of ``restock.toml``."""
+
+    timezone: str = ""
+    """The time zone of the shop, for times in UTC; empty for UTC. ``RESTOCK_TIMEZONE`` sets it."""
+    allow_future: bool = False
+    """Whether to accept orders ahead of today."""
+    allow_gap: bool = False
+    """Whether to accept a few orders that are years before or after all others."""
+    cancelled_prefix: str = ""
+    """What the ids of cancelled orders start with; empty to recognise them by their quantities."""
+    skip_missing_shoppers: bool = False
+    """Whether to leave out lines without a shopper; otherwise such a line is an error."""
+    skip_shoppers: tuple[str, ...] = ()
+    """Ids of shoppers to leave out, such as the one of all customers without an account."""
+    keep_ids: tuple[str, ...] = ()
+    """Ids that look like a word for a missing value, such as ``NAN``."""
+
+    @classmethod
+    def load(cls, table: Any) -> Self:
+        """Check the values of a TOML table.
+
+        Raises:
+            SettingsError: a setting is unknown, or its value has the wrong type.
+        """
+        if not isinstance(table, dict):
+            raise SettingsError(f"invalid reading '{table}': make it a table in restock.toml")
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        values = {}
+        for name, value in table.items():
+            if name not in kinds:
+                raise SettingsError(
+                    f"unknown setting '{name}' under [reading]: use {', '.join(kinds)}"
+                )
+            if kinds[name] is tuple and isinstance(value, list):
+                value = tuple(map(str, value))
+            if not isinstance(value, kinds[name]):
+                expected = {bool: "true or false", str: "text", tuple: "a list"}[kinds[name]]
+                raise SettingsError(f"invalid {name} '{value}' under [reading]: use {expected}")
+            values[name] = value
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -82,7 +121,8 @@ class Settings:
         home = home.expanduser().absolute()
         own_toml = home / "restock.toml"
         values = _read_toml(own_toml if own_toml.exists() else PROJECT / "restock.toml")
-        for name in kinds:
+        reading = values.pop("reading", {})
+        for name in kinds.keys() - {"reading"}:
             if (variable := os.environ.get(f"RESTOCK_{name.upper()}", "")) != "":
                 values[name] = variable
         given = {name: value for name, value in flags.items() if value is not None}
@@ -104,6 +144,9 @@ class Settings:
             "models": home / "warehouse" / "models" if is_own else f"{warehouse}.models",
         }
         values = defaults | values | {"home": home, "warehouse": warehouse}
+        values["reading"] = Reading.load(reading)
+        if timezone := os.environ.get("RESTOCK_TIMEZONE"):
+            values["reading"] = replace(values["reading"], timezone=timezone)
         try:
             if values.get("as_of"):
                 values["as_of"] = date.fromisoformat(str(values["as_of"])).isoformat()
@@ -219,4 +262,4 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         if not isinstance(value, dict):
             raise SettingsError(f"invalid {name} '{value}': make it a table in restock.toml")
         return value
-    return str(value)
+    return value if kind == "Reading" else str(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from ml.settings import Reading
+from ml.sources import clock
 from ml.sources.landing import (
     Check,
     Rule,
@@ -17,6 +18,7 @@ from ml.sources.landing import (
     decimal,
     identifier,
     land,
+    tell_ignored,
     text,
     unique,
 )
@@ -173,11 +175,13 @@ def land_files(
     """
     rules = {"orders": (_ONLY_FIRST_ORDERS_LACK_DAYS,)}
     tables = {}
+    used: list[tuple[RawFile, list[str]]] = []
     for name, columns in _COLUMNS.items():
         names = [column.name for column in columns]
         raws = [file for stem, file in files.items() if stem.split("__")[0] == name]
         for file in raws:
             file.require(names)
+            used.append((file, names))
         parts = [(file, file.as_text(names)) for file in raws]
         path = folder / f"{name}.parquet"
         tables[name] = land(con, path, parts, columns, rules.get(name, ()))
@@ -200,4 +204,6 @@ def land_files(
         slices=_slices(con),
     )
     check_together(con, tables, (*_CHECKS, no_duplicate_lines))
+    tell_ignored(used, notes)
+    clock.tell_nights(con, "select order_hour_of_day as hour from orders", notes)
     return list(tables.values())

@@ -2,7 +2,8 @@
 
 dbt never reads a raw csv: its sources are the files that `land` writes. No row is silently dropped
 or repaired. A malformed value is an error that names the file, the line and the column. The rows of
-the raw files and the landed rows are counted independently, and the counts must be equal.
+the raw files and the rows read are counted independently, and the counts must be equal. Lines of an
+order log that are no purchases are then left out, and counted by reason.
 
 The sources are `complete_journey`, `instacart` and `order_log`. Each has a module that describes
 its files.
@@ -16,8 +17,9 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +27,27 @@ import duckdb
 
 from ml.errors import StorageError
 from ml.settings import Reading, Settings
-from ml.sources import complete_journey, instacart, order_log
+from ml.sources import clock, complete_journey, instacart, order_log
 from ml.sources.folder import candidates, gather
+from ml.sources.landing import Table
 from ml.sources.raw import SourceError, parquet
 
 _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": order_log}
 SOURCES = tuple(_READERS)
 
 # Increase this when the same raw files land differently than before.
-_FORMAT = 1
+_FORMAT = 2
 _RECEIPT = "intake.json"
 
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A raw file, the table it was landed in, and its number of rows."""
+    """A raw file, the table it was landed in, its number of rows, and those left out by reason."""
 
     name: str
     table: str
     rows: int
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def land(
             shutil.rmtree(scratch)
             intake = Intake(
                 source,
-                tuple(LandedFile(f.name, t.name, rows) for t in tables for f, rows in t.parts),
+                tuple(chain.from_iterable(map(_landed_files, tables))),
                 fingerprint,
                 round(time.perf_counter() - started, 3),
                 tuple(notes),
@@ -186,13 +190,16 @@ def landed(landing_dir: Path) -> Intake:
 
 
 def newest_order(landing_dir: Path) -> date | None:
-    """Return the date of the newest landed order, or None if the source has no dates."""
+    """Return the date of the newest landed order that is not ahead of today.
+
+    It is None if the source has no dates.
+    """
     path = landing_dir / "order_lines.parquet"
     if not path.exists():
         return None
     with duckdb.connect() as con:
-        sql = f"select cast(max(ordered_at) as date) from {parquet(path)}"
-        return con.execute(sql).fetchall()[0][0]
+        sql = f"select cast(max(ordered_at) as date) from {parquet(path)} where ordered_at <= ?"
+        return con.execute(sql, [clock.latest()]).fetchall()[0][0]
 
 
 def _reader(source: str) -> Any:
@@ -204,7 +211,14 @@ def _reader(source: str) -> Any:
 def _key(source: str, paths: Sequence[Path], reading: Reading) -> list[Any]:
     stats = [(path, path.stat()) for path in paths]
     files = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    return [_FORMAT, duckdb.__version__, source, asdict(reading), files]
+    content = [_FORMAT, duckdb.__version__, source, asdict(reading), files]
+    return json.loads(json.dumps(content))  # to compare with a key that was stored as JSON
+
+
+def _landed_files(table: Table) -> Iterator[LandedFile]:
+    for part, (file, rows) in enumerate(table.parts):
+        left_out = {reason: lines for of_part, reason, lines in table.left_out if of_part == part}
+        yield LandedFile(file.name, table.name, rows, left_out)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,7 @@ class Rule:
     column: str
     broken: str
     problem: str
+    advice: str = EXPORT_AGAIN
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,15 @@ class Table:
     """A landed table: its Parquet file, and its raw files in order, each with its row count.
 
     In its view, `at_row` is the row in the Parquet file plus `PART` times the number of the raw
-    file, so the rows of a raw file sort before those of the next.
+    file. So all rows of a raw file sort before those of the next.
+
+    Rows can be left out after they are checked. `left_out` has the number of a raw file, why rows
+    were left out, and how many.
     """
 
     path: Path
     parts: tuple[tuple[RawFile, int], ...]
+    left_out: tuple[tuple[int, str, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -207,6 +212,17 @@ def land(
     return table
 
 
+def tell_ignored(used: Iterable[tuple[RawFile, Iterable[str]]], notes: list[str]) -> None:
+    """Add a note that names the columns of raw files that are not used."""
+    ignored = []
+    for file, columns in used:
+        known = set(columns)
+        if names := [name or "(no name)" for name in file.header if name not in known]:
+            ignored.append(f"{', '.join(names)[:300]} ({file.name})")
+    if ignored:
+        notes.append(f"Ignored columns: {'; '.join(ignored)}.")
+
+
 def land_nothing(con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]) -> None:
     """Land an empty table in place of a missing raw file."""
     texts = ", ".join(f"null::varchar as {column.name}" for column in columns)
@@ -220,7 +236,7 @@ def _check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Ru
     broken = [(row, rule) for row, rule in zip(found, rules, strict=True) if row is not None]
     if broken:
         row, rule = min(broken, key=lambda pair: pair[0])
-        raise table.fault(con, row, rule.column, rule.problem)
+        raise table.fault(con, row, rule.column, rule.problem, rule.advice)
 
 
 def check_together(

@@ -4,22 +4,27 @@ Ids are whole numbers or text. An id column lands as bigint if every value is a 
 canonical form (no leading zeros), otherwise as text. Text in a Parquet file stays text.
 `product_id` lands with the same type from both files.
 
-`ordered_at` is an ISO 8601 date or time. A time with an offset lands in UTC; to keep the local hour
-of the day, export local times without an offset. `is_timed` is false where the hour is unknown: for
-a date, and for every row if all times in the file are midnight.
+`ordered_at` is an ISO 8601 date or time. A time with an offset keeps its local clock. If all times
+in the file are in UTC, they are converted to the time zone of the settings. `is_timed` is false
+where the hour is unknown: for a date, and for every row if all times in the file are midnight.
+
+The optional columns `quantity`, `price` and `sales_value` are numbers. `ml.sources.purchases`
+leaves out the lines that are no purchases.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 
 from ml.settings import Reading
+from ml.sources import clock, orders, purchases
 from ml.sources.landing import (
-    Check,
     Column,
     Table,
     check_together,
@@ -28,6 +33,7 @@ from ml.sources.landing import (
     identifier,
     land,
     land_nothing,
+    tell_ignored,
     text,
     unique,
 )
@@ -41,7 +47,10 @@ OPTIONAL = frozenset({"products"})
 
 # Required and optional columns of each file.
 _COLUMNS = {
-    "order_lines": (("user_id", "order_id", "ordered_at", "product_id"), ("cart_position",)),
+    "order_lines": (
+        ("user_id", "order_id", "ordered_at", "product_id"),
+        ("cart_position", *purchases.AMOUNTS),
+    ),
     "products": (("product_id",), ("product_name", "aisle", "department")),
 }
 
@@ -52,13 +61,15 @@ _PARQUET_TYPES = {
     "id": (f"{_WHOLE}|{_TEXT}", "Cast it to an integer or to text"),
     "ordered_at": (f"DATE|TIMESTAMP.*|{_TEXT}", "Cast it to a timestamp or to a date"),
     "cart_position": (f"{_WHOLE}|FLOAT|DOUBLE|{_TEXT}", "Cast it to an integer"),
+    **dict.fromkeys(
+        purchases.AMOUNTS, (rf"{_WHOLE}|FLOAT|DOUBLE|DECIMAL\(.*\)|{_TEXT}", "Cast it to a number")
+    ),
 }
 
-# Outer blanks, control characters, numbers mangled by a spreadsheet or pandas, words for null.
+# Outer blanks, control characters, numbers mangled by a spreadsheet or pandas.
 _NO_ID = (
     r"^\s|\s$|[[:cntrl:]]"
     r"|^-?[0-9]+[.]0+$|^-?[0-9]+([.][0-9]+)?[eE][+][0-9]+$"
-    r"|^(?i:null|none|nan|n/a|na|\\n)$"
 )
 # DuckDB also accepts `2024-3-1`, `10:5`, `epoch` and time zone names.
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -68,12 +79,13 @@ _HAS_CLOCK = "length(ordered_at) > 10"
 _HAS_OFFSET = f"regexp_matches(ordered_at, ':.*{_OFFSET}$')"
 
 
-def _id(name: str, whole_numbers: bool) -> Column:
+def _id(name: str, whole_numbers: bool, *, required: bool = True) -> Column:
     if whole_numbers:
-        return identifier(name)
+        return replace(identifier(name), required=required)
     means = "an id (a whole number, or text without leading or trailing blanks)"
     # Concatenated files repeat the header between the rows.
-    return text(name, means, f"not regexp_matches({name}, '{_NO_ID}|^{name}$')")
+    valid = f"not regexp_matches({name}, '{_NO_ID}|^{name}$')"
+    return text(name, means, valid, required=required)
 
 
 def _stage(con: duckdb.DuckDBPyConnection, table: str, file: RawFile, path: Path) -> str:
@@ -88,8 +100,8 @@ def _stage(con: duckdb.DuckDBPyConnection, table: str, file: RawFile, path: Path
             problem = f"the type {file.types[name]} is not supported"
             raise SourceError(problem, advice, file=file.name, column=name)
     absent = "".join(f", null::varchar as {name}" for name in optional if name not in present)
-    copy(con, [(file, f"select *{absent} from ({file.as_text(present)})")], path)
-    return f"select *, file_row_number from {parquet(path)}"
+    copy(con, [(file, file.as_text(present))], path)
+    return f"select *{absent}, file_row_number from {parquet(path)}"
 
 
 def _are_whole(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str, name: str) -> bool:
@@ -99,8 +111,15 @@ def _are_whole(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str, name:
     return con.execute(f"{sql} from ({staged})").fetchall()[0][0] is True
 
 
-def _ordered_at(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str) -> tuple[Column, ...]:
+def _ordered_at(
+    con: duckdb.DuckDBPyConnection,
+    file: RawFile,
+    staged: str,
+    timezone: str,
+    notes: list[str],
+) -> tuple[Column, ...]:
     """Return the columns `ordered_at` and `is_timed`, which depend on all times in the file."""
+    clock.check_timezone(con, timezone)
     any_offset, any_hour, first_without = con.execute(
         f"""
         select
@@ -120,11 +139,13 @@ def _ordered_at(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str) -> t
             column="ordered_at",
         )
     is_timed = _HAS_CLOCK if any_hour else "false"
-    # The session's time zone is UTC; a cast to `timestamp` would silently drop an offset.
-    instant = "try_cast(ordered_at as timestamptz)::timestamp"
-    date = f"case when {instant} is not null then substring(ordered_at, 1, 10)::timestamp end"
+    utc = any_offset and clock.is_utc(con, staged)
+    if any_hour:
+        clock.tell_timezone(file.name, utc=utc, timezone=timezone, notes=notes)
+    local = clock.local("ordered_at", offsets=any_offset, utc=utc, timezone=timezone)
+    date = f"case when {local} is not null then substring(ordered_at, 1, 10)::timestamp end"
     iso = f"regexp_full_match(ordered_at, '{_DATE}({_CLOCK}{_OFFSET}?)?')"
-    at = f"case when {iso} then case when {is_timed} then {instant} else {date} end end"
+    at = f"case when {iso} then case when {is_timed} then {local} else {date} end end"
     return (
         Column(
             "ordered_at",
@@ -136,18 +157,6 @@ def _ordered_at(con: duckdb.DuckDBPyConnection, file: RawFile, staged: str) -> t
     )
 
 
-_ONE_SHOPPER = Check(
-    "order_lines",
-    "order_id",
-    """
-    select max(at_row) as at_row, order_id, min(user_id), max(user_id)
-    from order_lines
-    group by order_id
-    having min(user_id) <> max(user_id)
-    """,
-    "order {} belongs to two shoppers, {} and {}",
-    "Make order_id unique, for example by adding the shopper or the day to it",
-)
 _ONE_ROW = unique("products", "product_id", problem="product_id {} appears twice")
 
 
@@ -162,21 +171,33 @@ def land_files(
     """Land order_lines and products; without a products file, that table is empty.
 
     A product may appear twice in an order (a common way to write quantities): both lines land.
+    Lines that are no purchases are left out.
 
     Raises:
-        SourceError: a file is malformed, or an order belongs to two shoppers.
+        SourceError: a file is malformed, or `ml.sources.orders` rejects an order.
     """
     lines, products = files["order_lines"], files.get("products")
+    tell_ignored([(file, chain(*_COLUMNS[table])) for table, file in files.items()], notes)
     staged = _stage(con, "order_lines", lines, scratch / "order_lines.parquet")
+    staged = purchases.without_missing_shoppers(staged, reading)
     whole_products = _are_whole(con, lines, staged, "product_id")
     if products:
         catalogue = _stage(con, "products", products, scratch / "products.parquet")
         whole_products &= _are_whole(con, products, catalogue, "product_id")
+    whole_users = _are_whole(con, lines, staged, "user_id")
+    whole_orders = _are_whole(con, lines, staged, "order_id")
+    keep = {*reading.keep_ids, *(purchases.named_words(con, catalogue) if products else ())}
+    no_words = () if whole_products else (purchases.no_word("product_id", keep),)
+    rules = (
+        *purchases.known_shopper(whole_users, reading),
+        *(() if whole_orders else (purchases.no_word("order_id", reading.keep_ids),)),
+        *no_words,
+    )
 
     line_columns = (
-        _id("user_id", _are_whole(con, lines, staged, "user_id")),
-        _id("order_id", _are_whole(con, lines, staged, "order_id")),
-        *_ordered_at(con, lines, staged),
+        _id("user_id", whole_users, required=False),
+        _id("order_id", whole_orders),
+        *_ordered_at(con, lines, staged, reading.timezone, notes),
         _id("product_id", whole_products),
         count(
             "cart_position",
@@ -185,18 +206,21 @@ def land_files(
             type="integer",
             required=False,
         ),
+        *purchases.amounts(),
     )
     product_columns = (
         _id("product_id", whole_products),
         *(text(name, required=False) for name in _COLUMNS["products"][1]),
     )
     path = folder / "order_lines.parquet"
-    tables = {"order_lines": land(con, path, [(lines, staged)], line_columns)}
-    check_together(con, tables, [_ONE_SHOPPER])
+    landed = land(con, path, [(lines, staged)], line_columns, rules)
+    tables = {"order_lines": purchases.leave_out(con, landed, reading, notes)}
+    orders.check(con, tables, reading, notes)
     path = folder / "products.parquet"
     if products:
-        tables["products"] = land(con, path, [(products, catalogue)], product_columns)
+        tables["products"] = land(con, path, [(products, catalogue)], product_columns, no_words)
         check_together(con, tables, [_ONE_ROW])
     else:
         land_nothing(con, path, product_columns)
+    purchases.keep(con, tables["order_lines"], scratch)
     return list(tables.values())

@@ -18,7 +18,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -430,12 +430,12 @@ def _unquoted(text: str | None) -> str | None:
     return next(csv.reader([text], skipinitialspace=True))[0]
 
 
-def _instant(text: str | None) -> datetime | None:
+def _clock(text: str | None) -> datetime | None:
+    """Return the time on the clock that wrote it, without its offset."""
     try:
-        at = datetime.fromisoformat(text or "")
+        return datetime.fromisoformat(text or "").replace(tzinfo=None)
     except ValueError:
         return None
-    return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
 
 
 def lost_rows(source: str, raw_dir: Path, landing_dir: Path) -> int:
@@ -473,7 +473,7 @@ def _same(raw: dict[str, str | None], landed: dict[str, Any]) -> bool:
         if name == "is_timed":
             continue
         if isinstance(value, datetime):
-            same = _instant(text) == value
+            same = _clock(text) == value
         elif isinstance(value, float):
             same = float(text or "nan") == value
         else:
