@@ -64,6 +64,15 @@
         table_name varchar,
         row_count bigint
     );
+    create table if not exists ml.left_out (
+        file_name varchar,
+        reason varchar,
+        line_count bigint
+    );
+    create table if not exists ml.notes (
+        position integer,
+        note varchar
+    );
     create table if not exists ml.scored_shoppers (
         user_id user_id_type,
         digest hugeint,

@@ -251,6 +251,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
+    if name == "reading":
+        return value  # Reading.load has checked it
     if "Path" in kind:
         return Path(value).expanduser().absolute()
     if "int" in kind:
@@ -262,4 +264,4 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         if not isinstance(value, dict):
             raise SettingsError(f"invalid {name} '{value}': make it a table in restock.toml")
         return value
-    return value if kind == "Reading" else str(value)
+    return str(value)

@@ -10,6 +10,7 @@ from ml.sources.intake import (
     fetch,
     land,
     landed,
+    lines_after,
     newest_order,
     take_in,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "fetch",
     "land",
     "landed",
+    "lines_after",
     "newest_order",
     "take_in",
 ]

@@ -202,6 +202,26 @@ def newest_order(landing_dir: Path) -> date | None:
         return con.execute(sql, [clock.latest()]).fetchall()[0][0]
 
 
+def lines_after(landing_dir: Path, day: date) -> dict[str, int]:
+    """Return how many order lines of each raw file belong to orders after a day, where there are.
+
+    Only settings that allow orders ahead of today let such lines in.
+    """
+    path = landing_dir / "order_lines.parquet"
+    if not path.exists():
+        return {}
+    files = [file.name for file in landed(landing_dir).files if file.table == path.stem]
+    part = "part" if len(files) > 1 else "0"
+    later = f"from {parquet(path)} group by order_id having min(ordered_at)::date > $day"
+    with duckdb.connect() as con:
+        counts = con.execute(
+            f"select {part}, count(*) from {parquet(path)} "
+            f"where order_id in (select order_id {later}) group by all order by all",
+            {"day": day},
+        ).fetchall()
+    return {files[number]: lines for number, lines in counts}
+
+
 def _reader(source: str) -> Any:
     if source not in _READERS:
         raise SourceError(f'unknown source "{source}"', f"Use one of {', '.join(SOURCES)}")
