@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from ml.sources.raw import EXPORT_AGAIN, RawFile, SourceError, parquet, quoted
+
+Explain = Callable[[str], tuple[str, str] | None]
+"""Says what is wrong with the raw text of a value and what to do, or None."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Column:
     means: str
     valid: str = "true"
     required: bool = True
+    explain: Explain | None = None
 
     @property
     def rule(self) -> Rule:
         """The rule that every landed value must meet."""
         missing = f"{self.name} is null or " if self.required else ""
-        return Rule(self.name, f"{missing}not ({self.valid})", "{value} is not " + self.means)
+        broken = f"{missing}not ({self.valid})"
+        return Rule(self.name, broken, "{value} is not " + self.means, self.explain)
 
 
 def identifier(name: str) -> Column:
@@ -66,9 +71,16 @@ def decimal(name: str, means: str, valid: str) -> Column:
     return Column(name, _or_minus_one(name, strict), means, valid, required=False)
 
 
-def text(name: str, means: str = "text", valid: str = "true", *, required: bool = True) -> Column:
+def text(
+    name: str,
+    means: str = "text",
+    valid: str = "true",
+    *,
+    required: bool = True,
+    explain: Explain | None = None,
+) -> Column:
     """Return a column of text."""
-    return Column(name, name, means, valid, required)
+    return Column(name, name, means, valid, required, explain)
 
 
 def _or_minus_one(name: str, strict: str) -> str:
@@ -82,6 +94,7 @@ class Rule:
     column: str
     broken: str
     problem: str
+    explain: Explain | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,14 @@ class Table:
         """The name of the table, which is the stem of its file."""
         return self.path.stem
 
-    def fault(self, row: int, column: str, problem: str, advice: str = EXPORT_AGAIN) -> SourceError:
+    def fault(
+        self,
+        row: int,
+        column: str,
+        problem: str,
+        advice: str = EXPORT_AGAIN,
+        explain: Explain | None = None,
+    ) -> SourceError:
         """Return an error that locates a landed row (0 is the first) in its raw file."""
         parts = iter(self.parts)
         file, rows = next(parts)
@@ -119,9 +139,12 @@ class Table:
             row -= rows
             file, rows = next(parts)
         line, texts = file.locate(row)
-        value = f'"{texts[column]}"' if texts.get(column) else "an empty value"
-        problem = problem.replace("{value}", value)
-        return SourceError(problem, advice, file=file.name, line=line, column=column)
+        text = texts.get(column, "")
+        problem = problem.replace("{value}", f'"{text}"' if text else "an empty value")
+        if explain and text:
+            problem, advice = explain(text) or (problem, advice)
+        title = file.title(column)
+        return SourceError(problem, advice, file=file.name, line=line, column=title)
 
 
 def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], path: Path) -> int:
@@ -170,7 +193,7 @@ def land(
         problem = f"Restock counted {sum(counts)} rows, but DuckDB read {landed}"
         raise SourceError(problem, "Look for unclosed quotes", file=names)
     for (file, _), rows in zip(parts, counts, strict=True):
-        if rows == 0:
+        if rows == 0 and not (file.is_part and landed):
             raise SourceError("the file has no rows", EXPORT_AGAIN, file=file.name)
     table = Table(path, tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)))
     con.execute(
@@ -194,7 +217,7 @@ def _check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Ru
     broken = [(row, rule) for row, rule in zip(found, rules, strict=True) if row is not None]
     if broken:
         row, rule = min(broken, key=lambda pair: pair[0])
-        raise table.fault(row, rule.column, rule.problem)
+        raise table.fault(row, rule.column, rule.problem, explain=rule.explain)
 
 
 def check_together(
