@@ -159,7 +159,8 @@ def _as_text(file: RawFile, column: str, reading: Reading) -> str:
             raise SourceError(problem, advice, file=file.name, column=file.title(column))
     texts = [file.text(name) for name in names]
     if column == "ordered_at":
-        return times.canonical(texts, mapping)
+        is_time = file.is_parquet and file.types[names[0]].startswith(("DATE", "TIMESTAMP"))
+        return texts[0] if is_time else times.canonical(texts, mapping)
     if kind == "id" and is_mapped:
         # pandas writes whole numbers beside empty values as 17850.0.
         texts = [f"regexp_replace({sql}, '^([0-9]{{1,15}})[.]0$', '\\1')" for sql in texts]
