@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from itertools import chain
 from pathlib import Path
@@ -71,11 +71,8 @@ class Intake:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads."""
-        return {
-            **asdict(self),
-            "files": [asdict(file) for file in self.files],
-            "notes": list(self.notes),
-        }
+        files = [asdict(file) for file in self.files]
+        return {**asdict(self), "files": files, "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Intake:
@@ -84,11 +81,11 @@ class Intake:
         return cls(**{**stored, "files": files, "notes": tuple(stored.get("notes", ()))})
 
 
-def fetch(source: str, raw_dir: Path) -> None:
+def fetch(source: str, raw_dir: Path, reading: Reading | None = None) -> None:
     """Make sure that a source has raw files.
 
     The Complete Journey is written from its package unless its files exist. The user provides the
-    files of every other source.
+    files of every other source; `reading` may name them.
 
     Raises:
         SourceError: the source is unknown, or the folder does not exist or has no raw files.
@@ -98,7 +95,7 @@ def fetch(source: str, raw_dir: Path) -> None:
     if source == "complete_journey":
         with _storage_errors(raw_dir):
             complete_journey.fetch(raw_dir)
-    candidates(raw_dir, reader.FILES)
+    candidates(raw_dir, reader.wanted(_reading(source, reading)))
 
 
 def land(
@@ -130,22 +127,23 @@ def land(
         StorageError: `landing_dir` cannot be written, or a raw file cannot be opened.
     """
     reader = _reader(source)
-    reading = reading or Reading()
+    reading = _reading(source, reading)
+    wanted = reader.wanted(reading)
     started = time.perf_counter()
     with _storage_errors(landing_dir):
-        paths = candidates(raw_dir, reader.FILES)
-        key = _key(source, paths, reading)
+        paths = candidates(raw_dir, wanted)
+        key = _key(source, raw_dir, paths, reading)
         if stored := _stored(landing_dir, key):
             return stored
         with _replacing(landing_dir) as folder:
             scratch = folder / "scratch"
             scratch.mkdir()
-            files = gather(paths, reader.FILES, reader.OPTIONAL, scratch)
+            notes: list[str] = []
+            files = gather(raw_dir, paths, wanted, scratch, notes)
             limits = {"threads": threads, "memory_limit": memory_limit}
             config = {name: limit for name, limit in limits.items() if limit is not None}
             with duckdb.connect(config={"temp_directory": str(scratch), **config}) as con:
                 con.execute("set TimeZone = 'UTC'")
-                notes: list[str] = []
                 tables = reader.land_files(con, files, folder, scratch, reading, notes)
                 fingerprint = _fingerprint(con, source, folder)
             shutil.rmtree(scratch)
@@ -163,7 +161,7 @@ def land(
 
 def take_in(settings: Settings) -> Intake:
     """Fetch and land the source that the settings name."""
-    fetch(settings.source, settings.raw_dir)
+    fetch(settings.source, settings.raw_dir, settings.reading)
     return land(
         settings.source,
         settings.raw_dir,
@@ -228,11 +226,21 @@ def _reader(source: str) -> Any:
     return _READERS[source]
 
 
-def _key(source: str, paths: Sequence[Path], reading: Reading) -> list[Any]:
-    stats = [(path, path.stat()) for path in paths]
-    files = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    content = [_FORMAT, duckdb.__version__, source, asdict(reading), files]
-    return json.loads(json.dumps(content))  # to compare with a key that was stored as JSON
+def _reading(source: str, reading: Reading | None) -> Reading:
+    """Return how to read a source: names of files and columns apply to a user's order log only."""
+    reading = reading or Reading()
+    if source == "order_log":
+        return reading
+    as_written = ("columns", "order_lines", "products", "delimiter", "decimal", "encoding")
+    return replace(reading, **{name: getattr(Reading(), name) for name in as_written})
+
+
+def _key(source: str, raw_dir: Path, paths: Sequence[Path], reading: Reading) -> list[Any]:
+    stats = [(path.relative_to(raw_dir).as_posix(), path.stat()) for path in paths]
+    files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    # As JSON stores it: tuples become lists.
+    options = json.loads(json.dumps(asdict(reading)))
+    return [_FORMAT, duckdb.__version__, source, options, files]
 
 
 def _landed_files(table: Table) -> Iterator[LandedFile]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 
 from ml.sources.raw import EXPORT_AGAIN, RawFile, SourceError, parquet, quoted
+
+Explain = Callable[[str], tuple[str, str] | None]
+"""Says what is wrong with the raw text of a value and what to do, or None."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,14 @@ class Column:
     means: str
     valid: str = "true"
     required: bool = True
+    explain: Explain | None = None
 
     @property
     def rule(self) -> Rule:
         """The rule that every landed value must meet."""
         missing = f"{self.name} is null or " if self.required else ""
-        return Rule(self.name, f"{missing}not ({self.valid})", "{value} is not " + self.means)
+        broken = f"{missing}not ({self.valid})"
+        return Rule(self.name, broken, "{value} is not " + self.means, explain=self.explain)
 
 
 def identifier(name: str) -> Column:
@@ -66,9 +72,16 @@ def decimal(name: str, means: str, valid: str) -> Column:
     return Column(name, _or_minus_one(name, strict), means, valid, required=False)
 
 
-def text(name: str, means: str = "text", valid: str = "true", *, required: bool = True) -> Column:
+def text(
+    name: str,
+    means: str = "text",
+    valid: str = "true",
+    *,
+    required: bool = True,
+    explain: Explain | None = None,
+) -> Column:
     """Return a column of text."""
-    return Column(name, name, means, valid, required)
+    return Column(name, name, means, valid, required, explain)
 
 
 def _or_minus_one(name: str, strict: str) -> str:
@@ -83,6 +96,7 @@ class Rule:
     broken: str
     problem: str
     advice: str = EXPORT_AGAIN
+    explain: Explain | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,7 @@ class Table:
         column: str,
         problem: str,
         advice: str = EXPORT_AGAIN,
+        explain: Explain | None = None,
     ) -> SourceError:
         """Return an error that locates a landed row in its raw file."""
         part, row = divmod(at_row, PART)
@@ -139,9 +154,12 @@ class Table:
             row = con.execute(sql, [part, row]).fetchall()[0][0]
         file, _ = self.parts[part]
         line, texts = file.locate(row)
-        value = f'"{texts[column]}"' if texts.get(column) else "an empty value"
-        problem = problem.replace("{value}", value)
-        return SourceError(problem, advice, file=file.name, line=line, column=column)
+        text = texts.get(column, "")
+        problem = problem.replace("{value}", f'"{text}"' if text else "an empty value")
+        if explain and text:
+            problem, advice = explain(text) or (problem, advice)
+        title = file.title(column)
+        return SourceError(problem, advice, file=file.name, line=line, column=title)
 
 
 def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], path: Path) -> int:
@@ -201,7 +219,7 @@ def land(
         problem = f"Restock counted {sum(counts)} rows, but DuckDB read {landed}"
         raise SourceError(problem, "Look for unclosed quotes", file=names)
     for (file, _), rows in zip(parts, counts, strict=True):
-        if rows == 0:
+        if rows == 0 and not (file.is_part and landed):
             raise SourceError("the file has no rows", EXPORT_AGAIN, file=file.name)
     table = Table(path, tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)))
     con.execute(
@@ -212,12 +230,12 @@ def land(
     return table
 
 
-def tell_ignored(used: Iterable[tuple[RawFile, Iterable[str]]], notes: list[str]) -> None:
+def tell_ignored(files: Iterable[RawFile], notes: list[str]) -> None:
     """Add a note that names the columns of raw files that are not used."""
     ignored = []
-    for file, columns in used:
-        known = set(columns)
-        if names := [name or "(no name)" for name in file.header if name not in known]:
+    for file in files:
+        used = set(chain.from_iterable(file.origins.values()))
+        if names := [name or "(no name)" for name in file.header if name not in used]:
             ignored.append(f"{', '.join(names)[:300]} ({file.name})")
     if ignored:
         notes.append(f"Ignored columns: {'; '.join(ignored)}.")
@@ -236,7 +254,7 @@ def _check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Ru
     broken = [(row, rule) for row, rule in zip(found, rules, strict=True) if row is not None]
     if broken:
         row, rule = min(broken, key=lambda pair: pair[0])
-        raise table.fault(con, row, rule.column, rule.problem, rule.advice)
+        raise table.fault(con, row, rule.column, rule.problem, rule.advice, rule.explain)
 
 
 def check_together(

@@ -111,12 +111,10 @@ def known_shopper(whole_numbers: bool, reading: Reading) -> list[Rule]:
     return rules
 
 
-def without_missing_shoppers(staged: str, reading: Reading) -> str:
-    """Return SQL with an empty user_id in the lines that the settings leave out."""
-    if not reading.skip_missing_shoppers:
-        return staged
-    known = f"trim(user_id) <> '' and not ({no_word('user_id', reading.keep_ids).broken})"
-    return f"select * replace (case when {known} then user_id end as user_id) from ({staged})"
+def shopper_or_null(text: str, reading: Reading) -> str:
+    """Return SQL for the text of a user_id; NULL for a blank or a word for a missing value."""
+    kept = f"{text} in ({texts(['', *reading.keep_ids])})"
+    return f"case when trim({text}) <> '' and (not {_is_word(text)} or {kept}) then {text} end"
 
 
 def texts(values: Iterable[str]) -> str:

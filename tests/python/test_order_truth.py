@@ -42,7 +42,7 @@ def refused(place: Place, raw: Path, reading: str = "", code: int = 3, **variabl
 
 
 def landed(place: Place, select: str) -> list[tuple[Any, ...]]:
-    return duckdb.sql(
+    return duckdb.execute(
         f"select {select} from '{place.warehouse}.landing/order_lines.parquet'"
     ).fetchall()
 
@@ -317,7 +317,8 @@ def test_ignored_columns_are_named_once(place: Place) -> None:
     rows = [(*line.texts(), "1", "9.99", "north", "x") for line in LINES]
     header = (*QUANTITY, "price", "branch", "colour")
     raw = write(place.folder / "raw", rows, header)
-    raw.joinpath("products.csv").write_text("product_id,product_name,brand\n1,Tea,B\n")
+    names = "".join(f"{product},Tea,B\n" for product in range(1, 31))
+    raw.joinpath("products.csv").write_text(f"product_id,product_name,brand\n{names}")
     assert fetched(place, raw)["notes"] == [
         "Ignored columns: branch, colour (order_lines.csv); brand (products.csv)."
     ]
@@ -457,9 +458,9 @@ def test_an_id_that_is_also_a_word_for_missing_can_be_kept(place: Place) -> None
     ("reading", "problem"),
     [
         ("allow_futures = true", "allow_futures"),
-        ('allow_future = "yes"', "use true or false"),
-        ('skip_shoppers = "guest"', "use a list"),
-        ("timezone = 2", "use text"),
+        ('allow_future = "yes"', "write true or false"),
+        ('skip_shoppers = "guest"', "write a list"),
+        ("timezone = 2", "write a text"),
     ],
 )
 def test_an_invalid_reading_setting_is_an_error(reading: str, problem: str, place: Place) -> None:

@@ -718,7 +718,7 @@ def land_log(tmp_path: Path, lines: Rows, products: Rows | None = None) -> Path:
     ("in_lines", "in_products", "type_"),
     [
         (["1", "-22"], ["1"], "int64"),
-        (["1", "22"], ["A1"], "string"),
+        (["1", "22"], ["A1", "22"], "string"),
         (["1", "A22"], ["1"], "string"),
         (["1", "022"], ["1"], "string"),
         (["1", "9" * 19], ["1"], "string"),
