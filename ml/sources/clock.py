@@ -93,7 +93,7 @@ def dates(reading: Reading) -> list[Check]:
     if not reading.allow_future:
         checks.append(_ahead_of_today())
     if not reading.allow_gap:
-        checks += [_far_from_the_rest(is_before) for is_before in (True, False)]
+        checks += [_far_before(), _far_after()]
     return checks
 
 
@@ -118,16 +118,34 @@ def _ahead_of_today() -> Check:
     )
 
 
-def _far_from_the_rest(is_before: bool) -> Check:
-    """Return a check for a few orders that a gap of years separates from all others."""
-    which, direction, far = ("before", "", "<=") if is_before else ("after", "desc", ">=")
-    at = "first_at" if is_before else "last_at"
+def _far_before() -> Check:
+    return _far_from_the_rest("before", "first_at::date", "", "<=")
+
+
+def _far_after() -> Check:
+    # An order ahead of today is here only if the settings allow it.
+    day = f"case when last_at <= timestamp '{latest()}' then last_at::date end"
+    return _far_from_the_rest("after", day, "desc", ">=")
+
+
+def _far_from_the_rest(which: str, day: str, direction: str, far: str) -> Check:
+    """Return a check for a few orders that a gap of years separates from all others.
+
+    Args:
+        which: the side of the gap, `before` or `after`.
+        day: SQL for the day of an order; NULL leaves it out.
+        direction: how to sort the days, so that the few orders come first.
+        far: how their days compare with the last of them.
+    """
     return Check(
         "order_lines",
         "ordered_at",
         f"""
-        with days as (
-            select {at}::date as day, count(*) as orders from placed group by day
+        with dated as (
+            select order_id, {day} as day from placed where {day} is not null
+        ),
+        days as (
+            select day, count(*) as orders from dated group by day
         ),
         steps as (
             select
@@ -138,7 +156,7 @@ def _far_from_the_rest(is_before: bool) -> Check:
             from days
         ),
         edge as (
-            select day, gap, orders
+            select day as edge_day, gap, orders
             from steps
             where gap > {_GAP_DAYS} and orders < {_GAP_SHARE} * all_orders
             order by orders desc
@@ -146,13 +164,13 @@ def _far_from_the_rest(is_before: bool) -> Check:
         ),
         suspects as (
             select order_id, edge.*
-            from placed
-            inner join edge on placed.{at}::date {far} edge.day
+            from dated
+            inner join edge on dated.day {far} edge.edge_day
         )
         select at_row, gap // 365, orders
         from order_lines
         inner join suspects using (order_id)
-        where ordered_at::date {far} day
+        where ordered_at::date {far} edge_day
         """,
         f"{{{{value}}}} is far {which} all other orders: {{}} years without any order lie between, "
         f"and only {{}} of the orders are {which} them",

@@ -44,7 +44,7 @@ _TAKEN_BACK = """
         from landed_lines
         semi join (select user_id, product_id from landed_lines where quantity < 0) as returned
             using (user_id, product_id)
-        where not ({cancelled} and quantity > 0)
+        where not ({cancelled} and coalesce(quantity, 1) > 0)
     ),
     totals as (
         select *, sum(change) over history as total
@@ -130,7 +130,7 @@ def amounts() -> tuple[Column, ...]:
             name,
             f"case when regexp_full_match({name}, '{number}') "
             f"then coalesce(try_cast({name} as decimal(18, 4)), {_NOT_A_NUMBER}) "
-            f"when {name} is not null then {_NOT_A_NUMBER} end",
+            f"when {name} is not null and not {_is_word(name)} then {_NOT_A_NUMBER} end",
             "a number such as 2 or 12.50",
             f"{name} > {_NOT_A_NUMBER}",
             required=False,

@@ -25,6 +25,7 @@ from fuzz_sources import (
     write_large_instacart,
     write_order_log,
     write_order_log_parquet,
+    write_order_log_with_returns,
 )
 
 from ml.errors import StorageError
@@ -296,6 +297,18 @@ def test_accepts_a_product_without_a_catalogue_row(instacart: Path, landing: Pat
     edit(instacart / "products.csv", put(2, "aisle_id", "99"))
     land("instacart", instacart, landing)
     assert lost_rows("instacart", instacart, landing) == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_lands_the_purchases_that_were_not_returned(
+    seed: int, tmp_path: Path, landing: Path
+) -> None:
+    raw = write_order_log_with_returns(tmp_path / "raw", shoppers=300, seed=seed)
+    land("order_log", raw, landing)
+    assert lost_rows("order_log", raw, landing) == 0
+    units = [row["quantity"] for row in landed(landing, "order_lines")]
+    assert None in units and any(n and n % 1 for n in units)
+    assert len(units) < len(read_csv(raw / "order_lines.csv")) / 1.2
 
 
 def test_accepts_a_repeated_line_in_an_order_log(order_log: Path, landing: Path) -> None:
