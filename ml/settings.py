@@ -76,7 +76,10 @@ class Mapping:
         format_, day_1 = table.get("format", ""), str(table.get("day_1", ""))
         _check_format(format_, day_1)
         if day_1:
-            day_1 = date.fromisoformat(day_1).isoformat()
+            try:
+                day_1 = date.fromisoformat(day_1).isoformat()
+            except ValueError:
+                raise ValueError(f"invalid day_1 '{day_1}': write it as 2023-01-01") from None
         return cls(column, tuple(names), format_, day_1)
 
 

@@ -175,7 +175,7 @@ def gather(
         if stem not in found and stem not in wanted.optional:
             if damaged:
                 raise damaged[0]
-            names = [path.relative_to(folder).as_posix() for path in paths]
+            names = [path.relative_to(folder).as_posix() for path in _files(folder)]
             problem = f"the file is missing; found {_listed(sorted([*names, *seen]))}"
             advice = f"Add {wanted.expected(stem)} ({_PACKINGS}) to {folder}"
             raise SourceError(problem, advice, file=wanted.expected(stem))
