@@ -23,6 +23,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -122,6 +123,54 @@ def write_order_log_parquet(folder: Path, shoppers: int = 20, seed: int = 0) -> 
 def _write_parquet(path: Path, table: pa.Table) -> None:
     # Arrow's own copy of the schema only adds ways to reject a damaged file, so leave it out.
     pq.write_table(table, path, store_schema=False)
+
+
+def write_xlsx(path: Path, rows: list[list[Any]]) -> None:
+    """Write a workbook of two sheets; the first has these rows."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+
+    def cell(row: int, at: int, value: Any) -> str:
+        place = f'r="{chr(65 + at)}{row}"'
+        if value is None:
+            return ""
+        if isinstance(value, datetime):
+            days = (value - datetime(1899, 12, 30)) / timedelta(days=1)
+            return f'<c {place} s="1"><v>{days!r}</v></c>'
+        if isinstance(value, str):
+            return f'<c {place} t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+        return f"<c {place}><v>{value}</v></c>"
+
+    def sheet(rows: list[list[Any]]) -> str:
+        lines = (
+            f'<row r="{n}">{"".join(cell(n, at, value) for at, value in enumerate(row))}</row>'
+            for n, row in enumerate(rows, 1)
+        )
+        return f'<worksheet xmlns="{main}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
+
+    sheets = "".join(f'<sheet name="s{n}" sheetId="{n}" r:id="rId{n}"/>' for n in (1, 2))
+    kinds = {1: "worksheet", 2: "worksheet", 3: "styles"}
+    targets = {1: "worksheets/sheet1.xml", 2: "worksheets/sheet2.xml", 3: "styles.xml"}
+    relations = "".join(
+        f'<Relationship Id="rId{n}" Type="{office}/{kinds[n]}" Target="{targets[n]}"/>'
+        for n in kinds
+    )
+    book = f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{sheets}</sheets></workbook>'
+    styles = '<cellXfs><xf numFmtId="0"/><xf numFmtId="22" applyNumberFormat="1"/></cellXfs>'
+    first = f'<Relationship Id="r" Type="{office}/officeDocument" Target="xl/workbook.xml"/>'
+    related = f'<Relationships xmlns="{package}">{relations}</Relationships>'
+    parts = {
+        "_rels/.rels": f'<Relationships xmlns="{package}">{first}</Relationships>',
+        "xl/workbook.xml": book,
+        "xl/_rels/workbook.xml.rels": related,
+        "xl/styles.xml": f'<styleSheet xmlns="{main}">{styles}</styleSheet>',
+        "xl/worksheets/sheet1.xml": sheet(rows),
+        "xl/worksheets/sheet2.xml": sheet([["notes"]]),
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
 
 
 # --- damage ---------------------------------------------------------------------------------------
