@@ -130,7 +130,7 @@ class Reading:
             except ValueError as error:
                 raise ValueError(f"[columns]: invalid {column}: {error}") from None
         found = cls(tuple(mappings), **reading)
-        if len(found.delimiter) != 1 or found.delimiter in '"\r\n':
+        if len(found.delimiter) != 1 or found.delimiter in "\"'\r\n":
             raise ValueError(f"[reading]: invalid delimiter '{found.delimiter}': use one character")
         if found.decimal not in (".", ","):
             raise ValueError(f"[reading]: invalid decimal '{found.decimal}': use . or ,")

@@ -201,12 +201,13 @@ def _rows(change: Callable[[random.Random, Rows], Rows]) -> Damage:
     return damage
 
 
-def _value(*values: str) -> Damage:
-    """Replace one value below the header with one of these."""
+def _value(*values: str, of: str = "") -> Damage:
+    """Replace one value below the header with one of these, in a column whose name ends so."""
 
     def change(rng: random.Random, rows: Rows) -> Rows:
         row = rng.choice(rows[1:])
-        row[rng.randrange(len(row))] = rng.choice(values)
+        columns = [at for at, name in enumerate(rows[0]) if name.endswith(of)]
+        row[rng.choice(columns or [0])] = rng.choice(values)
         return rows
 
     return _rows(change)
@@ -387,6 +388,11 @@ def _beside_a_broken_zip(rng: random.Random, path: Path) -> None:
     path.with_name("photos.zip").write_bytes(b"PK\3\4broken")
 
 
+def _lines(damage: Damage) -> Damage:
+    """Return the damage to the order lines, whichever file is drawn."""
+    return lambda rng, path: damage(rng, path.with_name("order_lines.csv"))
+
+
 _WRITINGS = (
     *("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S +0000", "%Y%m%dT%H%M%S"),
     *("%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S,000", "%Y%m%d %H%M%S GMT", "%Y.%m.%d %H:%M:%S"),
@@ -397,10 +403,9 @@ _WRITINGS = (
 def _times_otherwise(rng: random.Random, path: Path) -> None:
     """Write all times in another way; half of the ways have more than one meaning."""
     rows, writing = read_csv(path), rng.choice(_WRITINGS)
-    if "ordered_at" in rows[0]:
-        at = rows[0].index("ordered_at")
-        for row in rows[1:]:
-            row[at] = _written(datetime.fromisoformat(row[at]), writing)
+    at = rows[0].index("ordered_at")
+    for row in rows[1:]:
+        row[at] = _written(datetime.fromisoformat(row[at]), writing)
     write_csv(path, rows)
 
 
@@ -414,8 +419,6 @@ def _recased(rng: random.Random, name: str) -> str:
 
 def _mapped(rng: random.Random, path: Path) -> None:
     """Write order lines as a shop does, with the restock.toml that maps them."""
-    if path.name != "order_lines.csv":
-        return
     header, *rows = read_csv(path)
     names = {name: f"{rng.choice(['Shop', 'Kassen', 'No.'])} {name[::-1]}" for name in header}
     writing, delimiter = rng.choice(_WRITINGS[8:11]), rng.choice(";|\t")
@@ -517,8 +520,9 @@ CSV_DAMAGES: dict[str, Damage] = {
     "an odd id": _value(
         *("A1\u00a0", "\u2003A1", "A1\u200b", "\ufeffA1", "5,90123E+12", "1.234.567", "1,234,567"),
         *("'5901", '="001"', "0001", "12,0", "A 1"),
+        of="_id",
     ),
-    "an odd time": _value(*ODD_TIMES),
+    "an odd time": _lines(_value(*ODD_TIMES, of="ordered_at")),
 }
 
 # Other ways to write the same: what is accepted must land like the undamaged folder.
@@ -531,11 +535,12 @@ SAME: dict[str, Damage] = {
     "in upper case": _in_upper_case,
     "in parts": _in_parts,
     "beside a broken zip": _beside_a_broken_zip,
-    "times written otherwise": _times_otherwise,
+    "times written otherwise": _lines(_times_otherwise),
     "names in another case": _header(lambda rng, names: [_recased(rng, name) for name in names]),
-    "a mapping": _mapped,
+    "a mapping": _lines(_mapped),
 }
 CSV_DAMAGES |= SAME
+ORDER_LOG_ONLY = ("an odd time", "times written otherwise", "a mapping")
 
 
 def _table(change: Callable[[random.Random, pa.Table], pa.Table]) -> Damage:
@@ -603,6 +608,8 @@ def variants(raw_dir: Path, seed: int) -> Iterator[tuple[str, Callable[[Path], N
         for suffix, damages in ((".csv", CSV_DAMAGES), (".parquet", PARQUET_DAMAGES)):
             fitting = [name for name in names if name.endswith(suffix)]
             for kind, damage in damages.items() if fitting else ():
+                if kind in ORDER_LOG_ONLY and "order_lines.csv" not in names:
+                    continue
                 # Seed with the kind's name, so that a new kind does not change the other cases.
                 rng = random.Random(f"{seed} {round_} {kind} {raw_dir.name}")
                 yield kind, partial(_damage, rng, damage, rng.choice(fitting))

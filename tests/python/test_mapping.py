@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 from fuzz_sources import write_csv
 
 from ml.errors import SettingsError
@@ -246,6 +248,15 @@ def test_settings_with_a_mapping_can_be_hashed(
     assert hash(Settings.load()) == hash(Settings.load())
 
 
+def test_the_example_in_the_documentation_is_valid() -> None:
+    (example,) = re.findall(
+        r"```toml\n(.*?)```", (ROOT / "docs/order_log.md").read_text(), re.DOTALL
+    )
+    tables = tomllib.loads(example)
+    reading = Reading.from_toml(tables["reading"], tables["columns"])
+    assert reading.mapping("ordered_at").format == "%m/%d/%Y %H:%M"
+
+
 def test_a_mapping_is_for_an_order_log_only(tmp_path: Path) -> None:
     rows = [["user_id", "order_id", "ordered_at", "product_id"], ROW]
     write_csv(tmp_path / "order_lines.csv", rows)
@@ -260,14 +271,18 @@ def test_a_mapping_is_for_an_order_log_only(tmp_path: Path) -> None:
 PLAIN = ["user_id", "order_id", "ordered_at", "product_id"]
 
 
-@pytest.mark.parametrize("column", ["user_id", "order_id", "product_id"])
 @pytest.mark.parametrize(
-    "value",
-    [
-        *(f"A1{blank}" for blank in " \t\u00a0\u2003\u3000\u200b\ufeff"),
-        *(f"{blank}A1" for blank in " \u00a0\u202f\u2060\u200e"),
-        *("5,90123E+12", "5.90123E+12", "1.234.567", "1,234,567", "12.0", "12,00", "-1.234.567"),
-    ],
+    ("column", "value"),
+    zip(
+        itertools.cycle(["user_id", "order_id", "product_id"]),
+        [
+            *(f"A1{blank}" for blank in " \t\u00a0\u2003\u3000\u200b\ufeff"),
+            *(f"{blank}A1" for blank in " \u00a0\u202f\u2060\u200e"),
+            *("5,90123E+12", "5.90123E+12", "1.234.567", "1,234,567", "12.0", "12,00"),
+            "-1.234.567",
+        ],
+        strict=False,
+    ),
 )
 def test_refuses_ids_with_outer_blanks_and_changed_numbers(
     column: str, value: str, tmp_path: Path

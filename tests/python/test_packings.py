@@ -227,6 +227,15 @@ def test_reads_an_order_log_in_every_packing(packing: str, tmp_path: Path) -> No
     assert land("order_log", raw, landing) == intake
 
 
+def test_does_not_read_what_it_landed(tmp_path: Path) -> None:
+    write_order_log(tmp_path)
+    land("order_log", tmp_path, tmp_path / "restock.duckdb.landing")
+    for name in ("order_lines.csv", "products.csv"):
+        tmp_path.joinpath(name).unlink()
+    with pytest.raises(SourceError, match="the folder has no raw files"):
+        land("order_log", tmp_path, tmp_path / "restock.duckdb.landing")
+
+
 def test_a_new_part_is_noticed(tmp_path: Path) -> None:
     raw, landing = write_order_log(tmp_path / "raw"), tmp_path / "landing"
     monthly(raw)
