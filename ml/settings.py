@@ -77,7 +77,10 @@ class Mapping:
         format_, day_1 = table.get("format", ""), str(table.get("day_1", ""))
         _check_format(format_, day_1)
         if day_1:
-            day_1 = date.fromisoformat(day_1).isoformat()
+            try:
+                day_1 = date.fromisoformat(day_1).isoformat()
+            except ValueError:
+                raise ValueError(f"invalid day_1 '{day_1}': write it as 2023-01-01") from None
         return cls(column, tuple(names), format_, day_1)
 
 
@@ -148,7 +151,7 @@ class Reading:
             except ValueError as error:
                 raise ValueError(f"[columns]: invalid {column}: {error}") from None
         found = cls(tuple(mappings), **reading)
-        if len(found.delimiter) != 1 or found.delimiter in '"\r\n':
+        if len(found.delimiter) != 1 or found.delimiter in "\"'\r\n":
             raise ValueError(f"[reading]: invalid delimiter '{found.delimiter}': use one character")
         if found.decimal not in (".", ","):
             raise ValueError(f"[reading]: invalid decimal '{found.decimal}': use . or ,")

@@ -110,8 +110,13 @@ def _files(folder: Path) -> Iterator[Path]:
     for at, folders, names in os.walk(folder):
         depth = len(Path(at).relative_to(folder).parts)
         is_deep = depth == _DEPTH
-        folders[:] = [] if is_deep else [f for f in folders if not f.startswith((".", "__MACOSX"))]
+        folders[:] = [] if is_deep else [name for name in folders if not _is_skipped(name)]
         yield from (Path(at, name) for name in names if not name.startswith("."))
+
+
+def _is_skipped(folder: str) -> bool:
+    """Return whether a folder has no raw files: hidden, of macOS, or of Restock itself."""
+    return folder.startswith((".", "__MACOSX")) or ".landing" in folder
 
 
 def _reject_folders_without_data(
@@ -175,7 +180,7 @@ def gather(
         if stem not in found and stem not in wanted.optional:
             if damaged:
                 raise damaged[0]
-            names = [path.relative_to(folder).as_posix() for path in paths]
+            names = [path.relative_to(folder).as_posix() for path in _files(folder)]
             problem = f"the file is missing; found {_listed(sorted([*names, *seen]))}"
             advice = f"Add {wanted.expected(stem)} ({_PACKINGS}) to {folder}"
             raise SourceError(problem, advice, file=wanted.expected(stem))

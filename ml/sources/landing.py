@@ -30,13 +30,15 @@ class Column:
     valid: str = "true"
     required: bool = True
     explain: Explain | None = None
+    advice: str = EXPORT_AGAIN
 
     @property
     def rule(self) -> Rule:
         """The rule that every landed value must meet."""
         missing = f"{self.name} is null or " if self.required else ""
         broken = f"{missing}not ({self.valid})"
-        return Rule(self.name, broken, "{value} is not " + self.means, explain=self.explain)
+        problem = "{value} is not " + self.means
+        return Rule(self.name, broken, problem, self.advice, self.explain)
 
 
 def identifier(name: str) -> Column:

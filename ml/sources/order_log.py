@@ -321,14 +321,20 @@ def land_files(
     words = [word for part in catalogue for word in purchases.named_words(con, part.sql)]
     keep = {*reading.keep_ids, *words}
     no_words = () if whole_products else (purchases.no_word("product_id", keep),)
-    rules = (
-        *purchases.known_shopper(whole_users, reading),
-        *(() if whole_orders else (purchases.no_word("order_id", reading.keep_ids),)),
-        *no_words,
+    rules = [*no_words]
+    if not whole_orders:
+        rules.append(purchases.no_word("order_id", reading.keep_ids))
+    users = replace(
+        id_column("user_id", whole_users),
+        required=not reading.skip_missing_shoppers,
+        advice=purchases.HOW_TO_SKIP,
     )
+    if not whole_users:
+        no_word = purchases.no_word("user_id", reading.keep_ids)
+        rules.append(replace(no_word, advice=f"{users.advice}, or add an id to keep_ids"))
 
     line_columns = (
-        replace(id_column("user_id", whole_users), required=False),
+        users,
         id_column("order_id", whole_orders),
         *_ordered_at(con, lines, reading, notes),
         id_column("product_id", whole_products),

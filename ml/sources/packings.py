@@ -17,16 +17,22 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import pyarrow as pa
-
 from ml.sources.raw import SourceError
 
 ARCHIVES = (".zip", ".tar")
+
+
+def _open_zstd(path: Path) -> Any:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+
+
 COMPRESSED: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.open,
     ".bz2": bz2.open,
     ".xz": lzma.open,
-    ".zst": lambda path: pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"),
+    ".zst": _open_zstd,
 }
 WORKBOOK = ".xlsx"
 # Short names for a compressed tar archive.

@@ -26,9 +26,9 @@ _WORDS = (
     *("#ref!", "#name?", "#num!", "#div/0!", "(blank)", "1.#ind", "-1.#ind", "1.#qnan"),
     *("-1.#qnan", "[object object]"),
 )
-_HOW_TO_SKIP = (
+HOW_TO_SKIP = (
     "Correct the file, or set skip_missing_shoppers = true under [reading] in restock.toml to "
-    "leave such lines out"
+    "leave out lines without a shopper"
 )
 _NOT_A_NUMBER = "'-99999999999999'::decimal(18, 4)"
 _CANCELLED = "(order_id like 'C%' and regexp_full_match(order_id, 'C[0-9]+'))"
@@ -98,17 +98,6 @@ def named_words(con: duckdb.DuckDBPyConnection, catalogue: str) -> list[str]:
         f"and product_name is not null and not {_is_word('product_name')}"
     )
     return [product for (product,) in found.fetchall()]
-
-
-def known_shopper(whole_numbers: bool, reading: Reading) -> list[Rule]:
-    """Return the rules that reject lines without a shopper, unless they are left out."""
-    rules = []
-    if not reading.skip_missing_shoppers:
-        rules.append(Rule("user_id", "user_id is null", "{value} is not a shopper", _HOW_TO_SKIP))
-    if not whole_numbers:
-        rule = no_word("user_id", reading.keep_ids)
-        rules.append(replace(rule, advice=_HOW_TO_SKIP + ", or add an id to keep_ids"))
-    return rules
 
 
 def shopper_or_null(text: str, reading: Reading) -> str:
