@@ -273,15 +273,17 @@ PLAIN = ["user_id", "order_id", "ordered_at", "product_id"]
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    zip(
-        itertools.cycle(["user_id", "order_id", "product_id"]),
-        [
-            *(f"A1{blank}" for blank in " \t\u00a0\u2003\u3000\u200b\ufeff"),
-            *(f"{blank}A1" for blank in " \u00a0\u202f\u2060\u200e"),
-            *("5,90123E+12", "5.90123E+12", "1.234.567", "1,234,567", "12.0", "12,00"),
-            "-1.234.567",
-        ],
-        strict=False,
+    list(
+        zip(
+            itertools.cycle(["user_id", "order_id", "product_id"]),
+            [
+                *(f"A1{blank}" for blank in " \t\u00a0\u2003\u3000\u200b\ufeff"),
+                *(f"{blank}A1" for blank in " \u00a0\u202f\u2060\u200e"),
+                *("5,90123E+12", "5.90123E+12", "1.234.567", "1,234,567", "12.0", "12,00"),
+                "-1.234.567",
+            ],
+            strict=False,
+        )
     ),
 )
 def test_refuses_ids_with_outer_blanks_and_changed_numbers(
