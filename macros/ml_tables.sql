@@ -72,6 +72,15 @@
         newest_order date,
         recorded_at timestamp
     );
+    create table if not exists ml.left_out (
+        file_name varchar,
+        reason varchar,
+        line_count bigint
+    );
+    create table if not exists ml.notes (
+        position integer,
+        note varchar
+    );
     create table if not exists ml.scored_shoppers (
         user_id user_id_type,
         digest hugeint,

@@ -47,7 +47,9 @@ def report(
     with connection.connect(settings, read_only=True) as con:
         if connection.scalar(con, "select count(*) from rpt_score_summary") == 0:
             raise RestockError("there are no scores yet. Run `restock score` first.")
-        version = connection.scalar(con, "select max_by(model_version, finished_at) from ml.batches")
+        version = connection.scalar(
+            con, "select max_by(model_version, finished_at) from ml.batches"
+        )
         if not versions.is_evaluated(settings.models, version):
             raise RestockError(
                 f"the model {version} has not been evaluated yet. Run `restock evaluate` first."

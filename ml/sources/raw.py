@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import glob
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -63,7 +62,7 @@ class SourceError(errors.SourceError):
         line: int | None = None,
         column: str | None = None,
     ) -> None:
-        unit = "row" if file and file.endswith(".parquet") else "line"
+        unit = "row" if file and file.lower().endswith(".parquet") else "line"
         where = (file, line and f"{unit} {line}", column and f"column {column}")
         place = ", ".join(part for part in where if part)
         super().__init__(f"{place + ': ' if place else ''}{problem}. {advice}.")
@@ -83,15 +82,26 @@ def parquet(path: Path) -> str:
 
 @dataclass(frozen=True)
 class RawFile:
-    """One raw file, unpacked: `name` is shown to the user, `path` is its place on disk."""
+    """One raw file, or a part of one, unpacked.
+
+    Attributes:
+        name: the file as the user knows it.
+        path: its place on disk.
+        is_part: whether other files continue it.
+        delimiter: what separates the values in a csv file.
+        origins: the file's own columns for each column to land, where the names differ.
+    """
 
     name: str
     path: Path
+    is_part: bool = False
+    delimiter: str = ","
+    origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def is_parquet(self) -> bool:
         """Whether the file is Parquet; otherwise it is csv."""
-        return self.path.suffix == ".parquet"
+        return self.path.suffix.lower() == ".parquet"
 
     @cached_property
     def types(self) -> dict[str, str]:
@@ -118,35 +128,15 @@ class RawFile:
             raise SourceError("the text is not UTF-8", "Save the file as UTF-8", file=self.name)
         return tuple(header)
 
-    def require(self, columns: Collection[str], optional: Collection[str] = ()) -> None:
-        """Raise a SourceError unless the file has each of these columns exactly once.
-
-        An optional column may be missing, but not misspelt.
-        """
-        for column in (*columns, *optional):
-            times = self.header.count(column)
-            if times == 1 or (times == 0 and column in optional and not self._similar(column, 0.9)):
-                continue
-            problem = "the column is missing; found " + ", ".join(map(repr, self.header))[:300]
-            advice = f"Add a column {column!r}"
-            if times:
-                problem, advice = "the column is repeated", "Rename or remove one of them"
-            elif len(self.header) == 1 and re.search(r"[;\t|]", self.header[0]):
-                advice = "Separate the values with commas"
-            elif near := set(self._similar(column, 0.6)) - {*columns, *optional}:
-                advice = f"Rename {min(near)!r} to {column!r}"
-            elif not set(columns) & set(self.header):
-                advice = f"Add a header as the first line: {', '.join(columns)}"
-            raise SourceError(problem, advice, file=self.name, column=column)
-
-    def _similar(self, column: str, cutoff: float) -> list[str]:
-        folded = {name.strip().casefold().replace(" ", "_"): name for name in self.header}
-        return [folded[near] for near in difflib.get_close_matches(column, folded, 1, cutoff)]
+    def title(self, column: str) -> str:
+        """Return a column's name in an error message: the file's own name first."""
+        names = " and ".join(self.origins.get(column, (column,)))
+        return names if names == column else f"{names} ({column})"
 
     def _csv_rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each row of a csv file, header first: the line it starts on, and its values."""
         with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
+            reader = csv.reader(lines, strict=True, delimiter=self.delimiter)
             try:
                 for row in reader:
                     yield reader.line_num - sum(value.count("\n") for value in row), row
@@ -161,17 +151,25 @@ class RawFile:
         columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(self.header)))
         return (
             f"read_csv({quoted(self.path, pattern=True)}, hive_partitioning = false, "
-            "auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
+            f"auto_detect = false, header = true, delim = '{self.delimiter}', "
+            "quote = '\"', escape = '\"', "
             f"strict_mode = true, columns = {{{columns}}})"
         )
 
+    def text(self, name: str) -> str:
+        """Return SQL for a column of the file as text; an empty value is NULL."""
+        if self.is_parquet:
+            return '"' + name.replace('"', '""') + '"::varchar'
+        return f"c{self.header.index(name)}::varchar"
+
+    def select(self, columns: Mapping[str, str]) -> str:
+        """Return SQL that selects columns, each a name and its SQL, in row order."""
+        texts = ", ".join(f"{sql} as {column}" for column, sql in columns.items())
+        return f"select {texts} from {self._scan()}"
+
     def as_text(self, columns: Sequence[str]) -> str:
         """Return SQL that selects these columns as text, in row order; empty values are NULL."""
-        names = [n if self.is_parquet else f"c{self.header.index(n)}" for n in columns]
-        texts = (
-            f"{name}::varchar as {column}" for name, column in zip(names, columns, strict=True)
-        )
-        return f"select {', '.join(texts)} from {self._scan()}"
+        return self.select({column: self.text(column) for column in columns})
 
     def probe(self, sql: str) -> None:
         """Run a query over this file alone, and raise a SourceError if the file cannot be read."""
@@ -236,8 +234,13 @@ class RawFile:
         """
         if self.is_parquet:
             sql = f"select columns(*)::varchar from {self._scan()} where file_row_number = {row}"
-            texts = [value or "" for value in self._query(sql)[0]]
-            return row + 1, dict(zip(self.header, texts, strict=True))
-        filled = ((line, texts) for line, texts in self._csv_rows() if texts)
-        line, texts = next(islice(filled, row + 1, None))
-        return line, dict(zip(self.header, texts, strict=False))
+            line, values = row + 1, [value or "" for value in self._query(sql)[0]]
+        else:
+            filled = ((line, texts) for line, texts in self._csv_rows() if texts)
+            line, values = next(islice(filled, row + 1, None))
+        texts = dict(zip(self.header, values, strict=False))
+        named = {
+            column: " ".join(filter(None, (texts.get(name) for name in names)))
+            for column, names in self.origins.items()
+        }
+        return line, texts | named

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from typing import Any
 
 import duckdb
 
@@ -26,10 +27,26 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Record the landed files in ``ml.raw_files``, and their delivery in ``ml.deliveries``."""
-    con.execute("delete from ml.raw_files")
-    files = [(f.name, f.table, f.rows) for f in sources.landed(settings.landing).files]
-    con.executemany("insert into ml.raw_files values (?, ?, ?)", files)
+    """Write the landed files, the lines left out and the notes on them, replacing older ones."""
+    intake = sources.landed(settings.landing)
+    rows: dict[str, list[tuple[Any, ...]]] = {
+        "raw_files": [(f.name, f.table, f.rows) for f in intake.files],
+        "left_out": [
+            (file.name, reason, lines)
+            for file in intake.files
+            for reason, lines in file.left_out.items()
+        ],
+        "notes": list(enumerate(intake.notes, 1)),
+    }
+    if settings.as_of:
+        after = sources.lines_after(settings.landing, date.fromisoformat(settings.as_of))
+        rows["left_out"] += [
+            (name, "after the scoring date", lines) for name, lines in after.items()
+        ]
+    for table, values in rows.items():
+        con.execute(f"delete from ml.{table}")
+        for row in values:
+            con.execute(f"insert into ml.{table} values ({', '.join('?' * len(row))})", row)
     now = datetime.now(UTC).replace(tzinfo=None)
     con.execute(
         "insert into ml.deliveries values (?, ?, ?, ?, ?, ?)",

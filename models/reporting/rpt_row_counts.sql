@@ -18,7 +18,9 @@ products as (
 ),
 
 line_counts as (
-    select coalesce(sum(row_count), 0) as lines
+    select
+        coalesce(sum(row_count), 0) as lines,
+        coalesce(sum(rejected_count), 0) as left_out_lines
     from files
     where table_name in ('order_lines', 'order_products')
 ),
@@ -50,7 +52,8 @@ counts as (
         order_counts.*,
         product_counts.*,
         -- Not below 0: after a plain `dbt build`, ml.raw_files is empty.
-        greatest(line_counts.lines - item_counts.items, 0) as merged_lines
+        greatest(line_counts.lines - line_counts.left_out_lines - item_counts.items, 0)
+            as merged_lines
     from line_counts
     cross join item_counts
     cross join order_counts
@@ -60,6 +63,7 @@ counts as (
 final as (
     {% for column, what, remark in [
         ('lines', 'Order lines read', 'all that the raw files have'),
+        ('left_out_lines', 'Order lines left out', 'no purchases, or after the scoring date'),
         ('merged_lines', 'Order lines merged', 'a product that is in one order twice is one item'),
         ('items', 'Order items', 'what features and labels are made of'),
         ('shoppers', 'Shoppers', 'everyone with an order'),

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -275,16 +276,29 @@ def test_runs_on_an_order_log_with_text_ids_and_plain_dates(
 
 
 def test_complete_journey(complete_journey: Place) -> None:
-    assert complete_journey.query("select count(*) from fct_predictions") == [(867_688,)]
+    assert complete_journey.query("select count(*) from fct_predictions") == [(863_378,)]
     assert complete_journey.query(RANKS_HAVE_TIES_OR_HOLES) == []
     assert complete_journey.query(
         "select distinct context_source from targets where cutoff = 0"
     ) == [("as_of",)]
-    # The default scoring date is 2018-01-02, a Tuesday, one day after the newest order.
+    # The stores' clock, not UTC. The default scoring date is 2018-01-01, a Monday, one day after
+    # the newest order.
+    assert complete_journey.query("select min(ordered_at), max(ordered_at) from fct_orders") == [
+        (datetime(2017, 1, 1, 6, 53, 26), datetime(2017, 12, 31, 23, 1, 20))
+    ]
+    assert complete_journey.query("select reason, line_count from rpt_left_out") == [
+        ("with a quantity of 0", 8_869)
+    ]
+    # Fuel is in thousandths of a gallon in the package, and a line of it counts as one unit.
+    ((most_fuel,),) = complete_journey.query(
+        "select max(quantity) from stg_order_log__order_items where product_id in "
+        "(select product_id from dim_products where product_name like 'Gasoline%')"
+    )
+    assert most_fuel < 10
     assert complete_journey.query(
         "select distinct order_dow, min(days_since_prior_order) from targets where cutoff = 0 "
         "group by order_dow"
-    ) == [(2, 1)]
+    ) == [(1, 1)]
     assert model_beats_every_baseline(complete_journey)
 
 

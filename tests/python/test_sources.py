@@ -22,8 +22,10 @@ from fuzz_sources import (
     run,
     write_csv,
     write_instacart,
+    write_large_instacart,
     write_order_log,
     write_order_log_parquet,
+    write_order_log_with_returns,
 )
 
 from ml.errors import StorageError
@@ -106,6 +108,7 @@ def test_lands_every_instacart_row_with_its_types(instacart: Path, landing: Path
         "product_id": "int64",
         "add_to_cart_order": "int16",
         "reordered": "int16",
+        "part": "uint16",
     }
     assert len(landed(landing, "order_products")) == (
         rows["order_products__prior.csv"] + rows["order_products__train.csv"]
@@ -127,6 +130,7 @@ def test_lands_every_order_log_row_with_its_types(
         "is_timed": "bool",
         "product_id": "int64",
         "cart_position": "int32",
+        **dict.fromkeys(("quantity", "price", "sales_value"), "decimal128(18, 4)"),
     }
     names = {"product_name": "string", "aisle": "string", "department": "string"}
     assert types(landing, "products") == {"product_id": "int64", **names}
@@ -267,11 +271,44 @@ def test_folder_names_may_contain_special_characters(tmp_path: Path) -> None:
     assert lost_rows("order_log", raw, landing) == 0
 
 
+def test_one_thread_lands_and_locates_the_rows_of_two_files(tmp_path: Path, landing: Path) -> None:
+    """DuckDB then writes the last rows of the prior file after the first of the train file."""
+    raw = write_large_instacart(tmp_path / "raw")
+    land("instacart", raw, landing, threads=1)
+    lines = pq.read_table(landing / "order_products.parquet").to_pandas()
+    assert not lines["part"].is_monotonic_increasing, "the two files are no longer mixed"
+    for part, name in enumerate(("prior", "train")):
+        rows = read_csv(raw / f"order_products__{name}.csv")
+        of_file = lines[lines["part"] == part][rows[0]]
+        assert of_file.values.tolist() == [[int(value) for value in row] for row in rows[1:]]
+
+    for name in ("prior", "train"):
+        shutil.copytree(raw, tmp_path / name)
+        path = tmp_path / name / f"order_products__{name}.csv"
+        last = len(read_csv(path))
+        edit(path, put(last - 3, "reordered", "x"))
+        with pytest.raises(SourceError) as caught:
+            land("instacart", tmp_path / name, landing, threads=1)
+        assert (caught.value.file, caught.value.line) == (path.name, last - 3)
+
+
 def test_accepts_a_product_without_a_catalogue_row(instacart: Path, landing: Path) -> None:
     edit(instacart / "products.csv", lambda rows: rows.pop())
     edit(instacart / "products.csv", put(2, "aisle_id", "99"))
     land("instacart", instacart, landing)
     assert lost_rows("instacart", instacart, landing) == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_lands_the_purchases_that_were_not_returned(
+    seed: int, tmp_path: Path, landing: Path
+) -> None:
+    raw = write_order_log_with_returns(tmp_path / "raw", shoppers=300, seed=seed)
+    land("order_log", raw, landing)
+    assert lost_rows("order_log", raw, landing) == 0
+    units = [row["quantity"] for row in landed(landing, "order_lines")]
+    assert None in units and any(n and n % 1 for n in units)
+    assert len(units) < len(read_csv(raw / "order_lines.csv")) / 1.2
 
 
 def test_accepts_a_repeated_line_in_an_order_log(order_log: Path, landing: Path) -> None:
@@ -694,7 +731,7 @@ def land_log(tmp_path: Path, lines: Rows, products: Rows | None = None) -> Path:
     ("in_lines", "in_products", "type_"),
     [
         (["1", "-22"], ["1"], "int64"),
-        (["1", "22"], ["A1"], "string"),
+        (["1", "22"], ["A1", "22"], "string"),
         (["1", "A22"], ["1"], "string"),
         (["1", "022"], ["1"], "string"),
         (["1", "9" * 19], ["1"], "string"),
@@ -721,8 +758,9 @@ def test_product_ids_have_the_same_type_in_both_tables(
         (["2024-03-31 18:05"], ["2024-03-31 18:05:00"], [True]),
         (["2024-03-31 18:05:00.25"], ["2024-03-31 18:05:00.250000"], [True]),
         (["2024-03-31T18:05:00Z"], ["2024-03-31 18:05:00"], [True]),
-        (["2024-03-31T01:05:00+02:00"], ["2024-03-30 23:05:00"], [True]),
-        (["2024-03-31T20:05:00-0530"], ["2024-04-01 01:35:00"], [True]),
+        (["2024-03-31T01:05:00+02:00"], ["2024-03-31 01:05:00"], [True]),
+        (["2024-03-31T20:05:00-0530"], ["2024-03-31 20:05:00"], [True]),
+        (["2024-03-31T18:05:00Z", "2024-03-31 18:05+02"], ["2024-03-31 18:05"] * 2, [True] * 2),
         # If every row is at midnight, the export added the time to a date.
         (["2024-03-31 00:00:00", "2024-04-01 00:00"], ["2024-03-31", "2024-04-01"], [False] * 2),
         (["2024-03-31T00:00:00+02:00"], ["2024-03-31"], [False]),

@@ -1,4 +1,6 @@
 -- The log has only lines: lines with the same order_id are one order, at the time of the first.
+-- Orders after the scoring date are left out. The intake accepts them only if the settings allow
+-- orders ahead of today.
 with
 
 lines as (
@@ -13,6 +15,7 @@ orders as (
         min(is_timed) as is_timed
     from lines
     group by order_id
+    having cast(min(ordered_at) as date) <= coalesce({{ as_of_date() }}, date '9999-12-31')
 ),
 
 numbered as (

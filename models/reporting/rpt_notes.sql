@@ -1,0 +1,4 @@
+select
+    position,
+    note
+from {{ source('ml', 'notes') }}
