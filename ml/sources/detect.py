@@ -26,7 +26,11 @@ def with_source(settings: Settings) -> Settings:
         SettingsError: the folder has files of two sources.
         SourceError: the folder does not exist, or has files of no known source.
     """
-    return settings if settings.source else replace(settings, source=_detect(settings.raw_dir))
+    if settings.source:
+        return settings
+    # Files with names of the user's own are order lines.
+    source = "order_log" if settings.reading.order_lines else _detect(settings.raw_dir)
+    return replace(settings, source=source)
 
 
 def _detect(folder: Path) -> str:

@@ -302,7 +302,8 @@ def _reject_changed(key: list[Any], source: str, raw_dir: Path, reading: Reading
     """Raise a SourceError if a raw file has changed since its key was taken."""
     before = {name: rest for name, *rest in key[-1]}
     try:
-        files = _key(source, candidates(raw_dir, _reader(source).FILES), reading)[-1]
+        paths = candidates(raw_dir, _reader(source).wanted(reading))
+        files = _key(source, raw_dir, paths, reading)[-1]
     except (OSError, SourceError):
         files = []
     now = {name: rest for name, *rest in files}
