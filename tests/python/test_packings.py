@@ -25,7 +25,7 @@ from fuzz_sources import (
     write_xlsx,
 )
 
-from ml.sources import SourceError, land
+from ml.sources import Intake, SourceError, land
 from ml.sources.packings import COMPRESSED
 
 Pack = Callable[[Path], Any]
@@ -166,7 +166,7 @@ def test_reads_instacart_in_every_packing(packing: str, tmp_path: Path) -> None:
             *("products", "aisles", "departments"),
         )
     ]
-    assert intake.notes == ()
+    assert notes_on_files(intake) == []
 
 
 def monthly(raw: Path) -> None:
@@ -213,6 +213,11 @@ LOG_PACKINGS: dict[str, Pack] = {
 }
 
 
+def notes_on_files(intake: Intake) -> list[str]:
+    """Return the notes that are not about the clock: the made-up orders are at any hour."""
+    return [note for note in intake.notes if "at night" not in note]
+
+
 @pytest.mark.parametrize("packing", LOG_PACKINGS)
 def test_reads_an_order_log_in_every_packing(packing: str, tmp_path: Path) -> None:
     raw, plain = write_order_log(tmp_path / "raw"), tmp_path / "plain"
@@ -221,9 +226,10 @@ def test_reads_an_order_log_in_every_packing(packing: str, tmp_path: Path) -> No
     landing = tmp_path / "landing"
     intake = land("order_log", raw, landing)
     assert lost_rows("order_log", plain, landing) == 0
-    (note,) = intake.notes or ("",)
-    assert note.startswith("Left out: photos.zip: the archive cannot be unpacked (") == bool(note)
-    assert bool(note) == ("broken" in packing)
+    expected = "Left out: photos.zip: the archive cannot be unpacked ("
+    assert [note[: len(expected)] for note in notes_on_files(intake)] == (
+        [expected] if "broken" in packing else []
+    )
     assert land("order_log", raw, landing) == intake
 
 
@@ -390,7 +396,7 @@ def test_reads_the_first_sheet_of_a_workbook(tmp_path: Path) -> None:
     write_xlsx(raw / "order_lines.xlsx", rows)
     land("order_log", raw, landing)
     assert [
-        list(row.values()) for row in pq.read_table(landing / "order_lines.parquet").to_pylist()
+        list(row.values())[:6] for row in pq.read_table(landing / "order_lines.parquet").to_pylist()
     ] == [
         ["0017", 1, at, True, 5901234123457, 1],
         ["0018", 2, later, True, 5901234123458, None],
