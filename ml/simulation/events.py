@@ -117,7 +117,7 @@ def simulate_events(
         shoppers: number of shoppers.
         seed: a different seed gives a different shop.
         products: size of the catalogue. The default is 1,000 plus 10 per shopper, up to 49,688.
-        days: length of the log. A shopper has about 1.1 events a day.
+        days: length of the log. A shopper has about 0.9 events a day.
         threads: threads that DuckDB may use; one per core by default.
         memory_limit: memory that DuckDB may use, in DuckDB's notation. NumPy needs about half a
             gigabyte on top.

@@ -26,11 +26,11 @@ from ml.simulation.draws import Draws, Floats, Ints
 COLD, BROWSING, HOT = range(3)
 # By today's intent: the chance of a purchase, for a shopper whose `buyer` is 1, and of a cart.
 BUYS = np.array([0.002, 0.02, 0.40])
-CARTS = np.array([0.0, 0.12, 0.50])
+CARTS = np.array([0.0, 0.04, 0.85])
 # By yesterday's intent, in logits.
-MORE_HOT = np.array([-0.35, 0.8, 1.9])
+MORE_HOT = np.array([-0.8, 0.6, 2.3])
 MORE_BROWSING = np.array([0.0, 1.1, 0.9])
-OPEN_CART = 0.5
+OPEN_CART = 0.8
 CART_LASTS = 0.75  # from one day to the next
 
 JOINING_DAYS = 90  # three shoppers in ten join in these days; the others were there before
@@ -64,11 +64,11 @@ class Shoppers:
             user_id,
             is_robot,
             joined=np.where(is_new, first_day, -1),
-            buyer=np.where(is_robot, 0, np.where(seldom, 0.1 * keen, 0.3 + 0.7 * keen)),
-            pace=14 * np.exp(0.35 * draws.logistic("pace", user_id)),
+            buyer=np.where(is_robot, 0, np.where(seldom, 0.15 * keen, 0.6 + 0.4 * keen)),
+            pace=14 * np.exp(0.25 * draws.logistic("pace", user_id)),
             rhythm=1 + 2 * draws.uniform("rhythm", user_id),
             weekday=(7 * draws.uniform("weekday", user_id)).astype(np.int64),
-            weekday_effect=draws.exponential("weekday effect", user_id),
+            weekday_effect=0.7 * draws.exponential("weekday effect", user_id),
             visits=0.25 * draws.uniform("visits", user_id) ** 2 + 0.01,
             hour=12 + 11 * draws.uniform("hour", user_id),
         )
@@ -91,7 +91,7 @@ def calendar_effect(draws: Draws, days: int) -> Floats:
     day = np.arange(days)
     weekend = 0.15 * (day % 7 >= 5)
     season = 0.15 * np.sin(2 * np.pi * day / 365)
-    promotion = 0.6 * (draws.uniform("promotion", day // 2) < 0.06)
+    promotion = 0.4 * (draws.uniform("promotion", day // 2) < 0.06)
     return weekend + season + promotion
 
 

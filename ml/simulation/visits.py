@@ -21,8 +21,8 @@ SEARCH, VIEW, CART, REMOVE, CHECKOUT, PURCHASE = range(len(EVENT_TYPES))
 # By intent: the chance of a second session, mean views after the first view of a session, and the
 # chance that a cart gets to the checkout without a purchase.
 SECOND_SESSION = np.array([0.0, 0.1, 0.3])
-MORE_VIEWS = np.array([0.3, 1.8, 2.8])
-CHECKOUTS = np.array([0.0, 0.25, 0.55])
+MORE_VIEWS = np.array([0.2, 1.4, 4.5])
+CHECKOUTS = np.array([0.0, 0.2, 0.45])
 COLD_VISITS = 0.6  # chance of a session on a cold day, times the shopper's `visits`
 SEARCHES = 0.25
 BUYERS_CHECKOUTS = 0.97  # the other purchases are made with one click

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -57,7 +58,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def con(data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The files as tables. `people` has the events of people, each once."""
+    """The files as tables. `people` has the events of people, each once; `past` has
+    a row per shopper and midnight, with what was known at that midnight."""
     with duckdb.connect() as con:
         for name in COLUMNS:
             con.execute(f"create table {name} as from '{data}/{name}.parquet'")
@@ -66,6 +68,22 @@ def con(data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             create table people as
             select distinct * from events where user_id % 1000 <> 500;
             create table truth as from true_probabilities;
+            create table past as
+            select
+                user_id,
+                cutoff_at,
+                any_value(probability) as probability,
+                any_value(bought) as bought,
+                count(*) filter (event_type = 'purchase') as purchases,
+                count(*) filter (event_type = 'cart' and days_ago <= 3) as carts,
+                count(*) filter (event_type = 'checkout' and days_ago <= 2) as checkouts,
+                min(days_ago) filter (event_type = 'purchase') as days_since_purchase
+            from (
+                select truth.*, event_type, date_diff('day', received_at, cutoff_at) as days_ago
+                from truth left join people
+                on truth.user_id = people.user_id and received_at < cutoff_at)
+            where user_id % 1000 <> 500
+            group by user_id, cutoff_at;
             create macro log_start() as timestamp '2024-01-01';
             create macro log_end() as (select max(cutoff_at) from truth);
             """
@@ -226,23 +244,6 @@ def test_probabilities_agree_with_purchases(con: duckdb.DuckDBPyConnection, grou
     """In every group defined by the past, purchases agree with the probabilities."""
     rows = con.execute(
         f"""
-        with past as (
-            select
-                user_id,
-                cutoff_at,
-                any_value(probability) as probability,
-                any_value(bought) as bought,
-                count(*) filter (event_type = 'purchase') as purchases,
-                count(*) filter (event_type = 'cart' and days_ago <= 3) as carts,
-                count(*) filter (event_type = 'checkout' and days_ago <= 2) as checkouts,
-                min(days_ago) filter (event_type = 'purchase') as days_since_purchase
-            from (
-                select truth.*, event_type, date_diff('day', received_at, cutoff_at) as days_ago
-                from truth left join people
-                on truth.user_id = people.user_id and received_at < cutoff_at)
-            where user_id % 1000 <> 500
-            group by user_id, cutoff_at
-        )
         select sum(bought::int - probability) / sqrt(sum(probability * (1 - probability)))
         from past group by {group} having sum(probability) > 5
         """
@@ -298,7 +299,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_same_seed_gives_the_same_bytes_on_any_threads_and_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = {"shoppers": 700, "products": 1_000, "days": 60}
+    size: dict[str, Any] = {"shoppers": 700, "products": 1_000, "days": 60}
     one = contents(simulate_events(tmp_path / "one", seed=3, threads=1, **size).folder)
     assert contents(simulate_events(tmp_path / "four", seed=3, threads=4, **size).folder) == one
     other = contents(simulate_events(tmp_path / "other", seed=4, **size).folder)
@@ -358,7 +359,7 @@ def test_existing_files_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "size", [{"shoppers": 0}, {"products": 999}, {"days": 27}, {"days": 1_000}]
 )
-def test_rejects_impossible_sizes(tmp_path: Path, size: dict[str, int]) -> None:
+def test_rejects_impossible_sizes(tmp_path: Path, size: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"Ask for"):
         simulate_events(tmp_path / "data", **{"shoppers": 10, **size})
 
