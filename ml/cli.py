@@ -334,18 +334,39 @@ def simulate(
         int | None,
         typer.Option(help="Number of products. Default: 1,000 plus 10 per shopper, up to 49,688."),
     ] = None,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="Write an order log with events instead: a web shop."),
+    ] = False,
+    days: Annotated[
+        int | None,
+        typer.Option(help="Length of the log with --events. Default: 150.", show_default=False),
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Random seed. The same seed gives the same orders.")
     ] = 0,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Generate made-up orders in Instacart's format, with the true probability of every pair."""
+    """Generate made-up orders in Instacart's format, with the true probability of every pair.
+
+    With --events, generate an order log with the events of a web shop, and the true probability
+    that each shopper buys within 24 hours of each midnight.
+    """
     session = Session(quiet, as_json)
 
     with session.errors():
+        if days is not None and not events:
+            raise SettingsError("--days is the length of an event log. Add --events.")
+        if events and days is None:
+            days = 150
         step = later(
-            "ml.jobs.simulate:simulate", out=out, shoppers=shoppers, products=products, seed=seed
+            "ml.jobs.simulate:simulate",
+            out=out,
+            shoppers=shoppers,
+            products=products,
+            seed=seed,
+            days=days,
         )
         session.step("simulate", Settings.load(), step)
         session.written["orders"] = out

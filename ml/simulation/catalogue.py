@@ -1,7 +1,12 @@
 """The simulated catalogue: departments, aisles, brands and styles."""
 
+from ml.errors import SettingsError
+
+FULL_CATALOGUE = 49_688
+MIN_CATALOGUE, MAX_CATALOGUE = 1_000, 50_000  # product names run out above the maximum
+
 # Each line is a department and its aisles. A product's name is its brand, aisle and style.
-DEPARTMENTS = """
+_DEPARTMENTS = """
 bakery: bread, rolls, bagels, muffins, cakes, croissants
 produce: apples, berries, citrus fruit, salad greens, tomatoes, root vegetables, mushrooms, herbs
 dairy: milk, yogurt, butter, cream, hard cheese, soft cheese, eggs
@@ -24,8 +29,49 @@ household: paper towels, toilet paper, dish soap, laundry powder, bin bags, spon
 pets: dog food, cat food, dog treats, cat litter, bird seed
 plant based: tofu, oat milk, vegan burgers, tempeh, vegan cheese, soy yogurt, seitan
 """
-BRANDS = """Alder Hill, Blue Heron, Cedar Lane, Daybreak, Elm Street, Fern Valley, Golden Acre,
+_BRANDS = """Alder Hill, Blue Heron, Cedar Lane, Daybreak, Elm Street, Fern Valley, Golden Acre,
 Harbour, Ivy House, Juniper, Kite & Co, Larkspur, Maple Row, North Quay, Orchard Gate, Pine Ridge,
 Quiet Mill, Red Barn, Stonebridge, Thistle"""
-STYLES = """Classic, Organic, Family Size, Light, Original, Small Batch, Extra, Unsweetened, Mild,
+_STYLES = """Classic, Organic, Family Size, Light, Original, Small Batch, Extra, Unsweetened, Mild,
 Farmhouse, Everyday, Gourmet, Bold, Low Salt, Traditional, Seasonal, Premium, Simple, Fine, Wild"""
+
+_AISLES_OF = dict(line.split(": ") for line in _DEPARTMENTS.strip().splitlines())
+DEPARTMENTS = list(_AISLES_OF)
+AISLES = {  # with the number of their department
+    aisle: number
+    for number, names in enumerate(_AISLES_OF.values(), 1)
+    for aisle in names.split(", ")
+}
+
+PRODUCTS = """
+    select
+        range as product_id,
+        $brands[1 + nth % 20] || ' ' || $aisles[aisle_id] || ', '
+            || $styles[1 + (nth + nth // 20) % 20] as product_name,
+        aisle_id,
+        $departments[aisle_id] as department_id
+    from (select range, 1 + range % 134 as aisle_id, range // 134 as nth from range(1, $total + 1))
+    order by product_id
+"""
+PRODUCTS_PARAMETERS = {
+    "aisles": [name.title() for name in AISLES],
+    "departments": list(AISLES.values()),
+    "brands": _BRANDS.replace("\n", " ").split(", "),
+    "styles": _STYLES.replace("\n", " ").split(", "),
+}
+
+
+def catalogue_size(shoppers: int, products: int | None) -> int:
+    """Return the number of products. The default is 1,000 plus 10 per shopper, up to Instacart's.
+
+    Raises:
+        SettingsError: if a size is out of range.
+    """
+    if shoppers < 1:
+        raise SettingsError(f"Cannot simulate {shoppers} shoppers. Ask for at least 1.")
+    if products is None:
+        products = min(FULL_CATALOGUE, 1_000 + 10 * shoppers)
+    if not MIN_CATALOGUE <= products <= MAX_CATALOGUE:
+        limits = f"{MIN_CATALOGUE:,} to {MAX_CATALOGUE:,}"
+        raise SettingsError(f"Cannot simulate {products:,} products. Ask for {limits}.")
+    return products

@@ -47,17 +47,6 @@ MACROS = """
         end;
 """
 
-PRODUCTS = """
-    select
-        range as product_id,
-        $brands[1 + nth % 20] || ' ' || $aisles[aisle_id] || ', '
-            || $styles[1 + (nth + nth // 20) % 20] as product_name,
-        aisle_id,
-        $departments[aisle_id] as department_id
-    from (select range, 1 + range % 134 as aisle_id, range // 134 as nth from range(1, $total + 1))
-    order by product_id
-"""
-
 # Shoppers have at least 4 orders, with a long (Lomax) tail capped at 100 as in the real data.
 # Shoppers with more orders have shorter gaps. A closed order is one whose products are known.
 SHOPPERS = """

@@ -16,16 +16,17 @@ quantity drawn, and of the shopper, product and order it is drawn for. The same 
 DuckDB version give the same bytes on any number of threads.
 """
 
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
-from ml.errors import SettingsError, StorageError
-from ml.simulation.catalogue import BRANDS, DEPARTMENTS, STYLES
+from ml.simulation.catalogue import (
+    AISLES,
+    DEPARTMENTS,
+    PRODUCTS,
+    PRODUCTS_PARAMETERS,
+    catalogue_size,
+)
 from ml.simulation.process import (
     HOURS,
     LINES,
@@ -33,26 +34,15 @@ from ml.simulation.process import (
     ONE_OFF_PURCHASES,
     ORDERS,
     PAIRS,
-    PRODUCTS,
     PURCHASES,
     SHOPPERS,
     TRUTH,
     WEEKDAYS,
 )
+from ml.simulation.workspace import Simulation, Workspace, workspace
 
-FULL_CATALOGUE = 49_688
-MIN_CATALOGUE, MAX_CATALOGUE = 1_000, 50_000  # product names run out above the maximum
 ONE_OFFS = 100  # the most orders that a shopper has
 BLOCK_SHOPPERS = 20_000  # bounds memory use
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """The result of `simulate`: its folder, the rows of each file by name, and its seconds."""
-
-    folder: Path
-    rows: dict[str, int]
-    seconds: float
 
 
 def simulate(
@@ -83,61 +73,22 @@ def simulate(
     """
     started = time.perf_counter()
     out_dir = out_dir.resolve()
-    if shoppers < 1:
-        raise SettingsError(f"Cannot simulate {shoppers} shoppers. Ask for at least 1.")
-    if products is None:
-        products = min(FULL_CATALOGUE, 1_000 + 10 * shoppers)
-    if not MIN_CATALOGUE <= products <= MAX_CATALOGUE:
-        limits = f"{MIN_CATALOGUE:,} to {MAX_CATALOGUE:,}"
-        raise SettingsError(f"Cannot simulate {products:,} products. Ask for {limits}.")
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise SettingsError(f"{out_dir} is not an empty folder. Empty it or choose a new folder.")
-    config: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory_limit}
-    if threads:
-        config["threads"] = threads
-    try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as scratch:
-            files = Path(scratch, "files")
-            files.mkdir()
-            with duckdb.connect(str(Path(scratch, "work.duckdb")), config=config) as con:
-                con.execute(f"set variable seed = {seed}")
-                rows = _write(con, files, shoppers, products, progress)
-            files.replace(out_dir)
-    except (OSError, duckdb.IOException) as error:
-        advice = "Free some space or choose another folder."
-        raise StorageError(f"{out_dir} cannot be written: {error}. {advice}") from error
-    return Simulation(out_dir, rows, time.perf_counter() - started)
+    products = catalogue_size(shoppers, products)
+    with workspace(out_dir, memory_limit, threads) as place:
+        place.con.execute(f"set variable seed = {seed}")
+        _write(place, shoppers, products, progress)
+    return Simulation(out_dir, place.rows, time.perf_counter() - started)
 
 
 def _write(
-    con: duckdb.DuckDBPyConnection,
-    files: Path,
-    shoppers: int,
-    products: int,
-    progress: Callable[[int], object],
-) -> dict[str, int]:
-    """Run the process, write every file, and return the number of rows by file name."""
-    rows: dict[str, int] = {}
-
-    def write(name: str, query: str, **parameters: object) -> None:
-        con.execute(f"copy ({query}) to $path", {"path": str(files / name), **parameters})
-        rows[name] = con.fetchall()[0][0]
-
-    departments = dict(line.split(": ") for line in DEPARTMENTS.strip().splitlines())
-    aisles = {a: i for i, names in enumerate(departments.values(), 1) for a in names.split(", ")}
+    place: Workspace, shoppers: int, products: int, progress: Callable[[int], object]
+) -> None:
+    """Run the process and write every file."""
+    con, write = place.con, place.write
     numbered = "select unnest(range(1, len($names) + 1)) as {0}_id, unnest($names) as {0}"
-    write("departments.csv", numbered.format("department"), names=list(departments))
-    write("aisles.csv", numbered.format("aisle"), names=list(aisles))
-    write(
-        "products.csv",
-        PRODUCTS,
-        total=products,
-        aisles=[name.title() for name in aisles],
-        departments=list(aisles.values()),
-        brands=BRANDS.replace("\n", " ").split(", "),
-        styles=STYLES.replace("\n", " ").split(", "),
-    )
+    write("departments.csv", numbered.format("department"), names=DEPARTMENTS)
+    write("aisles.csv", numbered.format("aisle"), names=list(AISLES))
+    write("products.csv", PRODUCTS, total=products, **PRODUCTS_PARAMETERS)
 
     con.execute(MACROS)
     con.execute(f"set variable products = {products - ONE_OFFS}")
@@ -167,7 +118,6 @@ def _write(
             """,
         )
     write("true_probabilities.parquet", "from truth order by user_id, product_id")
-    return rows
 
 
 def _urn(counts: list[int]) -> list[int]:
