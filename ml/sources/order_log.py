@@ -153,7 +153,9 @@ _ONE_ROW = unique("products", "product_id", problem="product_id {} appears twice
 def land_files(
     con: duckdb.DuckDBPyConnection, files: Mapping[str, RawFile], folder: Path, scratch: Path
 ) -> list[Table]:
-    """Land order_lines and products; without a products file, that table is empty.
+    """Land order_lines, products and events; without a products file, that table is empty.
+
+    Nothing reads an events file yet, so `events` is always empty.
 
     A product may appear twice in an order (a common way to write quantities): both lines land.
 
@@ -167,8 +169,9 @@ def land_files(
         catalogue = _stage(con, "products", products, scratch / "products.parquet")
         whole_products &= _are_whole(con, products, catalogue, "product_id")
 
+    user_id = _id("user_id", _are_whole(con, lines, staged, "user_id"))
     line_columns = (
-        _id("user_id", _are_whole(con, lines, staged, "user_id")),
+        user_id,
         _id("order_id", _are_whole(con, lines, staged, "order_id")),
         *_ordered_at(con, lines, staged),
         _id("product_id", whole_products),
@@ -193,4 +196,14 @@ def land_files(
         check_together(con, tables, [_ONE_ROW])
     else:
         land_nothing(con, path, product_columns)
+    event_columns = (
+        user_id,
+        text("event_id"),
+        *(Column(name, f"{name}::timestamp", "a time") for name in ("occurred_at", "known_at")),
+        text("event_type"),
+        _id("product_id", whole_products),
+        text("session_id"),
+        Column("value", "value::double", "a number"),
+    )
+    land_nothing(con, folder / "events.parquet", event_columns)
     return list(tables.values())
