@@ -23,7 +23,6 @@ totals as (
         max(last_checkout_at) as last_checkout_at,
         min(case when is_purchase_day = 1 then days_ago end) as days_since_purchase,
         sum(is_purchase_day) as purchases,
-        {{ in_last_days('is_purchase_day', 7) }} as purchase_7_days_count,
         {{ in_last_days('is_purchase_day', 28) }} as purchase_28_days_count,
         {{ in_last_days('is_purchase_day', 91) }} as purchase_91_days_count,
         {{ exact_sum('is_purchase_day * power(0.5, days_ago / 2.0)', bits=40) }} as decay_2_days,
@@ -34,8 +33,6 @@ totals as (
         median(gap_days) as gap_median_days,
         {{ exact_stddev('gap_days') }} as gap_stddev_days,
         sum(is_same_dow * is_purchase_day) as dow_purchases,
-        {{ in_last_days('is_same_dow * is_purchase_day', 28) }} as dow_4_weeks_count,
-        {{ in_last_days('is_same_dow * is_purchase_day', 56) }} as dow_8_weeks_count,
         {{ in_last_days('is_same_dow * is_purchase_day', 91) }} as dow_13_weeks_count,
         {{ exact_sum('is_same_dow * is_purchase_day * power(0.5, days_ago / 21.0)', bits=40) }}
             as dow_decay_3_weeks,
@@ -64,34 +61,15 @@ totals as (
     group by cutoff, user_id
 ),
 
--- Gaps between purchase days that reached as far as the current one, and those that ended there.
-gaps as (
-    select
-        past_days.cutoff,
-        past_days.user_id,
-        sum(case when past_days.gap_days = totals.days_since_purchase then 1 else 0 end) as ended,
-        count(*) as at_risk
-    from past_days
-    inner join totals
-        on
-            past_days.cutoff = totals.cutoff
-            and past_days.user_id = totals.user_id
-            and past_days.gap_days >= totals.days_since_purchase
-    group by past_days.cutoff, past_days.user_id
-),
-
 rates as (
     select
         totals.*,
         cast(moments.cutoff_at as date) as day,
-        coalesce(gaps.ended, 0) as gaps_ended,
-        coalesce(gaps.at_risk, 0) as gaps_at_risk,
         least(totals.tenure_days, 91) as days_of_91,
         totals.purchases / totals.tenure_days as purchase_rate,
         totals.purchase_91_days_count / least(totals.tenure_days, 91) as purchase_91_days_rate
     from totals
     inner join moments on totals.cutoff = moments.cutoff and totals.user_id = moments.user_id
-    left join gaps on totals.cutoff = gaps.cutoff and totals.user_id = gaps.user_id
 ),
 
 final as (
@@ -103,7 +81,6 @@ final as (
         cast(days_since_purchase as integer) as days_since_purchase,
         cast(tenure_days as integer) as tenure_days,
         cast(purchases as integer) as purchase_count,
-        purchase_7_days_count,
         purchase_28_days_count,
         purchase_91_days_count,
         cast(decay_2_days as float) as purchase_decay_2_days_count,
@@ -115,12 +92,9 @@ final as (
         cast(gap_median_days as float) as gap_median_days,
         cast(gap_stddev_days as float) as gap_stddev_days,
         cast(days_since_purchase / gap_median_days as float) as overdue_days_ratio,
-        -- The constants pull a short history towards the shopper's rate over all days.
-        cast((gaps_ended + 8 * purchase_rate) / (gaps_at_risk + 8) as float) as hazard_rate,
-        dow_4_weeks_count,
-        dow_8_weeks_count,
         cast(dow_decay_3_weeks as float) as dow_decay_3_weeks_count,
         cast(dow_decay_8_weeks as float) as dow_decay_8_weeks_count,
+        -- The constants pull a short history towards the shopper's rate over all days of the week.
         cast((dow_purchases + 4 * purchase_rate) / (floor(tenure_days / 7) + 4) as float)
             as dow_rate,
         cast(
