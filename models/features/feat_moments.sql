@@ -76,8 +76,7 @@ final as (
     select
         cutoff,
         user_id,
-        cast({{ hours_before('day', 'last_purchase_at') }} as float)
-            as hours_since_purchase,
+        cast({{ hours_before('day', 'last_purchase_at') }} as float) as hours_since_purchase,
         cast(days_since_purchase as integer) as days_since_purchase,
         cast(tenure_days as integer) as tenure_days,
         cast(purchases as integer) as purchase_count,
@@ -105,8 +104,7 @@ final as (
         cast({{ hours_before('day', 'last_event_at') }} as float) as hours_since_event,
         cast({{ hours_before('day', 'last_view_at') }} as float) as hours_since_view,
         cast({{ hours_before('day', 'last_cart_at') }} as float) as hours_since_cart,
-        cast({{ hours_before('day', 'last_checkout_at') }} as float)
-            as hours_since_checkout,
+        cast({{ hours_before('day', 'last_checkout_at') }} as float) as hours_since_checkout,
         view_1_day_count,
         view_3_days_count,
         view_7_days_count,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -59,10 +60,10 @@ WAYS = {
 NO_FEATURES = "cutoff, period, label"
 
 
-def made_up_events() -> list[tuple[object, ...]]:
+def made_up_events() -> list[tuple[Any, ...]]:
     """Visits with events in the first and the last second of a day, and late ones; and a robot."""
     rng = np.random.default_rng(0)
-    events: list[tuple[object, ...]] = []
+    events: list[tuple[Any, ...]] = []
     for user in range(SHOPPERS):
         pace = rng.uniform(0.1, 0.6)
         for day in range(int(rng.integers(0, 20)), DAYS):
@@ -161,7 +162,7 @@ class Shop:
             "create or replace table before.purchase_examples as from purchase_examples"
         )
 
-    def rows(self, sql: str) -> list[tuple[object, ...]]:
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self.con.execute(sql).fetchall()
 
     def count(self, sql: str) -> int:
