@@ -1,7 +1,5 @@
 -- Purchases come from one place: the orders if any order has a time, else the event log. Counting
 -- both would count a purchase twice.
-{{ config(materialized='view') }}
-
 with
 
 events as (
