@@ -2,19 +2,24 @@
     The materialization `by_shopper` builds a table in blocks of shoppers. An aggregate over all
     shoppers' pasts does not fit into memory; an aggregate over a block does. The rows are in the
     order of the blocks. A model needs the columns cutoff and user_id and a ref to `targets`, and no
-    shopper's rows may depend on another's.
+    shopper's rows may depend on another's. A model with `by_shopper_of='moments'` in its config
+    needs a ref to `moments` instead.
 -#}
 {% materialization by_shopper, adapter='duckdb' %}
     {%- set target = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
+    {%- if config.get('by_shopper_of', 'targets') == 'moments' -%}
+        {%- set shoppers, size, limit = ref('moments'), '1', var('block_moments') -%}
+    {%- else -%}
+        {%- set shoppers, size, limit = ref('targets'), 'order_number', var('block_orders') -%}
+    {%- endif -%}
     {%- set blocks -%}
         select min(user_id) as low, max(user_id) as high
         from (
             select
                 user_id,
-                floor(sum(sum(order_number)) over (order by user_id) / {{ var('block_orders') }})
-                    as block
-            from {{ ref('targets') }}
+                floor(sum(sum({{ size }})) over (order by user_id) / {{ limit }}) as block
+            from {{ shoppers }}
             group by user_id
         )
         group by block

@@ -95,7 +95,8 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
         with connection.transaction(con):
             _merge(con)
     work.unlink()
-    built = _dbt(settings, "build", "--select", "path:models/predictions", "path:models/reporting")
+    rebuilt = ("path:models/predictions", "path:models/reporting", "tag:purchase")
+    built = _dbt(settings, "build", "--select", *rebuilt)
     with connection.connect(settings) as con, connection.transaction(con):
         history.record_tests(con, built.tests)
         history.record_files(con, settings)

@@ -36,7 +36,7 @@ _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": 
 SOURCES = tuple(_READERS)
 
 # Increase this when the same raw files land differently than before.
-_FORMAT = 2
+_FORMAT = 3
 _RECEIPT = "intake.json"
 
 

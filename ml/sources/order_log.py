@@ -298,7 +298,7 @@ def land_files(
     reading: Reading,
     notes: list[str],
 ) -> list[Table]:
-    """Land order_lines and products.
+    """Land order_lines, products and events, which is always empty: no reader of events exists.
 
     Without a products file, the names in the order lines are the catalogue. A product may appear
     twice in an order (a common way to write quantities): both lines land. Lines that are no
@@ -365,7 +365,23 @@ def land_files(
     else:
         land_nothing(con, path, product_columns)
     purchases.keep(con, tables["order_lines"], scratch)
+    _land_no_events(con, folder, whole_users, whole_products)
     return list(tables.values())
+
+
+def _land_no_events(
+    con: duckdb.DuckDBPyConnection, folder: Path, whole_users: bool, whole_products: bool
+) -> None:
+    columns = (
+        id_column("user_id", whole_users),
+        text("event_id"),
+        *(Column(name, f"{name}::timestamp", "a time") for name in ("occurred_at", "known_at")),
+        text("event_type"),
+        id_column("product_id", whole_products),
+        text("session_id"),
+        Column("value", "value::double", "a number"),
+    )
+    land_nothing(con, folder / "events.parquet", columns)
 
 
 def _parts(staged: Sequence[_Staged]) -> list[tuple[RawFile, str]]:

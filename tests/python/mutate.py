@@ -33,6 +33,10 @@ NEXT_ORDER = LEAKAGE + "test_a_new_order_does_not_change_past_features"
 OWN_SHOPPERS = LEAKAGE + "test_each_job_reads_only_its_own_shoppers"
 PERMUTED = LEAKAGE + "test_a_model_trained_on_permuted_labels_has_no_skill"
 GATE = "tests/python/test_manifest.py::test_features_reach_orders_only_through_the_past"
+PURCHASE = "tests/python/test_purchase_leakage.py::"
+PURCHASE_FEATURES = PURCHASE + "test_purchase_features_do_not_leak"
+PURCHASE_LABELS = PURCHASE + "test_purchase_labels_are_the_purchases_of_the_window"
+PERIODS = PURCHASE + "test_periods_do_not_overlap"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 
@@ -42,6 +46,27 @@ ALL_ORDERS = """past_items as (
     from {{ ref('fct_order_items') }} as items
     inner join {{ ref('targets') }} as targets on items.user_id = targets.user_id
 ),"""
+
+PAST_DAYS = "past_days as (\n    select * from {{ ref('past_days') }}\n),"
+ALL_DAYS = """past_days as (
+    select
+        moments.cutoff,
+        days.*,
+        cast(cast(moments.cutoff_at as date) - days.day as integer) as days_ago,
+        case when days.purchase_count > 0 then 1 else 0 end as is_purchase_day,
+        case when extract(dow from days.day) = extract(dow from moments.cutoff_at) then 1 else 0
+        end as is_same_dow
+    from {{ ref('user_days') }} as days
+    inner join {{ ref('moments') }} as moments
+        on days.user_id = moments.user_id and days.day <= cast(moments.cutoff_at as date)
+),"""
+CHECKOUTS_OF_THE_WINDOW = """cast((
+            select count(*) from {{ ref('fct_events') }} as events
+            where events.user_id = moments.user_id
+                and events.event_type = 'checkout'
+                and events.occurred_at >= moments.cutoff_at - interval '24 hours'
+                and events.occurred_at < moments.window_end_at
+        ) as integer) as checkout_1_day_count,"""
 
 
 @dataclass(frozen=True)
@@ -256,6 +281,112 @@ MUTANTS = (
         "float(values <= 1)",
         "float(values < 1)",
         tests=(AUDIT,),
+    ),
+    Mutant(
+        "the past of a moment includes the day of the window (`<` to `<=`)",
+        "models/cutoffs/past_days.sql",
+        "user_days.day < moments.day",
+        "user_days.day <= moments.day",
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "a late event counts on the day that it happened",
+        "models/core/user_days.sql",
+        "cast(known_at as date)",
+        "cast(occurred_at as date)",
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "gaps measure to the next day with a purchase",
+        "models/core/user_days.sql",
+        "rows between unbounded preceding and 1 preceding",
+        "rows between 1 following and unbounded following",
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "a purchase feature reads user_days",
+        "models/features/feat_moments.sql",
+        PAST_DAYS,
+        ALL_DAYS,
+        tests=(GATE,),
+    ),
+    Mutant(
+        "a purchase feature reads user_days (without the gate)",
+        "models/features/feat_moments.sql",
+        PAST_DAYS,
+        ALL_DAYS,
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "the checkouts of the last day end with the window",
+        "models/features/purchase_examples.sql",
+        "features.checkout_1_day_count,",
+        CHECKOUTS_OF_THE_WINDOW,
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "a purchase rate starts from that of everyone on all days",
+        "models/features/feat_moments.sql",
+        "totals.purchases / totals.tenure_days as purchase_rate",
+        "(\n            select avg(case when days.purchase_count > 0 then 1.0 else 0.0 end)\n"
+        "            from {{ ref('user_days') }} as days\n        ) as purchase_rate",
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "a shopper is a robot before the day that shows it",
+        "models/cutoffs/moments.sql",
+        "coalesce(robot_day < day, false) as is_robot",
+        "robot_day is not null as is_robot",
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "split by moment instead of by shopper",
+        "models/cutoffs/moments.sql",
+        "when md5(cast(user_id as varchar)) <",
+        "when md5(cast(user_id as varchar) || cast(cutoff as varchar)) <",
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "the window starts after its first second",
+        "models/features/purchase_examples.sql",
+        "purchases.occurred_at >= moments.cutoff_at",
+        "purchases.occurred_at > moments.cutoff_at",
+        tests=(PURCHASE_LABELS,),
+    ),
+    Mutant(
+        "the window includes the second at its end",
+        "models/features/purchase_examples.sql",
+        "purchases.occurred_at < moments.window_end_at",
+        "purchases.occurred_at <= moments.window_end_at",
+        tests=(PURCHASE_LABELS,),
+    ),
+    Mutant(
+        "a label leaves out purchases that became known later",
+        "models/features/purchase_examples.sql",
+        "        occurred_at\n    from",
+        "        known_at as occurred_at\n    from",
+        tests=(PURCHASE_LABELS,),
+    ),
+    Mutant(
+        "windows cross the borders between periods",
+        "models/cutoffs/moments.sql",
+        "and until <= ",
+        "and day < ",
+        tests=(PERIODS,),
+    ),
+    Mutant(
+        "a day that was seen by half is a label",
+        "models/cutoffs/moments.sql",
+        "max(last_event_at) as seen_until",
+        "cast(max(day) + 1 as timestamp) as seen_until",
+        tests=(PURCHASE + "test_a_window_that_was_not_seen_to_its_end_has_no_label",),
+    ),
+    Mutant(
+        "a purchase counts as an order and as an event",
+        "models/core/fct_events.sql",
+        "where event_type <> 'purchase' or (select count(*) from orders) = 0",
+        "where event_type is not null",
+        tests=(PURCHASE + "test_purchases_are_counted_once",),
     ),
 )
 

@@ -72,26 +72,45 @@ def described(manifest: Manifest) -> dict[str, Any]:
     return {key: node for key, node in nodes.items() if node["resource_type"] in kinds}
 
 
+# The models of features that read a fact table, and only for the label: the lines of the target
+# order, or the purchases in the window.
+LABELLED = {"examples": {"fct_order_items"}, "purchase_examples": {"fct_events"}}
+
+
 def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None:
-    allowed = {"past_items", "targets"} | models(manifest, "features").keys()
-    for name, node in models(manifest, "features").items():
-        # The label is a join with the target's own lines, and it is made in examples alone.
-        extra = {"fct_order_items"} if name == "examples" else set()
-        assert parents(node) <= allowed | extra, name
+    gates = {"past_items", "targets"}, {"past_days", "moments"}
+    features = models(manifest, "features")
+    for name, node in features.items():
+        allowed = gates["purchase" in node["config"]["tags"]] | features.keys()
+        assert parents(node) <= allowed | LABELLED.get(name, set()), name
 
 
 def test_every_table_of_features_is_of_shoppers_or_of_the_population(manifest: Manifest) -> None:
-    """A run on new orders makes the first anew for those who ordered, and leaves the others."""
+    """A run on new orders makes the first anew for those who ordered, and leaves the others.
+
+    Every run builds the models tagged `purchase` anew, so an update has no list of them. Each of
+    their tables is of shoppers.
+    """
     layers = {**models(manifest, "cutoffs"), **models(manifest, "features")}
-    tables = {
-        name: "population" in node["config"]["tags"]
+    tags = {
+        name: set(node["config"]["tags"])
         for name, node in layers.items()
         if node["config"]["materialized"] != "view"
     }
-    assert {name for name, is_shared in tables.items() if is_shared} == set(POPULATION)
-    assert {name for name, is_shared in tables.items() if not is_shared} == set(AT_CUTOFF_0)
-    core = models(manifest, "core").keys() - {"dim_products"}
-    assert core == set(OF_SHOPPERS)
+    assert {name for name in tags if "population" in tags[name]} == set(POPULATION)
+    assert {name for name in tags if not tags[name]} == set(AT_CUTOFF_0)
+    assert {name for name in tags if tags[name] == {"purchase"}} == {"moments", "feat_moments"}
+    core = models(manifest, "core")
+    purchase = {name for name, node in core.items() if "purchase" in node["config"]["tags"]}
+    assert purchase == {"fct_events", "user_days"}
+    assert core.keys() - purchase - {"dim_products"} == set(OF_SHOPPERS)
+
+
+def test_updates_leave_out_the_purchase_models(manifest: Manifest) -> None:
+    """No model of the other question reads a model tagged `purchase`."""
+    tagged = {n for n, node in models(manifest).items() if "purchase" in node["config"]["tags"]}
+    for name, node in models(manifest).items():
+        assert name in tagged or not parents(node) & tagged, name
 
 
 def test_the_past_is_decided_once(manifest: Manifest) -> None:
@@ -105,22 +124,44 @@ def test_the_past_is_decided_once(manifest: Manifest) -> None:
     assert parents(models(manifest)["past_items"]) == {"fct_order_items", "targets"}
 
 
+def test_the_past_of_a_moment_is_decided_once(manifest: Manifest) -> None:
+    """Events and days reach features through `moments` and `past_days` alone."""
+    readers = {
+        table: {
+            name
+            for name, node in models(manifest).items()
+            if table in parents(node) and node["fqn"][1] in ("cutoffs", "features")
+        }
+        for table in ("fct_events", "user_days", "moments", "past_days")
+    }
+    assert readers == {
+        "fct_events": {"purchase_examples"},
+        "user_days": {"moments", "past_days"},
+        "moments": {"past_days", "feat_moments", "purchase_examples"},
+        "past_days": {"feat_moments"},
+    }
+
+
 def test_layers_look_one_way(manifest: Manifest) -> None:
     layer = {name: node["fqn"][1] for name, node in models(manifest).items()}
     seeds = [n["name"] for n in manifest["nodes"].values() if n["resource_type"] == "seed"]
     layer |= dict.fromkeys(seeds, "seeds")
     for name, node in models(manifest).items():
-        for parent in parents(node) - ({"fct_order_items"} if name == "examples" else set()):
+        for parent in parents(node) - LABELLED.get(name, set()):
             where = layer.get(parent) or ("ml" if parent.startswith("ml.") else "sources")
             allowed = LAYERS[layer[name]] | {layer[name]}
             assert where in allowed, f"{name} reads {parent}, of {where}"
 
 
 def test_features_are_the_columns_that_say_so(manifest: Manifest) -> None:
-    columns = models(manifest)["examples"]["columns"]
-    keys = {"cutoff", "user_id", "product_id", "split", "context_source", "label"}
-    features = {name for name, column in columns.items() if "feature" in column["config"]["meta"]}
-    assert features == columns.keys() - keys
+    keys = {
+        "examples": {"product_id", "context_source"},
+        "purchase_examples": {"cutoff_at", "window_end_at", "period", "is_robot"},
+    }
+    for name, own in keys.items():
+        columns = models(manifest)[name]["columns"]
+        features = {n for n, column in columns.items() if "feature" in column["config"]["meta"]}
+        assert features == columns.keys() - own - {"cutoff", "user_id", "split", "label"}
 
 
 def test_every_model_is_described_and_has_a_tested_key(manifest: Manifest) -> None:
@@ -188,6 +229,7 @@ def test_every_column_is_documented_and_exists(
 def test_public_models_have_a_contract(manifest: Manifest) -> None:
     public = {n for n, node in models(manifest).items() if node["config"]["access"] == "public"}
     assert public >= {"examples", "targets", "fct_predictions", "fct_baskets", "fct_demand"}
+    assert public >= {"fct_events", "user_days", "moments", "purchase_examples"}
     assert public >= models(manifest, "reporting").keys()
     for name in public:
         assert models(manifest)[name]["config"]["contract"]["enforced"], name

@@ -1,0 +1,58 @@
+-- Purchases come from one place: the orders if any order has a time, else the event log. Counting
+-- both would count a purchase twice.
+with
+
+events as (
+    select * from {{ staged('events') }}
+),
+
+orders as (
+    select * from {{ ref('fct_orders') }}
+    where not is_open and ordered_at is not null
+),
+
+order_items as (
+    select * from {{ ref('fct_order_items') }}
+),
+
+purchases as (
+    select
+        orders.user_id,
+        cast(orders.order_id as varchar) as event_id,
+        orders.ordered_at as occurred_at,
+        orders.ordered_at as known_at,
+        'purchase' as event_type,
+        cast(null as product_id_type) as product_id,
+        cast(null as varchar) as session_id,
+        cast(null as double) as event_value,
+        cast(count(*) as integer) as item_count
+    from orders
+    inner join order_items on orders.order_id = order_items.order_id
+    group by orders.user_id, orders.order_id, orders.ordered_at
+),
+
+logged as (
+    select
+        user_id,
+        event_id,
+        occurred_at,
+        known_at,
+        event_type,
+        product_id,
+        session_id,
+        event_value,
+        -- A log may have one purchase event per product.
+        cast(
+            case when event_type = 'purchase' and product_id is not null then 1 end as integer
+        ) as item_count
+    from events
+    where event_type <> 'purchase' or (select count(*) from orders) = 0
+),
+
+final as (
+    select * from purchases
+    union all
+    select * from logged
+)
+
+select * from final
