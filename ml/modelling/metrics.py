@@ -8,6 +8,7 @@ Every metric is a ratio of two sums over shoppers. The bootstrap therefore works
 all of them: it draws shoppers and adds up their terms.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -109,55 +110,32 @@ def evaluate(
     The interval is the percentile bootstrap over shoppers, shifted so that the mean of the
     replicates equals the estimate. The shift matters only for the calibration error, which noise
     can only raise. For AUC and average precision the bootstrap uses the linear part, see
-    `_pairwise`.
+    `ranking_influence`.
 
     Raises:
         ValueError: if the arrays differ in length or a score is missing.
     """
-    if not len(score) == len(label) == offsets[-1]:
-        raise ValueError(
-            f"{len(score)} scores, {len(label)} labels and {offsets[-1]} pairs in offsets: "
-            "all three must be equal"
-        )
-    if np.isnan(score).any():
-        raise ValueError(f"score[{np.isnan(score).argmax()}] is missing: score every pair")
-    user, shoppers = user_of_pair(offsets), len(offsets) - 1
-
-    def by_shopper(values: Floats | Ints | Bools) -> Floats:
-        return np.bincount(user, weights=values, minlength=shoppers).astype(float)
-
-    pairs, everyone = np.diff(offsets).astype(float), np.ones(shoppers)
-    ratios: dict[str, Ratio] = {
-        name: (value + shoppers * by_shopper(influence), everyone)
-        for name, (value, influence) in _pairwise(score, label).items()
+    check(score, label, offsets)
+    pairs, everyone = np.diff(offsets).astype(float), np.ones(len(offsets) - 1)
+    ratios = {
+        name: pseudo_values(*influence, offsets)
+        for name, influence in ranking_influence(score, label).items()
     }
     ratios |= _at_k(score, label, offsets)
-    ratios["mean_observed"] = (by_shopper(label), pairs)
+    ratios["mean_observed"] = (by_shopper(label, offsets), pairs)
     if in_basket is not None:
         ratios["mean_f1"] = (f1(in_basket, label, offsets), everyone)
-        ratios["mean_basket_size"] = (by_shopper(in_basket), everyone)
-    errors: Floats = np.empty((shoppers, 0))
+        ratios["mean_basket_size"] = (by_shopper(in_basket, offsets), everyone)
+    errors = None
     if is_probability:
-        p = np.clip(score, np.finfo(float).eps, 1 - np.finfo(float).eps)
-        ratios["log_loss"] = (by_shopper(-np.log(np.where(label == 1, p, 1 - p))), pairs)
-        ratios["mean_predicted"] = (by_shopper(score), pairs)
-        ratios["brier"] = (by_shopper((score - label) ** 2), pairs)
-        bins = reliability_bins(score, label)
-        cell = user * len(bins.n) + bins.bin
-        cells = np.bincount(cell, score - label, shoppers * len(bins.n))
-        errors = cells.astype(float).reshape(shoppers, -1)
-
-    columns = np.column_stack([*(c for ratio in ratios.values() for c in ratio), errors, pairs])
-    sums = _resampled_sums(columns, replicates if shoppers >= FEW_SHOPPERS else 0, seed)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        n = 2 * len(ratios)
-        draws = dict(zip(ratios, (sums[:, :n:2] / sums[:, 1:n:2]).T, strict=True))
-        if is_probability:
-            total = np.abs(sums[:, n:-1]).sum(axis=1)
-            draws["expected_calibration_error"] = total / sums[:, -1]
+        ratios |= probability_ratios(score, label, offsets)
+        errors = errors_by_bin(score, label, offsets)
+    shoppers = len(everyone)
+    replicates = replicates if shoppers >= FEW_SHOPPERS else 0
+    draws = resample(ratios, errors, pairs, replicates, seed)
     counted = {name: np.count_nonzero(ratio[1]) for name, ratio in ratios.items()}
     return {
-        name: _estimate(
+        name: estimate(
             draw if counted.get(name, shoppers) >= FEW_SHOPPERS else draw[:1],
             np.inf if name in UNBOUNDED else 1,
         )
@@ -217,7 +195,77 @@ def select(rows: Bools, offsets: Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(kept[kept > 0])])
 
 
-def _pairwise(score: Floats, label: Ints) -> dict[str, tuple[float, Floats]]:
+def check(score: Floats, label: Ints, offsets: Ints) -> None:
+    """Raise a ``ValueError`` if the arrays differ in length or a score is missing."""
+    if not len(score) == len(label) == offsets[-1]:
+        raise ValueError(
+            f"{len(score)} scores, {len(label)} labels and {offsets[-1]} pairs in offsets: "
+            "all three must be equal"
+        )
+    if np.isnan(score).any():
+        raise ValueError(f"score[{np.isnan(score).argmax()}] is missing: score every pair")
+
+
+def by_shopper(values: Floats | Ints | Bools, offsets: Ints) -> Floats:
+    """Sum ``values``, shape (n_pairs,), over the pairs of each shopper, shape (n_users,)."""
+    shoppers = len(offsets) - 1
+    return np.bincount(user_of_pair(offsets), weights=values, minlength=shoppers).astype(float)
+
+
+def pseudo_values(value: float, influence: Floats, offsets: Ints) -> Ratio:
+    """Return a metric as a mean of the shoppers' pseudo-values, see `ranking_influence`."""
+    shoppers = len(offsets) - 1
+    return value + shoppers * by_shopper(influence, offsets), np.ones(shoppers)
+
+
+def probability_ratios(probability: Floats, label: Ints, offsets: Ints) -> dict[str, Ratio]:
+    """Return log-loss, mean probability and Brier score."""
+    pairs = np.diff(offsets).astype(float)
+    p = np.clip(probability, np.finfo(float).eps, 1 - np.finfo(float).eps)
+    return {
+        "log_loss": (by_shopper(-np.log(np.where(label == 1, p, 1 - p)), offsets), pairs),
+        "mean_predicted": (by_shopper(probability, offsets), pairs),
+        "brier": (by_shopper((probability - label) ** 2, offsets), pairs),
+    }
+
+
+def errors_by_bin(probability: Floats, label: Ints, offsets: Ints) -> Floats:
+    """Sum probability minus label by shopper and bin, shape (n_users, n_bins)."""
+    shoppers, bins = len(offsets) - 1, reliability_bins(probability, label)
+    cell = user_of_pair(offsets) * len(bins.n) + bins.bin
+    cells = np.bincount(cell, probability - label, shoppers * len(bins.n))
+    return cells.astype(float).reshape(shoppers, -1)
+
+
+def resample(
+    ratios: Mapping[str, Ratio], errors: Floats | None, pairs: Floats, replicates: int, seed: int
+) -> dict[str, Floats]:
+    """Return each metric of the sample, then of each resample of shoppers.
+
+    Args:
+        ratios: numerator and denominator of every metric.
+        errors: from `errors_by_bin`, adds ``expected_calibration_error``; None leaves it out.
+        pairs: number of pairs of each shopper, shape (n_users,).
+        replicates: number of resamples.
+        seed: metrics with the same seed and shoppers have the same resamples.
+
+    Returns:
+        Arrays of shape (replicates + 1,).
+    """
+    bins = np.empty((len(pairs), 0)) if errors is None else errors
+    columns = np.column_stack([*(c for ratio in ratios.values() for c in ratio), bins, pairs])
+    sums = _resampled_sums(columns, replicates, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        n = 2 * len(ratios)
+        values = np.where(sums[:, 1:n:2] == 0, np.nan, sums[:, :n:2] / sums[:, 1:n:2])
+        draws = dict(zip(ratios, values.T, strict=True))
+        if errors is not None:
+            total = np.abs(sums[:, n:-1]).sum(axis=1)
+            draws["expected_calibration_error"] = total / sums[:, -1]
+    return draws
+
+
+def ranking_influence(score: Floats, label: Ints) -> dict[str, tuple[float, Floats]]:
     """Return AUC and average precision, each with the influence of every pair.
 
     The influence of a pair is the derivative of the metric with respect to the pair's weight. The
@@ -284,14 +332,14 @@ def _resampled_sums(columns: Floats, replicates: int, seed: int) -> Floats:
     return np.stack(sums)
 
 
-def _estimate(draws: Floats, largest: float) -> Estimate:
+def estimate(draws: Floats, largest: float, smallest: float = 0.0) -> Estimate:
     """Return the estimate for a sample's value followed by the values of its replicates, if any.
 
-    The interval is clipped to the range of the metric, 0 to ``largest``.
+    The interval is clipped to the range of the metric, ``smallest`` to ``largest``.
     """
     value, replicates = draws[0], draws[1:]
     replicates = replicates[~np.isnan(replicates)]
     if np.isnan(value) or not len(replicates):
         return Estimate(float(value), np.nan, np.nan)
     low, high = np.quantile(replicates, [0.025, 0.975]) + value - replicates.mean()
-    return Estimate(float(value), max(0.0, float(low)), min(largest, float(high)))
+    return Estimate(float(value), max(smallest, float(low)), min(largest, float(high)))

@@ -9,10 +9,10 @@ from sklearn import metrics as sk
 
 from ml.modelling.basket import user_of_pair
 from ml.modelling.metrics import (
-    _pairwise,
     ceiling,
     evaluate,
     evaluate_segments,
+    ranking_influence,
     reliability_bins,
     select,
 )
@@ -145,7 +145,7 @@ def test_influence_is_the_derivative_with_respect_to_a_pairs_weight(
     metric: str, function: Callable[..., float]
 ) -> None:
     probability, label, _ = sample(shoppers=8, seed=5)
-    value, influence = _pairwise(probability.round(1), label)[metric]
+    value, influence = ranking_influence(probability.round(1), label)[metric]
     for pair in range(len(label)):
         weight = np.ones(len(label))
         weight[pair] += 1e-6
