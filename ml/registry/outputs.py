@@ -126,6 +126,7 @@ def _is_releases(folder: Path, warehouse: str) -> bool:
         and RELEASE.fullmatch(release.name)
         and all(known.fullmatch(path.name) for path in release.iterdir())
         for release in folder.iterdir()
+        if release.name != ".DS_Store"
     )
 
 
