@@ -254,7 +254,16 @@ def _explain_year_first(text: str, mapping: Mapping) -> tuple[str, str] | None:
 
 
 def _explain_month_name(text: str, mapping: Mapping) -> tuple[str, str] | None:
-    words = re.findall("[a-z]{3,}", text.casefold())
-    if not any(month.startswith(word) for word in words for month in _MONTHS.split()):
+    months = [month for month in _MONTHS.split() if month[:3] in text.casefold()]
+    name = re.search("|".join(f"{month}|{month[:3]}" for month in months), text, re.IGNORECASE)
+    if not months or not name:
         return None
-    return f'"{text}" has a month by name', _to_map(mapping, "%d %b %Y %H:%M")
+    format_ = text[: name.start()] + f"%{'B' if len(name[0]) > 3 else 'b'}" + text[name.end() :]
+    if clock := re.search(r"\d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?", format_):
+        known = "%I:%M" if clock[2] else "%H:%M"
+        known += (":%S" if clock[1] else "") + (" %p" if clock[2] else "")
+        format_ = format_[: clock.start()] + known + format_[clock.end() :]
+    format_ = re.sub(r"\d{4}", "%Y", format_, count=1)
+    format_ = re.sub(r"\d{1,2}", "%d", format_, count=1)
+    format_ = re.sub(r"\d{2}", "%y", format_, count=1)
+    return f'"{text}" has a month by name', _to_map(mapping, format_)

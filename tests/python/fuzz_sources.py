@@ -75,7 +75,7 @@ def write_instacart(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
         for number in range(1, n + 1):
             order = str(next(ids))
             eval_set = "prior" if number < n else ("train" if user % 3 == 0 else "test")
-            context = [str(rng.randrange(7)), str(rng.randrange(24))]
+            context = [str(rng.randrange(7)), str(rng.randrange(7, 23))]
             days = "" if number == 1 else f"{rng.randint(0, 30)}.0"
             orders.append([order, str(user), eval_set, str(number), *context, days])
             if eval_set != "test":
@@ -447,7 +447,7 @@ def _recased(rng: random.Random, name: str) -> str:
 
 
 def _mapped(rng: random.Random, path: Path) -> None:
-    """Write order lines as a shop does, with the restock.toml that maps them."""
+    """Write the files as a shop does, with the restock.toml that maps them."""
     header, *rows = read_csv(path)
     names = {name: f"{rng.choice(['Shop', 'Kassen', 'No.'])} {name[::-1]}" for name in header}
     writing, delimiter = rng.choice(_WRITINGS[8:11]), rng.choice(";|\t")
@@ -459,14 +459,17 @@ def _mapped(rng: random.Random, path: Path) -> None:
             row[at] = row[header.index("user_id")] = ""
         seen.add(row[order])
     path.unlink()
-    with path.with_name("Export 1.csv").open("w", encoding="utf-16", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter)
-        writer.writerows([[names[name].upper() for name in header], *rows])
-    lines = [f'{name} = "{names[name]}"' for name in header if name != "ordered_at"]
-    lines.append(f'ordered_at = {{name = "{names["ordered_at"]}", format = "{writing}"}}')
+    products = read_csv(path.with_name("products.csv"))
+    products[0][0] = names["product_id"]
+    files = {"Export 1.csv": [[n.upper() for n in names.values()], *rows], "products.csv": products}
+    for file_name, lines in files.items():
+        with path.with_name(file_name).open("w", encoding="utf-16", newline="") as file:
+            csv.writer(file, delimiter=delimiter).writerows(lines)
+    entries = [f'{name} = "{names[name]}"' for name in header if name != "ordered_at"]
+    entries.append(f'ordered_at = {{name = "{names["ordered_at"]}", format = "{writing}"}}')
     reading = f"order_lines = 'Export*.csv'\ndelimiter = {delimiter!r}\nencoding = 'utf-16'\n"
     reading = reading.replace("'\\t'", '"\\t"')
-    toml = f"[reading]\n{reading}[columns]\n" + "\n".join(lines)
+    toml = f"[reading]\n{reading}[columns]\n" + "\n".join(entries)
     path.with_name("restock.toml").write_text(toml, encoding="utf-8")
 
 

@@ -84,7 +84,9 @@ REFUSED = {
     "2024-3-4": ["one digit", '"%Y-%m-%d"'],
     "2024/03/04 9:05": ["one digit", '"%Y/%m/%d %H:%M"'],
     "1024-03-04": ["year 1024"],
-    "4 Mar 2024": ["month by name", "%b"],
+    "4 Mar 2024": ["month by name", '"%d %b %Y"'],
+    "21-Nov-24 10:11:12": ["month by name", '"%d-%b-%y %H:%M:%S"'],
+    "November 21, 2024 10:11 PM": ["month by name", '"%B %d, %Y %I:%M %p"'],
     "yesterday": ["not a date or time"],
     "": ["an empty value"],
 }
