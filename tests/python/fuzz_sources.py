@@ -75,7 +75,7 @@ def write_instacart(folder: Path, shoppers: int = 20, seed: int = 0) -> Path:
         for number in range(1, n + 1):
             order = str(next(ids))
             eval_set = "prior" if number < n else ("train" if user % 3 == 0 else "test")
-            context = [str(rng.randrange(7)), str(rng.randrange(24))]
+            context = [str(rng.randrange(7)), str(rng.randrange(7, 23))]
             days = "" if number == 1 else f"{rng.randint(0, 30)}.0"
             orders.append([order, str(user), eval_set, str(number), *context, days])
             if eval_set != "test":
