@@ -22,6 +22,7 @@ from ml.jobs.report import PAGES, QUERIES, changes
 from ml.jobs.report import report as write_pages
 from ml.jobs.run import run as run_every_step
 from ml.jobs.steps import STEPS, later, with_tables
+from ml.options import AcceptDrop, Json, Model, Quiet, RawDir, Source
 from ml.registry import outputs
 from ml.settings import Settings
 
@@ -35,40 +36,6 @@ app = typer.Typer(
     "4 warehouse busy (try again later), 5 disk full or no permission to write, "
     "130 interrupted (Ctrl-C).",
 )
-
-Source = Annotated[
-    str | None,
-    typer.Option(
-        help="Data source: complete_journey, instacart or order_log. Default: the source of the "
-        "files in --raw-dir; without it, complete_journey.",
-        show_default=False,
-    ),
-]
-RawDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the raw files. Default: data/raw/SOURCE.", show_default=False),
-]
-AcceptDrop = Annotated[
-    bool,
-    typer.Option(
-        "--accept-drop",
-        help="Accept raw files with over 5% fewer lines or shoppers than in the last run, or with "
-        "an older newest order.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print the summary as one JSON object, and no progress."),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression or "
-        "random_forest.",
-        show_default=False,
-    ),
-]
 
 
 def _print_version(is_asked: bool) -> None:

@@ -8,10 +8,8 @@ package. ``RESTOCK_HOME`` moves it. ``RESTOCK_WAREHOUSE`` moves the warehouse al
 folder, models and pages then sit beside it, so two warehouses never share them.
 """
 
-import codecs
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from typing import Any, Self
 
 from ml import memory
 from ml.errors import SettingsError, StorageError
+from ml.reading import Reading
 
 _PACKAGE = Path(__file__).resolve().parent
 _WHEEL_PROJECT = _PACKAGE / "project"
@@ -37,162 +36,6 @@ IN_TOML = (
     *("reading", "columns"),
 )
 """The settings that ``restock.toml`` may contain."""
-COLUMNS = (
-    *("user_id", "order_id", "ordered_at", "product_id", "cart_position"),
-    *("quantity", "price", "sales_value"),
-    *("product_name", "aisle", "department"),
-)
-"""The columns of an order log, which ``[columns]`` in ``restock.toml`` maps to a shop's own."""
-TIME_FORMATS = ("epoch", "epoch_ms", "excel")
-"""Formats of ``ordered_at`` besides those of strptime: seconds or milliseconds since 1970, and
-Excel's days since 1900."""
-_DIRECTIVES = set("YymdbBHIMSfpzaA%")
-
-
-@dataclass(frozen=True)
-class Mapping:
-    """Where a column of an order log comes from: an entry of ``[columns]``."""
-
-    column: str
-    names: tuple[str, ...]
-    """The columns in the shop's file; several are joined to one value."""
-    format: str = ""
-    """How a time is written, as for strptime, or one of `TIME_FORMATS`; empty for ISO 8601."""
-    day_1: str = ""
-    """The date of day 1, if the first of the columns counts days."""
-
-    @classmethod
-    def from_toml(cls, column: str, entry: Any) -> Self:
-        """Read an entry such as ``"Email"``, or ``{name = "Created at", format = "%d/%m/%Y"}``.
-
-        Raises:
-            ValueError: the entry is invalid; the message says why.
-        """
-        table = entry if isinstance(entry, dict) else {"name": entry}
-        allowed = ("name", "format", "day_1") if column == "ordered_at" else ("name",)
-        if unknown := table.keys() - set(allowed):
-            raise ValueError(f"unknown key '{min(unknown)}': use {', '.join(allowed)}")
-        names = table.get("name")
-        names = [names] if isinstance(names, str) else names
-        if not isinstance(names, list) or not names or not all(map(_is_filled, names)):
-            raise ValueError('write the name of a column, or a list of names: ["Date", "Time"]')
-        format_, day_1 = table.get("format", ""), str(table.get("day_1", ""))
-        _check_format(format_, day_1)
-        if day_1:
-            try:
-                day_1 = date.fromisoformat(day_1).isoformat()
-            except ValueError:
-                raise ValueError(f"invalid day_1 '{day_1}': write it as 2023-01-01") from None
-        return cls(column, tuple(names), format_, day_1)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How to read the raw files of an order log.
-
-    The tables ``[reading]`` and ``[columns]`` of ``restock.toml``.
-    """
-
-    columns: tuple[Mapping, ...] = ()
-    order_lines: str = ""
-    """The name of the file of order lines, such as ``orders_export*.csv``; empty if Restock's."""
-    products: str = ""
-    """The name of the file of products; empty if Restock's."""
-    delimiter: str = ","
-    """What separates the values in a csv file."""
-    decimal: str = "."
-    """The decimal sign of numbers."""
-    encoding: str = "utf-8"
-    """The encoding of csv files, such as latin-1."""
-    timezone: str = ""
-    """The time zone of the shop, for times in UTC; empty for UTC. ``RESTOCK_TIMEZONE`` sets it."""
-    allow_future: bool = False
-    """Whether to accept orders ahead of today."""
-    allow_gap: bool = False
-    """Whether to accept a few orders that are years before or after all others."""
-    cancelled_prefix: str = ""
-    """What the ids of cancelled orders start with; empty to recognise them by their quantities."""
-    skip_missing_shoppers: bool = False
-    """Whether to leave out lines without a shopper; otherwise such a line is an error."""
-    skip_shoppers: tuple[str, ...] = ()
-    """Ids of shoppers to leave out, such as the one of all customers without an account."""
-    keep_ids: tuple[str, ...] = ()
-    """Ids that look like a word for a missing value, such as ``NAN``."""
-
-    @classmethod
-    def from_toml(cls, reading: Any, columns: Any) -> Self:
-        """Read the tables ``[reading]`` and ``[columns]``.
-
-        Raises:
-            ValueError: a key is unknown, or its value is invalid; the message says which.
-        """
-        for name, table in (("reading", reading), ("columns", columns)):
-            if not isinstance(table, dict):
-                raise ValueError(f"[{name}]: make it a table")
-        options = [field.name for field in fields(cls) if field.name != "columns"]
-        reading = {n: tuple(v) if isinstance(v, list) else v for n, v in reading.items()}
-        kinds = {str: "a text", bool: "true or false", tuple: 'a list of texts, such as ["0"]'}
-        for name, value in reading.items():
-            if name not in options:
-                raise ValueError(f"[reading]: unknown key '{name}': use {', '.join(options)}")
-            kind = type(getattr(cls, name))
-            texts = value if kind is tuple else [value]
-            if not isinstance(value, kind) or (
-                kind is not bool and not all(map(_is_filled, texts))
-            ):
-                raise ValueError(f"[reading]: invalid {name} '{value}': write {kinds[kind]}")
-        mappings = []
-        for column, entry in columns.items():
-            if column not in COLUMNS:
-                place = (
-                    "put it into [reading]" if column in options else f"use {', '.join(COLUMNS)}"
-                )
-                raise ValueError(f"[columns]: unknown key '{column}': {place}")
-            try:
-                mappings.append(Mapping.from_toml(column, entry))
-            except ValueError as error:
-                raise ValueError(f"[columns]: invalid {column}: {error}") from None
-        found = cls(tuple(mappings), **reading)
-        if len(found.delimiter) != 1 or found.delimiter in "\"'\r\n":
-            raise ValueError(f"[reading]: invalid delimiter '{found.delimiter}': use one character")
-        if found.decimal not in (".", ","):
-            raise ValueError(f"[reading]: invalid decimal '{found.decimal}': use . or ,")
-        try:
-            codecs.lookup(found.encoding)
-        except LookupError:
-            raise ValueError(
-                f"[reading]: unknown encoding '{found.encoding}': use a name such as latin-1"
-            ) from None
-        return found
-
-    def mapping(self, column: str) -> Mapping:
-        """Return where a column comes from: by default, a column of the same name."""
-        mapped = {mapping.column: mapping for mapping in self.columns}
-        return mapped.get(column) or Mapping(column, (column,))
-
-
-def _is_filled(value: Any) -> bool:
-    return isinstance(value, str) and value.strip(" ") != ""
-
-
-def _check_format(format_: Any, day_1: str) -> None:
-    """Raise a ValueError unless ``format_`` gives every time one meaning."""
-    if not isinstance(format_, str):
-        raise ValueError(f"invalid format '{format_}': write a text such as \"%d/%m/%Y %H:%M\"")
-    if not format_ or format_ in TIME_FORMATS:
-        return
-    directives = re.findall("%(.?)", format_)
-    if unknown := set(directives) - _DIRECTIVES:
-        known = ", ".join(f"%{letter}" for letter in "YymdbBHIMSfpz")
-        raise ValueError(f"unknown %{min(unknown)} in the format '{format_}': use {known}")
-    has = set(directives)
-    is_day = bool(day_1) or (has & set("Yy") and has & set("mbB") and "d" in has)
-    if not is_day:
-        raise ValueError(f"the format '{format_}' needs a year, a month and a day")
-    if ("I" in has) != ("p" in has) or ("H" in has and "I" in has):
-        raise ValueError(f"the format '{format_}' needs %I with %p, or %H alone")
-    if "z" in has and (not format_.endswith("%z") or directives.count("z") > 1):
-        raise ValueError(f"the format '{format_}' must end with %z")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 
 from ml.errors import SettingsError
-from ml.settings import Reading
+from ml.reading import Reading
 from ml.sources.landing import Check
 
 _NIGHT_SHARE = 0.05

@@ -26,7 +26,8 @@ from typing import Any
 import duckdb
 
 from ml.errors import SettingsError, StorageError
-from ml.settings import Reading, Settings
+from ml.reading import Reading
+from ml.settings import Settings
 from ml.sources import clock, complete_journey, instacart, order_log
 from ml.sources.folder import candidates, gather
 from ml.sources.landing import Table

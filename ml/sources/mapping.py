@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ml.settings import Mapping, Reading
+from ml.reading import Mapping, Reading
 from ml.sources.raw import RawFile, SourceError
 
 # Words in the headers of other programs, the best first, and words that make it another column.

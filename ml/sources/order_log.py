@@ -26,7 +26,7 @@ from pathlib import Path
 
 import duckdb
 
-from ml.settings import Reading
+from ml.reading import Reading
 from ml.sources import clock, orders, purchases, times
 from ml.sources.catalogue import check_catalogue
 from ml.sources.folder import Wanted

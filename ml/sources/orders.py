@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import duckdb
 
-from ml.settings import Reading
+from ml.reading import Reading
 from ml.sources import clock
 from ml.sources.landing import Check, Table, check_together
 

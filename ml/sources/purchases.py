@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from ml.settings import Reading
+from ml.reading import Reading
 from ml.sources.landing import Column, Rule, Table
 from ml.sources.raw import SourceError, quoted
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from ml.settings import Mapping
+from ml.reading import Mapping
 
 MALFORMED = "?"
 """The canonical text of a time that cannot be read."""

@@ -39,7 +39,7 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.settings import Reading
+from ml.reading import Reading
 from ml.sources import SourceError, land
 
 Rows = list[list[str]]

@@ -14,7 +14,8 @@ from conftest import ROOT
 from fuzz_sources import write_csv
 
 from ml.errors import SettingsError
-from ml.settings import COLUMNS, Reading, Settings
+from ml.reading import COLUMNS, Reading
+from ml.settings import Settings
 from ml.sources import SourceError, land, order_log
 
 ROW = ["7", "1", "2024-03-04 10:00", "5"]

@@ -12,7 +12,8 @@ import pytest
 from fuzz_sources import write_csv
 
 from ml.errors import SettingsError
-from ml.settings import Mapping, Reading, Settings
+from ml.reading import Mapping, Reading
+from ml.settings import Settings
 from ml.sources import SourceError, land
 from ml.sources.times import explain
 
