@@ -13,7 +13,7 @@ from ml.modelling.folds import part_in_fold, place
 from ml.settings import Settings
 from ml.warehouse import connection, examples
 from ml.warehouse.examples import SPLITS
-from ml.warehouse.features import features
+from ml.warehouse.feature_list import features
 
 FOLDS = 5
 

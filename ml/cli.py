@@ -155,7 +155,7 @@ def evaluate(
             outputs.check_card(card, settings.source)
         step = STEPS["evaluate"]
         if folds:
-            step = later("ml.jobs.evaluate:cross_validate", folds=folds, model_card=card)
+            step = later("ml.jobs.evaluate:cross_validate", folds=folds, card=card)
         session.step("evaluate", settings, with_tables(step))
 
 

@@ -1,4 +1,4 @@
-"""One module per step that a user can run.
+"""The steps of the job, one module each, and what they share.
 
-A job may import from every other folder of `ml`. Only the command line imports jobs.
+Jobs import every layer below them. The command line and its console import jobs.
 """

@@ -17,7 +17,7 @@ from ml.progress import Progress
 from ml.settings import Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS, Examples
-from ml.warehouse.features import Feature, features
+from ml.warehouse.feature_list import Feature, features
 
 Column = npt.NDArray[np.float32]
 

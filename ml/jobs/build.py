@@ -6,7 +6,7 @@ from typing import Any
 from ml.jobs.fetch import fetch
 from ml.progress import Progress
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, history
+from ml.warehouse import connection, dbt, run_records
 
 
 def build(
@@ -21,8 +21,8 @@ def build(
     fetch(settings, progress, accept_drop=accept_drop)
     built = dbt.run(settings, "build", *selection, progress=progress)
     with connection.connect(settings) as con, connection.transaction(con):
-        history.record_files(con, settings)
+        run_records.record_files(con, settings)
         con.execute("delete from ml.test_results")
-        history.record_tests(con, built.tests)
+        run_records.record_tests(con, built.tests)
         rows = connection.scalar(con, "select sum(user_product_count) from feat_users")
     return {"rows": rows, "models_and_tests": built.steps}

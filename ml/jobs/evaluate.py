@@ -18,8 +18,8 @@ import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError
-from ml.jobs import card, context, train
-from ml.jobs.figures import Predictions, Report
+from ml.jobs import model_card, train, typical_context
+from ml.jobs.evaluation_report import EvaluationReport, Predictions
 from ml.modelling import baselines, estimators, metrics
 from ml.modelling.basket import Floats
 from ml.modelling.folds import Strings, part_in_fold, place, spaced
@@ -29,7 +29,7 @@ from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS, Examples
-from ml.warehouse.features import Feature, features
+from ml.warehouse.feature_list import Feature, features
 
 OTHERS_ROWS = 100_000
 """Training pairs of every estimator but the configured one, because the others are much slower."""
@@ -90,15 +90,16 @@ def _holdout(
     columns: Sequence[Feature],
     model: Model,
     trained: dict[str, Any],
-) -> tuple[Report, Examples]:
+) -> tuple[EvaluationReport, Examples]:
     """Measure the production model on the test shoppers, and write what was measured."""
     name = trained["model_name"]
-    report = Report(settings, name, "holdout")
+    report = EvaluationReport(settings, name, "holdout")
     with connection.connect(settings) as con:
         progress("reading examples", 0, 5)
         test = examples.read(con, columns, cutoffs=[1], splits=["test"])
         progress("rebuilding features with the typical context", 1, 5)
-        typical = replace(test, X=context.typical(settings, con, columns, test, splits=["test"]))
+        usual = typical_context.typical(settings, con, columns, test, splits=["test"])
+        typical = replace(test, X=usual)
         progress(f"scoring {len(test):,} pairs of test shoppers", 2, 5)
         predicted = Predictions.of(model, test)
         report.add(test, {name: predicted}, _baselines(con, columns, test))
@@ -122,15 +123,15 @@ def _holdout(
 
 def _by_folds(
     settings: Settings, progress: Progress, columns: Sequence[Feature]
-) -> tuple[Report, Examples, Predictions]:
+) -> tuple[EvaluationReport, Examples, Predictions]:
     """Measure the model where shoppers are few: each is a test shopper in one of five folds."""
-    report = Report(settings, settings.model, f"{train.FOLDS}-fold")
+    report = EvaluationReport(settings, settings.model, f"{train.FOLDS}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, train.FOLDS + 1)
         learned = train.draw(con, columns, settings, splits=SPLITS)
         held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
-        typical = context.typical(settings, con, columns, test, splits=SPLITS)
+        typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
     predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
     place_of_test = spaced(test.user_id, held.user_id)
@@ -150,24 +151,24 @@ def _by_folds(
 
 
 def cross_validate(
-    settings: Settings, progress: Progress, folds: int, model_card: Path | None = None
+    settings: Settings, progress: Progress, folds: int, card: Path | None = None
 ) -> dict[str, Any]:
     """Measure every estimator and baseline at cutoff 1, with each shopper as a test shopper once.
 
     Each fold trains, validates and tests as `train.train` and `evaluate` do. Writes ``ml.metrics``,
-    ``ml.calibration_bins`` and, if ``model_card`` is given, the model card. Registers no model.
+    ``ml.calibration_bins`` and, if ``card`` is given, the model card. Registers no model.
 
     Raises:
         SettingsError: if there are too few shoppers for the number of folds.
     """
     columns = features(settings)
-    report = Report(settings, settings.model, f"{folds}-fold")
+    report = EvaluationReport(settings, settings.model, f"{folds}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, folds + 2)
         learned = train.draw(con, columns, settings, splits=SPLITS)
         held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
-        typical = context.typical(settings, con, columns, test, splits=SPLITS)
+        typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
     models = {name: Predictions.empty(len(test)) for name in estimators.ESTIMATORS}
     main, as_served = models[settings.model], Predictions.empty(len(test))
@@ -215,9 +216,9 @@ def cross_validate(
         ((newest_order,),) = con.execute(
             "select cast(max(ordered_at) as date) from fct_orders where not is_open"
         ).fetchall()
-    if model_card:
+    if card:
         bins = metrics.reliability_bins(main.probability, test.label)
-        card.write(model_card, settings, columns, report.protocol, report.rows, bins, newest_order)
+        model_card.write(card, settings, columns, report.protocol, report.rows, bins, newest_order)
     progress("evaluated", folds + 2, folds + 2)
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
 

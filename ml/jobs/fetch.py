@@ -8,7 +8,7 @@ from ml.errors import SettingsError, SourceError
 from ml.progress import Progress
 from ml.settings import Settings
 from ml.sources import Delivery
-from ml.warehouse import history
+from ml.warehouse import run_records
 
 ACCEPTED_DROP = 0.05
 """Share by which a delivery may be smaller or older than that of the last run."""
@@ -38,7 +38,7 @@ def fetch(
     intake = sources.take_in(settings)
     reject_early_day(settings, sources.newest_order(settings.landing))
     delivery = sources.delivery(settings.landing)
-    before = history.last_delivery(published or settings, delivery.source)
+    before = run_records.last_delivery(published or settings, delivery.source)
     if before and not accept_drop:
         _reject_drop(before, delivery)
     progress("landed", 1, 1)

@@ -11,7 +11,7 @@ from ml.jobs.fetch import fetch
 from ml.jobs.report import report, report_failure
 from ml.jobs.steps import STEPS, Result, Step
 from ml.settings import Settings
-from ml.warehouse import connection, history
+from ml.warehouse import connection, run_records
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     """Build a new release step by step, then publish it.
 
     After the first run, only shoppers with new orders are built and scored
-    (`ml.jobs.increment`), unless too much has changed.
+    (`ml.jobs.update`), unless too much has changed.
 
     Args:
         settings: the settings with the published paths.
@@ -39,7 +39,7 @@ def run(
         RestockError: a step failed, and nothing is published. Or pages could not be drawn, and
             everything else is published.
     """
-    from ml.jobs import increment  # takes seconds to import, see `steps.later`
+    from ml.jobs.update import record, update  # takes seconds to import, see `steps.later`
     from ml.registry import releases
 
     releases.remove_all_but_current(settings)
@@ -55,8 +55,8 @@ def run(
         results["fetch"] = step("fetch", work, take_in)
         if settings.warehouse.exists() and not full:
             same_model = replace(work, models=settings.models)
-            update = partial(increment.update, published=settings.warehouse)
-            results["update"] = step("update", same_model, update)
+            changed = partial(update, published=settings.warehouse)
+            results["update"] = step("update", same_model, changed)
             if not results["update"]["is_full_run"]:
                 failures = _draw(same_model, step, results)
                 releases.publish(release, same_model, settings)
@@ -68,8 +68,8 @@ def run(
         for name, function in list(steps.items())[1:-1]:
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
-                history.copy_history(settings, work)
-        increment.record(work)
+                run_records.copy_history(settings, work)
+        record(work)
         failures = _draw(work, step, results)
         releases.publish(release, work, settings)
         _tell(failures)

@@ -20,7 +20,7 @@ from ml.progress import Progress
 from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples
-from ml.warehouse.features import Feature, features
+from ml.warehouse.feature_list import Feature, features
 
 AHEAD = 2  # batches to read and score while the previous one is written
 

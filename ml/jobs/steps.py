@@ -9,7 +9,7 @@ from ml.jobs.fetch import fetch
 from ml.jobs.report import report
 from ml.progress import Progress
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, history
+from ml.warehouse import connection, dbt, run_records
 
 Result = dict[str, Any]
 Step = Callable[[Settings, Progress], Result]
@@ -30,7 +30,7 @@ def with_tables(step: Step) -> Step:
         result = step(settings, progress)
         built = dbt.run(settings, "build", "--selector", "results", progress=progress)
         with connection.connect(settings) as con, connection.transaction(con):
-            history.record_tests(con, built.tests)
+            run_records.record_tests(con, built.tests)
         return result
 
     return both

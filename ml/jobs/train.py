@@ -18,7 +18,7 @@ from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS
-from ml.warehouse.features import Feature, features
+from ml.warehouse.feature_list import Feature, features
 
 FOLDS = 5
 """Folds that measure the model if there are too few test shoppers."""

@@ -11,7 +11,7 @@ from ml.jobs import train
 from ml.progress import Progress
 from ml.settings import Settings
 from ml.warehouse import connection, examples
-from ml.warehouse.features import features
+from ml.warehouse.feature_list import features
 
 TREES_TIMES_RATE = 17.5
 """Number of trees times learning rate, the same in every trial: 350 trees at 0.05."""

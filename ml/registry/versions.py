@@ -21,7 +21,7 @@ import joblib
 from ml.errors import RestockError
 from ml.modelling.model import Model
 from ml.registry.links import replace_link
-from ml.warehouse.features import Feature
+from ml.warehouse.feature_list import Feature
 
 ALIAS = "production"
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
@@ -75,7 +75,7 @@ def production(folder: Path) -> Path:
     return (folder / ALIAS).resolve()
 
 
-def card(folder: Path) -> dict[str, Any]:
+def metadata(folder: Path) -> dict[str, Any]:
     """Return the content of the production version's ``model.json``.
 
     Raises:
@@ -97,7 +97,7 @@ def load(folder: Path, features: Sequence[Feature]) -> tuple[Model, dict[str, An
         RestockError: there is no production version, its file does not match the digest in
             ``model.json``, or it was trained on features or types that differ from ``features``.
     """
-    written = card(folder)
+    written = metadata(folder)
     path = folder / ALIAS / "model.joblib"
     if not path.exists() or _sha256(path) != written["sha256"]:
         raise RestockError(
@@ -132,7 +132,7 @@ def is_evaluated(folder: Path, version: str) -> bool:
 
 def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Write the metrics of an evaluation to the ``model.json`` of the production version."""
-    _write_json(folder / ALIAS / "model.json", card(folder) | {"metrics": metrics})
+    _write_json(folder / ALIAS / "model.json", metadata(folder) | {"metrics": metrics})
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

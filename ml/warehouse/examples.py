@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.errors import RestockError
-from ml.warehouse.features import Feature
+from ml.warehouse.feature_list import Feature
 
 SPLITS = ("train", "validation", "test")
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ml.warehouse.connection import scalar
 from ml.warehouse.examples import SPLITS, in_order, matrix, nothing_labelled
-from ml.warehouse.features import Feature
+from ml.warehouse.feature_list import Feature
 
 HELD_CUTOFFS = 5
 """Number of newest cutoffs used for calibration. Validation is small, so one is too few."""

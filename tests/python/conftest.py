@@ -140,8 +140,7 @@ def instacart_sample(once: Once) -> Place:
 
 # Test modules with a test of ten seconds or more.
 LONG = {
-    f"test_{name}.py"
-    for name in ("leakage", "evaluate", "increment", "interrupt", "mutation", "run")
+    f"test_{name}.py" for name in ("leakage", "evaluate", "update", "interrupt", "mutation", "run")
 }
 
 

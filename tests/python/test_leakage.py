@@ -31,7 +31,7 @@ from ml.modelling import metrics
 from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples
-from ml.warehouse.features import features
+from ml.warehouse.feature_list import features
 from ml.warehouse.sampling import HELD_CUTOFFS
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from conftest import Place
 from ml.jobs import train
 from ml.settings import Settings
 from ml.warehouse import connection
-from ml.warehouse.features import features
+from ml.warehouse.feature_list import features
 from ml.warehouse.sampling import Sample
 
 pytestmark = pytest.mark.slow

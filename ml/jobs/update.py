@@ -17,10 +17,10 @@ from typing import Any
 import duckdb
 
 from ml.jobs.score import score
-from ml.progress import Progress
+from ml.progress import Progress, silent
 from ml.registry import versions
 from ml.settings import PROJECT, Settings
-from ml.warehouse import connection, dbt, history
+from ml.warehouse import connection, dbt, run_records
 
 FULL_RUN_SHARE = 0.1
 """Share of shoppers changed since training above which the update job requires a full run."""
@@ -86,7 +86,7 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
         *("--exclude", "tag:population", "path:models/staging"),
     )
     progress("scoring", 2, 4)
-    scored = score(settings, lambda what, done, total: None)
+    scored = score(settings, silent)
     progress("publishing", 3, 4)
     work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
     shutil.copyfile(published, settings.warehouse)
@@ -98,8 +98,8 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     rebuilt = ("path:models/predictions", "path:models/reporting", "tag:purchase")
     built = _dbt(settings, "build", "--select", *rebuilt)
     with connection.connect(settings) as con, connection.transaction(con):
-        history.record_tests(con, built.tests)
-        history.record_files(con, settings)
+        run_records.record_tests(con, built.tests)
+        run_records.record_files(con, settings)
     progress("updated", 4, 4)
     return {"rows": scored["rows"], "is_full_run": False, "note": note, "shoppers": changed}
 
@@ -121,7 +121,7 @@ def _dbt(settings: Settings, *arguments: str) -> dbt.Built:
         settings,
         *arguments,
         *("--vars", "{label_cutoffs: 0}"),
-        progress=lambda what, done, total: None,
+        progress=silent,
     )
 
 
@@ -159,7 +159,7 @@ def _made_by(settings: Settings) -> str:
 
 def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings, last: str = "") -> str:
     """Return a digest of what all scores share: model, population, catalogue and scoring date."""
-    content = [versions.card(settings.models)["model_version"], _as_of(con, settings)]
+    content = [versions.metadata(settings.models)["model_version"], _as_of(con, settings)]
     for table in (*(f"{last}{name}" for name in POPULATION), _staged(settings, "products")):
         content.append(connection.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -46,7 +46,7 @@ class Predictions:
         self.probability[rows], self.in_basket[rows] = part.probability, part.in_basket
 
 
-class Report:
+class EvaluationReport:
     """Collects and writes the metrics of one evaluation run."""
 
     def __init__(self, settings: Settings, model: str, protocol: str) -> None:

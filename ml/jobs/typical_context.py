@@ -15,10 +15,11 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from ml.progress import silent
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples
 from ml.warehouse.examples import Examples
-from ml.warehouse.features import Feature
+from ml.warehouse.feature_list import Feature
 
 FORGET = {
     "fct_orders": """
@@ -65,7 +66,7 @@ def typical(
             work,
             *("run", "--select", "usual_gap+,+examples", "--vars", "{label_cutoffs: 0}"),
             *("--target-path", f"{folder}/target"),
-            progress=lambda what, done, total: None,
+            progress=silent,
         )
         with connection.connect(work, read_only=True) as other:
             served = examples.read(other, columns, cutoffs=[0], splits=splits)

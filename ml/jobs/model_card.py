@@ -12,7 +12,7 @@ from ml.jobs import train
 from ml.modelling import metrics
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse.features import Feature
+from ml.warehouse.feature_list import Feature
 
 SHOWN = (
     *("shoppers", "pairs", "mean_predicted", "mean_observed"),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, Place, needs_shared_data
 
-from ml.jobs import card
+from ml.jobs import model_card
 from ml.modelling import metrics
 from ml.settings import Settings
-from ml.warehouse.features import Feature, features
+from ml.warehouse.feature_list import Feature, features
 
 CARD = ROOT / "docs" / "model_card.md"
 FIGURES = sorted(CARD.with_suffix("").glob("*.json"))
@@ -18,7 +18,7 @@ FIGURES = sorted(CARD.with_suffix("").glob("*.json"))
 
 def test_the_card_is_what_its_figures_render_to() -> None:
     assert {path.stem for path in FIGURES} == {"complete_journey", "instacart"}
-    assert CARD.read_text() == card.render(CARD.with_suffix(""))
+    assert CARD.read_text() == model_card.render(CARD.with_suffix(""))
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_the_figures_are_of_this_model_and_these_features(
     monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
     settings = Settings.load()
     written = json.loads(path.read_text())
-    now = card.made_with(settings, features(settings))
+    now = model_card.made_with(settings, features(settings))
     assert {name: written[name] for name in now} == now
 
 
@@ -55,7 +55,7 @@ def test_a_card_is_written_from_one_evaluation(tmp_path: Path) -> None:
     bins = metrics.reliability_bins(np.array([0.1, 0.9]), np.array([0, 1]))
     settings = Settings.load()
     columns = [Feature("pair_purchase_count", "integer", "pairs")]
-    card.write(tmp_path / "card.md", settings, columns, "5-fold", rows, bins, None)
+    model_card.write(tmp_path / "card.md", settings, columns, "5-fold", rows, bins, None)
     text = (tmp_path / "card.md").read_text()
     assert "| **gradient boosting** | 0.2500 (0.2500 to 0.2500) |" in text
     assert "120 shoppers with a labelled order and 900 pairs" in text
@@ -69,9 +69,9 @@ def test_figures_of_an_earlier_model_are_marked(tmp_path: Path) -> None:
     other = journey | {"source": "instacart"}
     (tmp_path / "complete_journey.json").write_text(json.dumps(journey))
     (tmp_path / "instacart.json").write_text(json.dumps(other))
-    assert "Out of date" not in card.render(tmp_path)
+    assert "Out of date" not in model_card.render(tmp_path)
     (tmp_path / "instacart.json").write_text(json.dumps(other | {"feature_version": "old"}))
-    before, after = card.render(tmp_path).split("### Instacart")
+    before, after = model_card.render(tmp_path).split("### Instacart")
     assert "Out of date" not in before
     assert (
         "**Out of date:** these figures are of an earlier model (feature version `old`)." in after

@@ -12,9 +12,9 @@ import pytest
 from conftest import TRAINING_ROWS, Once, Place
 from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
-from ml.jobs import increment
-from ml.jobs.increment import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
+from ml.jobs import update as update_job
 from ml.jobs.score import score
+from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
 from ml.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def settings(place: Place, raw_dir: Path) -> Settings:
 def update(place: Place, settings: Settings) -> dict[str, Any]:
     """Update the published warehouse of a place into a new warehouse beside it."""
     new = replace(settings, warehouse=place.folder / "new" / place.warehouse.name)
-    return increment.update(new, quietly, published=place.warehouse)
+    return update_job.update(new, quietly, published=place.warehouse)
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +230,7 @@ def test_many_changed_shoppers_require_a_full_run(
 ) -> None:
     """Six changed shoppers exceed the limit of five; the deleted one no longer counts."""
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    monkeypatch.setattr(increment, "FULL_RUN_SHARE", DELIVERED / 300)
+    monkeypatch.setattr(update_job, "FULL_RUN_SHARE", DELIVERED / 300)
     found = update(place, settings(place, next_day))
     assert found["is_full_run"]
     assert found["note"].startswith("full run: 6 of 300 shoppers changed since training")
