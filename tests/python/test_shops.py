@@ -53,7 +53,7 @@ Green tea,4.00,TEA-1,Bo,5000
         [
             ("ann@example.com", "#1002", "2023-03-06 08:59:58", "TEA-1"),
             ("ann@example.com", "#1002", "2023-03-06 08:59:58", "JAM-7"),
-            ("bo@example.com", "#1001", "2023-03-06 04:09:00", "TEA-1"),
+            ("bo@example.com", "#1001", "2023-03-05 23:09:00", "TEA-1"),
         ],
         {"TEA-1": "Green tea", "JAM-7": "Jam, plum"},
     ),
