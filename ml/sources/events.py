@@ -45,7 +45,7 @@ _BEFORE_ALL = "timestamp '0001-01-01'"
 _INFINITE = "'infinity'::double"
 _NUMBER = "-?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
 
-_SLICE_ROWS = 4_000_000
+_SLICE_ROWS = 8_000_000
 """Rows that are searched for doubles at once, which bounds the memory."""
 _MANY_SHOPPERS = 1_000
 _HEAVY_SHARE, _HEAVY_SHARE_OF_FEW = 0.01, 0.1
@@ -138,7 +138,9 @@ def land_events(
         explain=partial(times.explain, mapping=reading.of_events.mapping("received_at")),
     )
     parts = [(part.file, part.sql) for part in staged]
-    table = land(con, folder / "events.parquet", parts, columns, [received])
+    path = folder / "events.parquet"
+    in_place = all(part.path == part.file.path for part in staged)
+    table = land(con, path, parts, columns, [received], as_view=in_place)
     rows = sum(count for _, count in table.parts)
     _check_ids(con, table, ids, keep_products, reading)
     late = replace(clock.EVENTS, column="known_at")
@@ -156,11 +158,12 @@ def land_events(
 
 def keep(con: duckdb.DuckDBPyConnection, table: Table, scratch: Path) -> None:
     """Reduce the landed file to the events that count, once all checks are done."""
-    if table.left_out or len(table.parts) > 1:
+    if table.left_out or table.is_view or len(table.parts) > 1:
         kept = scratch / "kept_events.parquet"
+        # IDs of events are not worth a dictionary.
         con.execute(
             f"copy (select {', '.join(_LANDED)} from kept_events) to {quoted(kept)} "
-            "(format parquet)"
+            "(format parquet, dictionary_size_limit 1000)"
         )
         kept.replace(table.path)
 
@@ -184,12 +187,14 @@ def _times(
     file, native = staged[0].file, staged[0].native
     offsets, utc = {}, {}
     for column in _TIMES:
-        if column in file.origins:
-            is_zoned = "ZONE" in native.get(column, "")
-            is_text = column not in native
-            offsets[column] = _have_offsets(con, staged, column) if is_text else is_zoned
-            utc[column] = is_zoned or (
-                offsets[column] and all(clock.is_utc(con, part.sql, column) for part in staged)
+        if column not in file.origins:
+            continue
+        if column in native:
+            offsets[column] = utc[column] = "ZONE" in native[column]
+        elif (have_offsets := _have_offsets(con, staged, column)) is not None:
+            offsets[column] = have_offsets
+            utc[column] = have_offsets and all(
+                clock.is_utc(con, part.sql, column) for part in staged
             )
     if len(set(offsets.values())) > 1:
         with_offset = max(_TIMES, key=lambda column: offsets[column])
@@ -200,13 +205,13 @@ def _times(
             file=file.name,
             column=file.title(min(_TIMES, key=lambda column: offsets[column])),
         )
-    has_offset, is_utc = offsets["occurred_at"], utc["occurred_at"]
+    has_offset, is_utc = offsets.get("occurred_at", False), utc.get("occurred_at", False)
     clock.tell_timezone(file.name, utc=is_utc, timezone=reading.timezone, notes=notes)
 
     def local(column: str) -> str:
         if column not in native:
             return clock.local(
-                column, offsets=has_offset, utc=utc[column], timezone=reading.timezone
+                column, offsets=has_offset, utc=utc.get(column, False), timezone=reading.timezone
             )
         zoned = f"timezone('{reading.timezone or 'UTC'}', {column})"
         return zoned if has_offset else f"{column}::timestamp"
@@ -237,8 +242,10 @@ def _times(
     )
 
 
-def _have_offsets(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], column: str) -> bool:
-    """Return whether the times of a text column have offsets: all of them, or none.
+def _have_offsets(
+    con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], column: str
+) -> bool | None:
+    """Return whether the times of a text column have offsets; None if there are no times.
 
     Raises:
         SourceError: a time has no time of day, or only some have an offset.
@@ -251,7 +258,7 @@ def _have_offsets(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], colu
             part,
             f"""
             select
-                coalesce(bool_or({has_offset}), false),
+                bool_or({has_offset}),
                 min(case when {is_read} and {has_clock} and not {has_offset} then row end),
                 min(case when {is_read} and not {has_clock} then row end)
             from (select {column}, file_row_number as row from ({part.sql}))
@@ -272,7 +279,7 @@ def _have_offsets(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], colu
             problem = "{} has no UTC offset, but other times in the file have one"
             advice = "Add an offset to every time, or to none"
             raise _at_row(part, without_offset, column, problem, advice)
-    return any_offset
+    return any_offset if any(offset is not None for offset, *_ in found) else None
 
 
 def _at_row(part: Staged, row: int, column: str, problem: str, advice: str) -> SourceError:
@@ -456,11 +463,13 @@ def _tell_heavy(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
         "select user_id, events from shopper_events where events > ? order by events desc limit 3",
         [(events or 0) * max(share, _HEAVY_TIMES / max(shoppers, 1))],
     ).fetchall()
-    for user, count in heavy:
+    if heavy:
+        listed = ", ".join(f'"{user}" ({count:,}, {count / events:.0%})' for user, count in heavy)
+        ids = ", ".join(f'"{user}"' for user, _ in heavy)
         notes.append(
-            f'Shopper "{user}" has {count:,} of {events:,} events ({count / events:.0%}). If this '
-            "is the id of visitors who are not logged in, add "
-            f'skip_shoppers = ["{user}"] under [reading] in restock.toml.'
+            f"Shoppers with very many of the {events:,} events: {listed}. If an id is that of "
+            f"visitors who are not logged in, add skip_shoppers = [{ids}] under [reading] in "
+            "restock.toml."
         )
 
 

@@ -169,10 +169,12 @@ def _offers(missing: dict[str, str], free: Sequence[str]) -> dict[str, str]:
 
 def _likeness(column: str, name: str, header: str) -> float:
     """Return how likely a header means a column: 0 for unlike."""
+    words = _words(header)
+    if column == "event_type" and any(word in _TIME_WORDS for word in words):
+        return 0
     ratio = difflib.SequenceMatcher(None, folded(name), folded(header)).ratio()
     if ratio >= _SIMILAR:
         return 10 + ratio
-    words = _words(header)
     if name == column == "event_type" and " ".join(words) in _EVENT_TYPES:
         return 3 - _EVENT_TYPES.index(" ".join(words)) / 100
     if name != column or column not in _WORDS:
