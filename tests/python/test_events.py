@@ -1,14 +1,12 @@
 """The event log is read like the order lines: strictly, with what does not count counted."""
 
 import csv
-import json
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +24,6 @@ from ml.sources import (
     lines_after,
     with_source,
 )
-from ml.sources.raw import quoted
 
 Rows = Sequence[Sequence[Any]]
 HEADER = ("user_id", "occurred_at", "event_type", "product_id")
@@ -638,20 +635,19 @@ def test_events_show_the_source(tmp_path: Path, name: str) -> None:
 def test_a_simulated_shop_has_features_of_events(tmp_path: Path) -> None:
     place = Place(tmp_path)
     raw = tmp_path / "raw"
-    simulated = place.restock(
-        "simulate", "--events", "--shoppers", "400", "--days", "60", "--out", raw
-    )
+    place.restock("simulate", "--events", "--shoppers", "400", "--days", "60", "--out", raw)
+    simulated = pq.read_metadata(raw / "events.parquet").num_rows
     (raw / "true_probabilities.parquet").unlink()
-    built = place.restock("build", "--raw-dir", raw)
-    assert built
-    rows, read, left = place.query(
-        "select (select count(*) from fct_events where event_type <> 'purchase'), "
-        "max(row_count) filter (what = 'Events read'), "
-        "max(row_count) filter (what = 'Events left out') from rpt_row_counts"
-    )[0]
-    assert read == simulated["files"]["events"]
-    assert rows == read - left
-    assert left > 0
+    place.restock("build", "--raw-dir", raw)
+    reasons = dict(
+        place.query(
+            "select reason, sum(line_count) from ml.left_out where file_name = 'events.parquet' "
+            "group by all"
+        )
+    )
+    assert set(reasons) == {"that are doubles", "of purchases, which come from the orders"}
+    rows = place.query("select count(*) from fct_events where event_type <> 'purchase'")
+    assert rows == [(simulated - sum(reasons.values()),)]
     ((purchases, orders),) = place.query(
         "select (select count(*) from fct_events where event_type = 'purchase'), "
         "(select count(*) from fct_orders)"
@@ -662,29 +658,30 @@ def test_a_simulated_shop_has_features_of_events(tmp_path: Path) -> None:
         "sum(view_7_days_count) from purchase_examples where cutoff = 1"
     )[0]
     assert all(count > 0 for count in features), features
-    reasons = dict(place.query("select reason, sum(line_count) from rpt_left_out group by all"))
-    assert set(reasons) == {"that are doubles", "of purchases, which come from the orders"}
-
     # Without the orders, the purchases of the log give the same labels.
     labels = "select cutoff_at, user_id, label from purchase_examples order by all"
     before = place.query(labels)
     (raw / "order_lines.parquet").unlink()
     place.restock("build", "--raw-dir", raw, "--accept-drop")
     assert place.query(labels) == before
-    assert place.query("select count(*) > 0 from examples") == [(True,)]
+    assert place.query("select count(*) from fct_orders") == [(0,)]
 
 
 @pytest.mark.slow
-def test_purchases_without_products_tell_who_buys(tmp_path: Path) -> None:
+@pytest.mark.parametrize("product", ["", "tea"])
+def test_events_alone_are_enough(product: str, tmp_path: Path) -> None:
     place = Place(tmp_path)
     raw = tmp_path / "raw"
     rows = [
-        (user, f"2024-{month:02}-{1 + user:02} 1{user % 9}:00:00", kind, "")
+        (user, f"2024-{month:02}-{1 + user:02} 1{user % 9}:00:00", kind, product)
         for user in range(1, 25)
         for month in range(1, 7)
         for kind in ("view", "purchase")
     ]
     write(raw / "events.csv", rows)
-    place.restock("fetch", "--raw-dir", raw)
-    assert json.loads(place.call("dbt", "--version").stdout or "{}") is not None
-    assert duckdb.sql(f"from {quoted(raw / 'events.csv')}").fetchall()
+    place.restock("build", "--raw-dir", raw)
+    purchases = len(rows) // 2
+    assert place.query("select count(*) from fct_orders") == [(purchases if product else 0,)]
+    assert place.query("select count(*) from fct_events") == [(len(rows),)]
+    labels = place.query("select label, count(*) > 0 from purchase_examples group by all")
+    assert dict(labels) == {True: True, False: True, None: True}
