@@ -8,8 +8,8 @@
         {%- set types = ['bigint', 'bigint', 'bigint'] -%}
         {%- if env_var('RESTOCK_SOURCE', 'complete_journey') != 'instacart' -%}
             {%- set landed -%}
-                select typeof(user_id), typeof(order_id), typeof(product_id)
-                from {{ source('order_log', 'order_lines') }} limit 1
+                select typeof(min(user_id)), typeof(min(order_id)), typeof(min(product_id))
+                from {{ source('order_log', 'order_lines') }}
             {%- endset -%}
             {%- set types = run_query(landed).rows[0].values() -%}
         {%- endif -%}

@@ -1,8 +1,9 @@
-"""How to read the files of an order log: `[reading]` and `[columns]` of restock.toml."""
+"""How to read an order log: `[reading]`, `[columns]` and `[events]` of restock.toml."""
 
 import codecs
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from typing import Any, Self
 
@@ -12,15 +13,21 @@ COLUMNS = (
     *("product_name", "aisle", "department"),
 )
 """The columns of an order log, which ``[columns]`` in ``restock.toml`` maps to a shop's own."""
+EVENT_COLUMNS = (
+    *("user_id", "occurred_at", "event_type"),
+    *("event_id", "product_id", "session_id", "value", "received_at"),
+)
+"""The columns of an event log, which ``[events]`` in ``restock.toml`` maps to a shop's own."""
+TIME_COLUMNS = ("ordered_at", "occurred_at", "received_at")
 TIME_FORMATS = ("epoch", "epoch_ms", "excel")
-"""Formats of ``ordered_at`` besides those of strptime: seconds or milliseconds since 1970, and
+"""Formats of `TIME_COLUMNS` besides those of strptime: seconds or milliseconds since 1970, and
 Excel's days since 1900."""
 _DIRECTIVES = set("YymdbBHIMSfpzaA%")
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """Where a column of an order log comes from: an entry of ``[columns]``."""
+    """Where a column comes from: an entry of ``[columns]`` or ``[events]``."""
 
     column: str
     names: tuple[str, ...]
@@ -29,16 +36,18 @@ class Mapping:
     """How a time is written, as for strptime, or one of `TIME_FORMATS`; empty for ISO 8601."""
     day_1: str = ""
     """The date of day 1, if the first of the columns counts days."""
+    table: str = "columns"
+    """The table of ``restock.toml``."""
 
     @classmethod
-    def from_toml(cls, column: str, entry: Any) -> Self:
+    def from_toml(cls, table_name: str, column: str, entry: Any) -> Self:
         """Read an entry such as ``"Email"``, or ``{name = "Created at", format = "%d/%m/%Y"}``.
 
         Raises:
             ValueError: the entry is invalid; the message says why.
         """
         table = entry if isinstance(entry, dict) else {"name": entry}
-        allowed = ("name", "format", "day_1") if column == "ordered_at" else ("name",)
+        allowed = ("name", "format", "day_1") if column in TIME_COLUMNS else ("name",)
         if unknown := table.keys() - set(allowed):
             raise ValueError(f"unknown key '{min(unknown)}': use {', '.join(allowed)}")
         names = table.get("name")
@@ -52,21 +61,28 @@ class Mapping:
                 day_1 = date.fromisoformat(day_1).isoformat()
             except ValueError:
                 raise ValueError(f"invalid day_1 '{day_1}': write it as 2023-01-01") from None
-        return cls(column, tuple(names), format_, day_1)
+        return cls(column, tuple(names), format_, day_1, table_name)
 
 
 @dataclass(frozen=True)
 class Reading:
     """How to read the raw files of an order log.
 
-    The tables ``[reading]`` and ``[columns]`` of ``restock.toml``.
+    The tables ``[reading]``, ``[columns]`` and ``[events]`` of ``restock.toml``.
     """
 
     columns: tuple[Mapping, ...] = ()
+    """The columns of the order lines and the products."""
+    event_columns: tuple[Mapping, ...] = ()
+    """The columns of the events."""
+    table: str = "columns"
+    """The table of ``restock.toml`` that `columns` come from."""
     order_lines: str = ""
     """The name of the file of order lines, such as ``orders_export*.csv``; empty if Restock's."""
     products: str = ""
     """The name of the file of products; empty if Restock's."""
+    events: str = ""
+    """The name of the file of events; empty if Restock's."""
     delimiter: str = ","
     """What separates the values in a csv file."""
     decimal: str = "."
@@ -89,16 +105,18 @@ class Reading:
     """Ids that look like a word for a missing value, such as ``NAN``."""
 
     @classmethod
-    def from_toml(cls, reading: Any, columns: Any) -> Self:
-        """Read the tables ``[reading]`` and ``[columns]``.
+    def from_toml(cls, reading: Any, columns: Any, events: Any = None) -> Self:
+        """Read the tables ``[reading]``, ``[columns]`` and ``[events]``.
 
         Raises:
             ValueError: a key is unknown, or its value is invalid; the message says which.
         """
-        for name, table in (("reading", reading), ("columns", columns)):
+        events = {} if events is None else events
+        for name, table in (("reading", reading), ("columns", columns), ("events", events)):
             if not isinstance(table, dict):
                 raise ValueError(f"[{name}]: make it a table")
-        options = [field.name for field in fields(cls) if field.name != "columns"]
+        tables = ("columns", "event_columns", "table")
+        options = [field.name for field in fields(cls) if field.name not in tables]
         reading = {n: tuple(v) if isinstance(v, list) else v for n, v in reading.items()}
         kinds = {str: "a text", bool: "true or false", tuple: 'a list of texts, such as ["0"]'}
         for name, value in reading.items():
@@ -110,18 +128,14 @@ class Reading:
                 kind is not bool and not all(map(_is_filled, texts))
             ):
                 raise ValueError(f"[reading]: invalid {name} '{value}': write {kinds[kind]}")
-        mappings = []
-        for column, entry in columns.items():
-            if column not in COLUMNS:
-                place = (
-                    "put it into [reading]" if column in options else f"use {', '.join(COLUMNS)}"
-                )
-                raise ValueError(f"[columns]: unknown key '{column}': {place}")
-            try:
-                mappings.append(Mapping.from_toml(column, entry))
-            except ValueError as error:
-                raise ValueError(f"[columns]: invalid {column}: {error}") from None
-        found = cls(tuple(mappings), **reading)
+        mapped = {
+            name: tuple(_mappings(name, table, known, options))
+            for name, table, known in (
+                ("columns", columns, COLUMNS),
+                ("events", events, EVENT_COLUMNS),
+            )
+        }
+        found = cls(mapped["columns"], mapped["events"], **reading)
         if len(found.delimiter) != 1 or found.delimiter in "\"'\r\n":
             raise ValueError(f"[reading]: invalid delimiter '{found.delimiter}': use one character")
         if found.decimal not in (".", ","):
@@ -134,10 +148,33 @@ class Reading:
             ) from None
         return found
 
+    @property
+    def of_events(self) -> Self:
+        """How to read the events: `columns` are those of the events."""
+        return replace(self, columns=self.event_columns, table="events")
+
     def mapping(self, column: str) -> Mapping:
         """Return where a column comes from: by default, a column of the same name."""
         mapped = {mapping.column: mapping for mapping in self.columns}
-        return mapped.get(column) or Mapping(column, (column,))
+        return mapped.get(column) or Mapping(column, (column,), table=self.table)
+
+
+def _mappings(
+    name: str, table: dict[str, Any], known: Collection[str], options: Collection[str]
+) -> Iterator[Mapping]:
+    """Yield the entries of ``[columns]`` or ``[events]``.
+
+    Raises:
+        ValueError: a column is unknown, or its entry is invalid; the message says which.
+    """
+    for column, entry in table.items():
+        if column not in known:
+            place = "put it into [reading]" if column in options else f"use {', '.join(known)}"
+            raise ValueError(f"[{name}]: unknown key '{column}': {place}")
+        try:
+            yield Mapping.from_toml(name, column, entry)
+        except ValueError as error:
+            raise ValueError(f"[{name}]: invalid {column}: {error}") from None
 
 
 def _is_filled(value: Any) -> bool:

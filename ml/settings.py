@@ -33,7 +33,7 @@ DAY = {"as_of", "as_of_days"}
 IN_TOML = (
     *("model", "parameters", "seed", "threads", "training_rows", "batch_rows"),
     *("warn_after", "error_after"),
-    *("reading", "columns"),
+    *("reading", "columns", "events"),
 )
 """The settings that ``restock.toml`` may contain."""
 
@@ -268,7 +268,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         if name not in IN_TOML:
             raise SettingsError(f"{path}: unknown setting '{name}': use {', '.join(IN_TOML)}")
     try:
-        reading = Reading.from_toml(values.get("reading", {}), values.pop("columns", {}))
+        reading = Reading.from_toml(
+            values.get("reading", {}), values.pop("columns", {}), values.pop("events", {})
+        )
     except (ValueError, TypeError) as error:
         raise SettingsError(f"{path}: {error}") from None
     return values | {"reading": reading}

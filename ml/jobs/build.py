@@ -24,5 +24,6 @@ def build(
         run_records.record_files(con, settings)
         con.execute("delete from ml.test_results")
         run_records.record_tests(con, built.tests)
-        rows = connection.scalar(con, "select sum(user_product_count) from feat_users")
+        # A log of events without products has no pairs.
+        rows = connection.scalar(con, "select coalesce(sum(user_product_count), 0) from feat_users")
     return {"rows": rows, "models_and_tests": built.steps}

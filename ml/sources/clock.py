@@ -1,7 +1,8 @@
-"""Times of orders: their clock, and dates that cannot be right."""
+"""Times of orders and events: their clock, and dates that cannot be right."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -29,9 +30,9 @@ def check_timezone(con: duckdb.DuckDBPyConnection, timezone: str) -> None:
         )
 
 
-def is_utc(con: duckdb.DuckDBPyConnection, staged: str) -> bool:
+def is_utc(con: duckdb.DuckDBPyConnection, staged: str, column: str = "ordered_at") -> bool:
     """Return whether all times of a file with offsets are in UTC, such as `...Z` or `...+00:00`."""
-    zero = "regexp_matches(ordered_at, '(Z|[+-]00(:?00)?)$') or length(ordered_at) <= 10"
+    zero = f"regexp_matches({column}, '(Z|[+-]00(:?00)?)$') or length({column}) <= 10"
     sql = f"select coalesce(bool_and({zero}), false) from ({staged})"
     return con.execute(sql).fetchall()[0][0] is True
 
@@ -87,13 +88,37 @@ def tell_nights(con: duckdb.DuckDBPyConnection, hours: str, notes: list[str]) ->
         )
 
 
-def dates(reading: Reading) -> list[Check]:
-    """Return the checks of `order_lines` and `placed` that reject impossible dates."""
+@dataclass(frozen=True)
+class Dated:
+    """A landed table whose dates are checked.
+
+    Attributes:
+        table: the view, with `at_row`.
+        column: its time.
+        noun: a word for what has the time.
+        source: the table that has it once.
+        first, last: SQL for its first and its last time in `source`.
+    """
+
+    table: str
+    column: str
+    noun: str
+    source: str
+    first: str
+    last: str
+
+
+ORDERS = Dated("order_lines", "ordered_at", "order", "placed", "first_at", "last_at")
+EVENTS = Dated("events", "occurred_at", "event", "events", "occurred_at", "occurred_at")
+
+
+def dates(reading: Reading, dated: Dated = ORDERS) -> list[Check]:
+    """Return the checks that reject impossible dates."""
     checks = []
     if not reading.allow_future:
-        checks.append(_ahead_of_today())
+        checks.append(_ahead_of_today(dated))
     if not reading.allow_gap:
-        checks += [_far_before(), _far_after()]
+        checks += [_far_before(dated), _far_after(dated)]
     return checks
 
 
@@ -107,72 +132,72 @@ def tell_future(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
         )
 
 
-def _ahead_of_today() -> Check:
+def _ahead_of_today(dated: Dated) -> Check:
     limit = latest()
     return Check(
-        "order_lines",
-        "ordered_at",
-        f"select at_row from order_lines where ordered_at > timestamp '{limit}'",
+        dated.table,
+        dated.column,
+        f"select at_row from {dated.table} where {dated.column} > timestamp '{limit}'",
         f"{{{{value}}}} is ahead of today ({datetime.now(UTC).date()})",
         "Correct the date, or set allow_future = true under [reading] in restock.toml",
     )
 
 
-def _far_before() -> Check:
-    return _far_from_the_rest("before", "first_at::date", "", "<=")
+def _far_before(dated: Dated) -> Check:
+    return _far_from_the_rest(dated, "before", f"{dated.first}::date", "", "<=")
 
 
-def _far_after() -> Check:
-    # An order ahead of today is here only if the settings allow it.
-    day = f"case when last_at <= timestamp '{latest()}' then last_at::date end"
-    return _far_from_the_rest("after", day, "desc", ">=")
+def _far_after(dated: Dated) -> Check:
+    # A time ahead of today is here only if the settings allow it.
+    day = f"case when {dated.last} <= timestamp '{latest()}' then {dated.last}::date end"
+    return _far_from_the_rest(dated, "after", day, "desc", ">=")
 
 
-def _far_from_the_rest(which: str, day: str, direction: str, far: str) -> Check:
-    """Return a check for a few orders that a gap of years separates from all others.
+def _far_from_the_rest(dated: Dated, which: str, day: str, direction: str, far: str) -> Check:
+    """Return a check for a few orders or events that a gap of years separates from all others.
 
     Args:
+        dated: the table to check.
         which: the side of the gap, `before` or `after`.
-        day: SQL for the day of an order; NULL leaves it out.
-        direction: how to sort the days, so that the few orders come first.
+        day: SQL for the day of an order or event; NULL leaves it out.
+        direction: how to sort the days, so that the few come first.
         far: how their days compare with the last of them.
     """
+    is_far = f"{dated.column}::date {far} edge_day"
+    if dated is ORDERS:
+        suspects = f"select order_id, edge.* from placed inner join edge on {day} {far} edge_day"
+        rows = f"from order_lines inner join ({suspects}) using (order_id) where {is_far}"
+    else:
+        rows = f"from {dated.table} inner join edge on {is_far} and {day} is not null"
     return Check(
-        "order_lines",
-        "ordered_at",
+        dated.table,
+        dated.column,
         f"""
-        with dated as (
-            select order_id, {day} as day from placed where {day} is not null
-        ),
-        days as (
-            select day, count(*) as orders from dated group by day
+        with days as (
+            select {day} as day, count(*) as things
+            from {dated.source}
+            where {day} is not null
+            group by {day}
         ),
         steps as (
             select
                 day,
                 abs(date_diff('day', day, lead(day) over (order by day {direction}))) as gap,
-                sum(orders) over (order by day {direction})::bigint as orders,
-                sum(orders) over () as all_orders
+                sum(things) over (order by day {direction})::bigint as things,
+                sum(things) over () as all_things
             from days
         ),
         edge as (
-            select day as edge_day, gap, orders
+            select day as edge_day, gap, things
             from steps
-            where gap > {_GAP_DAYS} and orders < {_GAP_SHARE} * all_orders
-            order by orders desc
+            where gap > {_GAP_DAYS} and things < {_GAP_SHARE} * all_things
+            order by things desc
             limit 1
-        ),
-        suspects as (
-            select order_id, edge.*
-            from dated
-            inner join edge on dated.day {far} edge.edge_day
         )
-        select at_row, gap // 365, orders
-        from order_lines
-        inner join suspects using (order_id)
-        where ordered_at::date {far} edge_day
+        select at_row, gap // 365, things
+        {rows}
         """,
-        f"{{{{value}}}} is far {which} all other orders: {{}} years without any order lie between, "
-        f"and only {{}} of the orders are {which} them",
+        f"{{{{value}}}} is far {which} all other {dated.noun}s: {{}} years without any "
+        f"{dated.noun} lie between, and only {{}} of the {dated.noun}s are {which} them",
         "Correct the date, or set allow_gap = true under [reading] in restock.toml",
     )

@@ -17,6 +17,8 @@ from ml.sources.raw import SourceError
 
 # The file that only this source has, whatever its case, packing, or number of parts.
 _SIGNS = {"instacart": r"order_products__", "order_log": r"order_lines(?![a-z0-9])"}
+# An order log may have events alone. Beside other files, they say nothing of the source.
+_EVENTS = r"events(?![a-z0-9])"
 
 
 def with_source(settings: Settings) -> Settings:
@@ -28,8 +30,10 @@ def with_source(settings: Settings) -> Settings:
     """
     if settings.source:
         return settings
-    # Files with names of the user's own are order lines.
-    source = "order_log" if settings.reading.order_lines else _detect(settings.raw_dir)
+    # Files with names of the user's own are order lines or events.
+    reading = settings.reading
+    is_named = reading.order_lines or reading.events
+    source = "order_log" if is_named else _detect(settings.raw_dir)
     return replace(settings, source=source)
 
 
@@ -38,7 +42,8 @@ def _detect(folder: Path) -> str:
         advice = "Check --raw-dir (RESTOCK_RAW_DIR)"
         raise SourceError("the folder does not exist", advice, file=str(folder))
     signs: dict[str, str] = {}
-    for name in _names(folder):
+    names = list(_names(folder))
+    for name in names:
         for source, sign in _SIGNS.items():
             if re.match(sign, name.casefold()):
                 signs.setdefault(source, name)
@@ -47,11 +52,14 @@ def _detect(folder: Path) -> str:
         raise SettingsError(
             f"{folder} has files of two sources: {both}. Choose one with --source (RESTOCK_SOURCE)."
         )
+    if not signs and any(re.match(_EVENTS, name.casefold()) for name in names):
+        return "order_log"
     if not signs:
         found = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
         raise SourceError(
             f"the folder has no file that shows its source; it has {found}",
-            "Put your orders there as order_lines.csv or order_lines.parquet, or Instacart's "
+            "Put your orders there as order_lines.csv or order_lines.parquet, your events as "
+            "events.csv or events.parquet, or Instacart's "
             "orders.csv and order_products__*.csv. For the demo data, leave out --raw-dir "
             "(RESTOCK_RAW_DIR)",
             file=str(folder),

@@ -6,7 +6,7 @@ import filecmp
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -26,10 +26,12 @@ class Wanted:
     Attributes:
         files: the names that each raw file may have, in lower case; a `*` stands for any text.
         optional: the raw files that may be missing.
+        instead: for a raw file that may be missing, the one that must then be there.
     """
 
     files: Mapping[str, Sequence[str]]
     optional: Collection[str] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def stem(self, path: PurePosixPath) -> str | None:
         """Return which raw file a path is or is a part of, such as `orders`; or None.
@@ -177,7 +179,8 @@ def gather(
             if stem := wanted.stem(file.inner):
                 found[stem].append((file.inner, RawFile(file.name, file.path)))
     for stem in wanted.files:
-        if stem not in found and stem not in wanted.optional:
+        is_needed = stem not in wanted.optional and wanted.instead.get(stem) not in found
+        if stem not in found and is_needed:
             if damaged:
                 raise damaged[0]
             names = [path.relative_to(folder).as_posix() for path in _files(folder)]

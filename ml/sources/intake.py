@@ -37,7 +37,7 @@ _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": 
 SOURCES = tuple(_READERS)
 
 # Increase this when the same raw files land differently than before.
-_FORMAT = 3
+_FORMAT = 4
 _RECEIPT = "intake.json"
 
 
@@ -240,6 +240,8 @@ def lines_after(landing_dir: Path, day: date) -> dict[str, int]:
     if not path.exists():
         return {}
     files = [file.name for file in landed(landing_dir).files if file.table == path.stem]
+    if not files:  # The orders are made from events.
+        return {}
     part = "part" if len(files) > 1 else "0"
     later = f"from {parquet(path)} group by order_id having min(ordered_at)::date > $day"
     with duckdb.connect() as con:
@@ -281,7 +283,10 @@ def _reading(source: str, reading: Reading | None) -> Reading:
     reading = reading or Reading()
     if source == "order_log":
         return reading
-    as_written = ("columns", "order_lines", "products", "delimiter", "decimal", "encoding")
+    as_written = (
+        *("columns", "event_columns", "order_lines", "products", "events"),
+        *("delimiter", "decimal", "encoding"),
+    )
     return replace(reading, **{name: getattr(Reading(), name) for name in as_written})
 
 

@@ -129,11 +129,14 @@ class Table:
 
     Rows can be left out after they are checked. `left_out` has the number of a raw file, why rows
     were left out, and how many.
+
+    A view of raw Parquet files that is not written yet `is_view`: its rows are those of the files.
     """
 
     path: Path
     parts: tuple[tuple[RawFile, int], ...]
     left_out: tuple[tuple[int, str, int], ...] = ()
+    is_view: bool = False
 
     @property
     def name(self) -> str:
@@ -151,7 +154,7 @@ class Table:
     ) -> SourceError:
         """Return an error that locates a landed row in its raw file."""
         part, row = divmod(at_row, PART)
-        if len(self.parts) > 1:
+        if len(self.parts) > 1 and not self.is_view:
             sql = f"select count(*) from {parquet(self.path)} where part = ? and {ROW} < ?"
             row = con.execute(sql, [part, row]).fetchall()[0][0]
         file, _ = self.parts[part]
@@ -190,6 +193,8 @@ def land(
     parts: Sequence[tuple[RawFile, str]],
     columns: Sequence[Column],
     rules: Sequence[Rule] = (),
+    *,
+    as_view: bool = False,
 ) -> Table:
     """Land raw files as one table, and check every row.
 
@@ -199,6 +204,7 @@ def land(
         parts: raw files, each with SQL that selects its columns as text.
         columns: the columns to land.
         rules: rules for rows beyond those of the columns.
+        as_view: read Parquet files in place, and leave the writing to the caller.
 
     Raises:
         SourceError: a file cannot be read or has no rows, or a row breaks a rule.
@@ -212,7 +218,16 @@ def land(
             for part, (file, sql) in enumerate(queries)
         ]
         at_row = f"part * {PART} + {ROW}"
-    landed = copy(con, queries, path)
+    view = f"select *, {at_row} as at_row from {parquet(path)}"
+    if as_view:
+        view = " union all ".join(
+            f"(select {select}, {part}::usmallint as part, {part} * {PART} + {ROW} as at_row "
+            f"from ({sql}))"
+            for part, (_, sql) in enumerate(parts)
+        )
+        landed = sum(file.count_rows() for file, _ in parts)
+    else:
+        landed = copy(con, queries, path)
     counts = [file.count_lines() for file, _ in parts]
     if sum(counts) != landed:  # blank lines, or values with line breaks
         counts = [file.count_rows() for file, _ in parts]
@@ -223,12 +238,18 @@ def land(
     for (file, _), rows in zip(parts, counts, strict=True):
         if rows == 0 and not (file.is_part and landed):
             raise SourceError("the file has no rows", EXPORT_AGAIN, file=file.name)
-    table = Table(path, tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)))
-    con.execute(
-        f"create or replace temp view {table.name} as "
-        f"select *, {at_row} as at_row from {parquet(path)}"
+    table = Table(
+        path,
+        tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)),
+        is_view=as_view,
     )
-    _check_rows(con, table, [*(column.rule for column in columns), *rules])
+    con.execute(f"create or replace temp view {table.name} as {view}")
+    try:
+        _check_rows(con, table, [*(column.rule for column in columns), *rules])
+    except duckdb.Error:
+        for file, sql in parts:  # A view is read here for the first time.
+            file.probe(sql)
+        raise
     return table
 
 

@@ -21,7 +21,7 @@ _OTHER = (
 _WORDS = {
     "user_id": (
         *("customer", "shopper", "user", "client", "member", "household", "email", "buyer"),
-        *("account", "loyalty", "card", "consumer", "guest"),
+        *("account", "loyalty", "card", "consumer", "guest", "visitor", "visitorid", "userid"),
     ),
     "order_id": (
         *("order", "invoice", "basket", "transaction", "receipt", "ticket", "bill", "sale"),
@@ -32,7 +32,15 @@ _WORDS = {
         *("asin", "material"),
     ),
     "ordered_at": ("ordered", "order", "invoice", "transaction", "purchase", "created", "sale"),
+    "occurred_at": ("occurred", "event", "original", "derived", "client"),
+    "session_id": ("session", "visit"),
 }
+_TIMES = ("ordered_at", "occurred_at")
+# Headers that tell what kind an event is of.
+_EVENT_TYPES = (
+    *("event", "event name", "event type", "event action", "action", "behavior type", "behavior"),
+    *("behaviour", "behaviour type", "type"),
+)
 _SIMILAR = 0.8
 _MISSPELT = 0.9
 
@@ -68,11 +76,12 @@ def locate_columns(
     taken = {name for names in origins.values() for name in names}
     free = [name for name in file.header if name not in taken]
     for column in optional:
-        near = difflib.get_close_matches(column, map(_folded, free), 1, _MISSPELT)
+        near = difflib.get_close_matches(column, map(folded, free), 1, _MISSPELT)
         if column not in origins and column not in missing and near:
             missing[column] = column
     if missing:
-        raise _missing(file, missing, free, required, is_mappable=reading is not None)
+        table = reading.table if reading else None
+        raise _missing(file, missing, free, required, mapped_in=table)
     return replace(file, origins=origins)
 
 
@@ -93,7 +102,7 @@ def _missing(
     free: Sequence[str],
     required: Sequence[str],
     *,
-    is_mappable: bool,
+    mapped_in: str | None,
 ) -> SourceError:
     """Return an error that names all missing columns, each with the likeliest header."""
     first = next(iter(missing))
@@ -106,7 +115,7 @@ def _missing(
         ]
         problem = f"the columns {', '.join(names)} are missing; found {found}"
     column = missing[first] if missing[first] == first else f"{missing[first]} ({first})"
-    advice = _advice(file, missing, free, required, is_mappable=is_mappable)
+    advice = _advice(file, missing, free, required, mapped_in=mapped_in)
     place = column if len(missing) == 1 else None
     error = SourceError(problem, advice, file=file.name, column=place)
     error.column = column
@@ -119,13 +128,13 @@ def _advice(
     free: Sequence[str],
     required: Sequence[str],
     *,
-    is_mappable: bool,
+    mapped_in: str | None,
 ) -> str:
     separator = re.search(r"[;\t|,]", file.header[0]) if len(file.header) == 1 else None
     if separator:
         setting = separator[0].replace("\t", r"\t")
         mapped = f', or set delimiter = "{setting}" under [reading] in restock.toml'
-        return "Separate the values with commas" + (mapped if is_mappable else "")
+        return "Separate the values with commas" + (mapped if mapped_in else "")
     offers = _offers(missing, free)
     if not offers and len(missing) == len(required) and all(n == c for c, n in missing.items()):
         return f"Add a header as the first line: {', '.join(required)}"
@@ -134,11 +143,11 @@ def _advice(
     advice = [f"Rename {', '.join(renamed)}"] if renamed else []
     if added:
         advice.append(f"Add {'a column' if len(added) == 1 else 'columns'} {', '.join(added)}")
-    if is_mappable:
+    if mapped_in:
         entries = [f'{column} = "{header}"' for column, header in offers.items()] or [
             f'{next(iter(missing))} = "the name in your file"'
         ]
-        advice.append(f"Or write in restock.toml, under [columns]: {', '.join(entries)}")
+        advice.append(f"Or write in restock.toml, under [{mapped_in}]: {', '.join(entries)}")
     return ". ".join(advice)
 
 
@@ -160,16 +169,20 @@ def _offers(missing: dict[str, str], free: Sequence[str]) -> dict[str, str]:
 
 def _likeness(column: str, name: str, header: str) -> float:
     """Return how likely a header means a column: 0 for unlike."""
-    ratio = difflib.SequenceMatcher(None, _folded(name), _folded(header)).ratio()
+    words = _words(header)
+    if column == "event_type" and any(word in _TIME_WORDS for word in words):
+        return 0
+    ratio = difflib.SequenceMatcher(None, folded(name), folded(header)).ratio()
     if ratio >= _SIMILAR:
         return 10 + ratio
+    if name == column == "event_type" and " ".join(words) in _EVENT_TYPES:
+        return 3 - _EVENT_TYPES.index(" ".join(words)) / 100
     if name != column or column not in _WORDS:
         return 0
-    words = _words(header)
     if any(word in _OTHER for word in words):
         return 0
     is_time = any(word in _TIME_WORDS for word in words)
-    if is_time != (column == "ordered_at"):
+    if is_time != (column in _TIMES):
         return 0
     entities = [_WORDS[column].index(word) for word in words if word in _WORDS[column]]
     if is_time:
@@ -180,7 +193,8 @@ def _likeness(column: str, name: str, header: str) -> float:
     return 2 + any(word in _ID_WORDS for word in words) - min(entities) / 100
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return the words of a name in lower case, with `_` between them."""
     return "_".join(_words(name))
 
 

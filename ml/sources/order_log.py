@@ -17,17 +17,15 @@ of an order that is on one of its lines only, such as the time, holds for all of
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from ml.reading import Reading
-from ml.sources import clock, orders, purchases, times
+from ml.sources import clock, event_types, events, orders, purchases, times
 from ml.sources.catalogue import check_catalogue
 from ml.sources.folder import Wanted
 from ml.sources.ids import id_column
@@ -35,7 +33,6 @@ from ml.sources.landing import (
     Column,
     Table,
     check_together,
-    copy,
     count,
     land,
     land_nothing,
@@ -43,9 +40,9 @@ from ml.sources.landing import (
     text,
     unique,
 )
-from ml.sources.mapping import locate_columns, require_same_columns
 from ml.sources.packings import WORKBOOK, bare_name
-from ml.sources.raw import RawFile, SourceError, parquet, quoted
+from ml.sources.raw import RawFile, SourceError, quoted
+from ml.sources.staging import Staged, are_whole, stage
 
 _SUFFIXES = (".parquet", ".csv", WORKBOOK)
 # A part of the order lines has a number or a date in its name: order_lines_2023-03.csv.
@@ -54,6 +51,8 @@ _LINES = (
     *(f"order_lines[-_]*[0-9]*{s}" for s in _SUFFIXES),
 )
 _PRODUCTS = tuple(f"products{suffix}" for suffix in _SUFFIXES)
+_EVENTS = tuple(name.replace("order_lines", "events") for name in _LINES)
+_EVENT_TYPES = tuple(f"event_types{suffix}" for suffix in _SUFFIXES)
 
 # Required and optional columns of each file.
 _NAMES = ("product_name", "aisle", "department")
@@ -64,20 +63,6 @@ _COLUMNS = {
     ),
     "products": (("product_id",), _NAMES),
 }
-_NUMBERS = ("cart_position", *purchases.AMOUNTS)
-
-# Allowed types of Parquet columns, and what to do about any other type.
-_WHOLE = r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(\d+,0\)"
-_TEXT = r"VARCHAR|UUID|ENUM\(.*\)"
-_PARQUET_TYPES = {
-    "id": (f"{_WHOLE}|{_TEXT}", "Cast it to an integer or to text"),
-    "ordered_at": (f"DATE|TIMESTAMP.*|{_TEXT}", "Cast it to a timestamp or to a date"),
-    "cart_position": (f"{_WHOLE}|FLOAT|DOUBLE|{_TEXT}", "Cast it to an integer"),
-    **dict.fromkeys(
-        purchases.AMOUNTS,
-        (rf"{_WHOLE}|FLOAT|DOUBLE|DECIMAL\(.*\)|{_TEXT}", "Cast it to a number"),
-    ),
-}
 
 
 def wanted(reading: Reading) -> Wanted:
@@ -85,115 +70,15 @@ def wanted(reading: Reading) -> Wanted:
     names = {
         "order_lines": (reading.order_lines, _LINES),
         "products": (reading.products, _PRODUCTS),
+        "events": (reading.events, _EVENTS),
+        "event_types": ("", _EVENT_TYPES),
     }
     files = {stem: (bare_name(own),) if own else usual for stem, (own, usual) in names.items()}
-    return Wanted(files, optional=("products",))
+    optional = ("products", "events", "event_types")
+    return Wanted(files, optional, instead={"order_lines": "events"})
 
 
-@dataclass(frozen=True)
-class _Staged:
-    """A raw file, and its columns as text in a Parquet file, without those that it lacks."""
-
-    file: RawFile
-    path: Path
-    lacks: tuple[str, ...]
-
-    @property
-    def rows(self) -> str:
-        return f"select *, file_row_number from {parquet(self.path)}"
-
-    @property
-    def sql(self) -> str:
-        lacks = "".join(f", null::varchar as {column}" for column in self.lacks)
-        return f"select *{lacks} from ({self.rows})"
-
-
-def _stage(
-    con: duckdb.DuckDBPyConnection,
-    table: str,
-    files: Sequence[RawFile],
-    reading: Reading,
-    scratch: Path,
-    more: Sequence[str] = (),
-) -> list[_Staged]:
-    """Copy the columns of raw files to Parquet files as text.
-
-    Args:
-        con: an in-memory database.
-        table: `order_lines` or `products`.
-        files: the parts of the table.
-        reading: how to read the files.
-        scratch: where to write.
-        more: columns to copy if they are there.
-    """
-    staged: list[_Staged] = []
-    for number, raw in enumerate(files):
-        file = _prepared(raw, reading, scratch / f"{table}.{number}.csv")
-        required, optional = _COLUMNS[table]
-        if staged:
-            require_same_columns(file, staged[0].file)
-        file = locate_columns(file, required, optional, more, reading=reading)
-        wanted = (*required, *optional, *more)
-        columns = {c: _as_text(file, c, reading) for c in wanted if c in file.origins}
-        path = scratch / f"{table}.{number}.parquet"
-        copy(con, [(file, file.select(columns))], path)
-        lacks = tuple(column for column in wanted if column not in columns)
-        staged.append(_Staged(file, path, lacks))
-    return staged
-
-
-def _prepared(file: RawFile, reading: Reading, scratch: Path) -> RawFile:
-    """Return a csv file with its delimiter, in UTF-8."""
-    if file.is_parquet or file.name.lower().endswith(WORKBOOK):
-        return file
-    if reading.encoding.lower() not in ("utf-8", "utf8"):
-        try:
-            with (
-                file.path.open(encoding=reading.encoding, newline="") as source,
-                scratch.open("w", encoding="utf-8", newline="") as sink,
-            ):
-                shutil.copyfileobj(source, sink)
-        except UnicodeError as error:
-            problem = f"the text is not {reading.encoding} ({error})"
-            advice = "Correct encoding, under [reading] in restock.toml"
-            raise SourceError(problem, advice, file=file.name) from error
-        file = replace(file, path=scratch)
-    return replace(file, delimiter=reading.delimiter)
-
-
-def _as_text(file: RawFile, column: str, reading: Reading) -> str:
-    """Return SQL for a column as text, as a file with Restock's names would write it."""
-    names, mapping = file.origins[column], reading.mapping(column)
-    is_mapped = mapping in reading.columns
-    kind = "id" if column.endswith("_id") else column
-    allowed, advice = _PARQUET_TYPES.get(kind, (".*", ""))
-    if column == "ordered_at" and (mapping.format or mapping.day_1):
-        allowed = f"{allowed}|{_WHOLE}|FLOAT|DOUBLE"
-    for name in names if file.is_parquet else ():
-        if not re.fullmatch(allowed, file.types[name]):
-            problem = f"the type {file.types[name]} is not supported"
-            raise SourceError(problem, advice, file=file.name, column=file.title(column))
-    texts = [file.text(name) for name in names]
-    if column == "ordered_at":
-        is_time = file.is_parquet and file.types[names[0]].startswith(("DATE", "TIMESTAMP"))
-        return texts[0] if is_time else times.canonical(texts, mapping)
-    if kind == "id" and is_mapped:
-        # pandas writes whole numbers beside empty values as 17850.0.
-        texts = [f"regexp_replace({sql}, '^([0-9]{{1,15}})[.]0$', '\\1')" for sql in texts]
-    if column in _NUMBERS and reading.decimal == ",":
-        texts = [f"translate({sql}, ',.', '.,')" for sql in texts]
-    if len(texts) == 1:
-        if column == "user_id" and reading.skip_missing_shoppers:
-            return purchases.shopper_or_null(texts[0], reading)
-        return texts[0]
-    if kind != "id":
-        return " || ' ' || ".join(texts)
-    # With these escapes, different values never make the same id.
-    escaped = (f"replace(replace({sql}, '\\', '\\\\'), '|', '\\|')" for sql in texts)
-    return " || '|' || ".join(escaped)
-
-
-def _carry_over(con: duckdb.DuckDBPyConnection, staged: Sequence[_Staged], scratch: Path) -> None:
+def _carry_over(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], scratch: Path) -> None:
     """Fill the shopper and the time of an order's lines from its first line that has them."""
     columns = ("user_id", "ordered_at")
     lines = " union all ".join(
@@ -222,24 +107,9 @@ def _carry_over(con: duckdb.DuckDBPyConnection, staged: Sequence[_Staged], scrat
         whole.replace(part.path)
 
 
-def _are_whole(con: duckdb.DuckDBPyConnection, staged: Sequence[_Staged], name: str) -> bool:
-    for part in staged:
-        origins = part.file.origins[name]
-        if part.file.is_parquet and re.fullmatch(_TEXT, part.file.types[origins[0]]):
-            return False
-        are_whole = (
-            f"bool_and(coalesce(try_cast({name} as bigint)::varchar = {name}, {name} is null))"
-        )
-        # A part may have no rows.
-        sql = f"select coalesce({are_whole}, true) from ({part.sql})"
-        if not con.execute(sql).fetchall()[0][0]:
-            return False
-    return True
-
-
 def _ordered_at(
     con: duckdb.DuckDBPyConnection,
-    staged: Sequence[_Staged],
+    staged: Sequence[Staged],
     reading: Reading,
     notes: list[str],
 ) -> tuple[Column, ...]:
@@ -298,11 +168,11 @@ def land_files(
     reading: Reading,
     notes: list[str],
 ) -> list[Table]:
-    """Land order_lines, products and events, which is always empty: no reader of events exists.
+    """Land order_lines, products and events.
 
     Without a products file, the names in the order lines are the catalogue. A product may appear
     twice in an order (a common way to write quantities): both lines land. Lines that are no
-    purchases are left out.
+    purchases are left out. Without order lines, purchases come from the events.
 
     Raises:
         SourceError: a file is malformed, `ml.sources.orders` rejects an order, or no product of
@@ -310,34 +180,79 @@ def land_files(
     """
     products = files.get("products", ())
     names_in_lines = () if products else _NAMES
-    lines = _stage(con, "order_lines", files["order_lines"], reading, scratch, names_in_lines)
-    if reading.columns:
+    lines, catalogue = (
+        stage(con, table, files.get(table, ()), _COLUMNS[table], reading, scratch, more)
+        for table, more in (("order_lines", names_in_lines), ("products", ()))
+    )
+    logged = events.stage_events(con, files.get("events", ()), reading, scratch)
+    types = event_types.known(con, files.get("event_types", ()), reading, scratch) if logged else {}
+    if reading.columns and lines:
         _carry_over(con, lines, scratch)
-    catalogue = _stage(con, "products", products, reading, scratch)
-    tell_ignored([part.file for part in (*lines[:1], *catalogue[:1])], notes)
-    whole_products = _are_whole(con, [*lines, *catalogue], "product_id")
-    whole_users = _are_whole(con, lines, "user_id")
-    whole_orders = _are_whole(con, lines, "order_id")
+    tell_ignored([part.file for part in (*lines[:1], *catalogue[:1], *logged[:1])], notes)
+    ids = events.Ids(
+        users=are_whole(con, [*lines, *logged], "user_id"),
+        products=are_whole(con, [*lines, *catalogue, *logged], "product_id"),
+    )
     words = [word for part in catalogue for word in purchases.named_words(con, part.sql)]
     keep = {*reading.keep_ids, *words}
-    no_words = () if whole_products else (purchases.no_word("product_id", keep),)
-    rules = [*no_words]
+    tables: dict[str, Table] = {}
+    if lines:
+        tables["order_lines"] = _land_lines(con, lines, folder, ids, keep, reading, notes)
+    if logged:
+        tables["events"] = events.land_events(
+            con, logged, folder, ids, types, keep, reading, notes, with_orders=bool(lines)
+        )
+    else:
+        events.land_none(con, folder, ids)
+    bought = tables.get("order_lines") or events.land_orders(con, tables["events"], folder, notes)
+    path = folder / "products.parquet"
+    product_columns = (
+        id_column("product_id", ids.products),
+        *(text(name, required=False) for name in _NAMES),
+    )
+    if products:
+        no_words = () if ids.products else (purchases.no_word("product_id", keep),)
+        tables["products"] = land(con, path, _parts(catalogue), product_columns, no_words)
+        check_together(con, tables, [_ONE_ROW])
+        check_catalogue(con, bought, tables["products"], notes)
+    elif lines and set(_NAMES) & set(lines[0].file.origins):
+        _land_names(con, lines, path, product_columns)
+    else:
+        land_nothing(con, path, product_columns)
+    if lines:
+        purchases.keep(con, tables["order_lines"], scratch)
+    if logged:
+        events.keep(con, tables["events"], scratch)
+    return list(tables.values())
+
+
+def _land_lines(
+    con: duckdb.DuckDBPyConnection,
+    lines: Sequence[Staged],
+    folder: Path,
+    ids: events.Ids,
+    keep: Collection[str],
+    reading: Reading,
+    notes: list[str],
+) -> Table:
+    """Land and check the order lines, and leave out those that are no purchases."""
+    whole_orders = are_whole(con, lines, "order_id")
+    rules = [] if ids.products else [purchases.no_word("product_id", keep)]
     if not whole_orders:
         rules.append(purchases.no_word("order_id", reading.keep_ids))
     users = replace(
-        id_column("user_id", whole_users),
+        id_column("user_id", ids.users),
         required=not reading.skip_missing_shoppers,
         advice=purchases.HOW_TO_SKIP,
     )
-    if not whole_users:
+    if not ids.users:
         no_word = purchases.no_word("user_id", reading.keep_ids)
         rules.append(replace(no_word, advice=f"{users.advice}, or add an id to keep_ids"))
-
-    line_columns = (
+    columns = (
         users,
         id_column("order_id", whole_orders),
         *_ordered_at(con, lines, reading, notes),
-        id_column("product_id", whole_products),
+        id_column("product_id", ids.products),
         count(
             "cart_position",
             "a whole number of at least 1",
@@ -347,50 +262,19 @@ def land_files(
         ),
         *purchases.amounts(),
     )
-    product_columns = (
-        id_column("product_id", whole_products),
-        *(text(name, required=False) for name in _NAMES),
-    )
-    path = folder / "order_lines.parquet"
-    landed = land(con, path, _parts(lines), line_columns, rules)
-    tables = {"order_lines": purchases.leave_out(con, landed, reading, notes)}
-    orders.check(con, tables, reading, notes)
-    path = folder / "products.parquet"
-    if products:
-        tables["products"] = land(con, path, _parts(catalogue), product_columns, no_words)
-        check_together(con, tables, [_ONE_ROW])
-        check_catalogue(con, tables["order_lines"], tables["products"], notes)
-    elif set(_NAMES) & set(lines[0].file.origins):
-        _land_names(con, lines, path, product_columns)
-    else:
-        land_nothing(con, path, product_columns)
-    purchases.keep(con, tables["order_lines"], scratch)
-    _land_no_events(con, folder, whole_users, whole_products)
-    return list(tables.values())
+    landed = land(con, folder / "order_lines.parquet", _parts(lines), columns, rules)
+    table = purchases.leave_out(con, landed, reading, notes)
+    orders.check(con, {"order_lines": table}, reading, notes)
+    return table
 
 
-def _land_no_events(
-    con: duckdb.DuckDBPyConnection, folder: Path, whole_users: bool, whole_products: bool
-) -> None:
-    columns = (
-        id_column("user_id", whole_users),
-        text("event_id"),
-        *(Column(name, f"{name}::timestamp", "a time") for name in ("occurred_at", "known_at")),
-        text("event_type"),
-        id_column("product_id", whole_products),
-        text("session_id"),
-        Column("value", "value::double", "a number"),
-    )
-    land_nothing(con, folder / "events.parquet", columns)
-
-
-def _parts(staged: Sequence[_Staged]) -> list[tuple[RawFile, str]]:
+def _parts(staged: Sequence[Staged]) -> list[tuple[RawFile, str]]:
     return [(part.file, part.sql) for part in staged]
 
 
 def _land_names(
     con: duckdb.DuckDBPyConnection,
-    lines: Sequence[_Staged],
+    lines: Sequence[Staged],
     path: Path,
     columns: Sequence[Column],
 ) -> None:

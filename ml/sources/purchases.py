@@ -75,7 +75,7 @@ _TAKEN_BACK = """
 """
 
 
-def _is_word(column: str) -> str:
+def is_word(column: str) -> str:
     """Return SQL that is true if a text is a word for a missing value, such as `nan` or `#N/A`."""
     return f"lower({column}) in ({texts(_WORDS)})"
 
@@ -84,7 +84,7 @@ def no_word(name: str, keep: Collection[str]) -> Rule:
     """Return a rule that rejects words for a missing value in a text column, except some ids."""
     return Rule(
         name,
-        f"{_is_word(name)} and {name} not in ({texts(['', *sorted(keep)])})",
+        f"{is_word(name)} and {name} not in ({texts(['', *sorted(keep)])})",
         "{value} is a word for a missing value, not an id",
         "Correct the file, or add the word to keep_ids under [reading] in restock.toml if it is "
         "an id",
@@ -94,8 +94,8 @@ def no_word(name: str, keep: Collection[str]) -> Rule:
 def named_words(con: duckdb.DuckDBPyConnection, catalogue: str) -> list[str]:
     """Return the products of a catalogue whose id is a word for a missing value, with a name."""
     found = con.execute(
-        f"select distinct product_id from ({catalogue}) where {_is_word('product_id')} "
-        f"and product_name is not null and not {_is_word('product_name')}"
+        f"select distinct product_id from ({catalogue}) where {is_word('product_id')} "
+        f"and product_name is not null and not {is_word('product_name')}"
     )
     return [product for (product,) in found.fetchall()]
 
@@ -103,7 +103,7 @@ def named_words(con: duckdb.DuckDBPyConnection, catalogue: str) -> list[str]:
 def shopper_or_null(text: str, reading: Reading) -> str:
     """Return SQL for the text of a user_id; NULL for a blank or a word for a missing value."""
     kept = f"{text} in ({texts(['', *reading.keep_ids])})"
-    return f"case when trim({text}) <> '' and (not {_is_word(text)} or {kept}) then {text} end"
+    return f"case when trim({text}) <> '' and (not {is_word(text)} or {kept}) then {text} end"
 
 
 def texts(values: Iterable[str]) -> str:
@@ -119,7 +119,7 @@ def amounts() -> tuple[Column, ...]:
             name,
             f"case when regexp_full_match({name}, '{number}') "
             f"then coalesce(try_cast({name} as decimal(18, 4)), {_NOT_A_NUMBER}) "
-            f"when {name} is not null and not {_is_word(name)} then {_NOT_A_NUMBER} end",
+            f"when {name} is not null and not {is_word(name)} then {_NOT_A_NUMBER} end",
             "a number such as 2 or 12.50",
             f"{name} > {_NOT_A_NUMBER}",
             required=False,

@@ -156,11 +156,15 @@ class RawFile:
             f"strict_mode = true, columns = {{{columns}}})"
         )
 
-    def text(self, name: str) -> str:
-        """Return SQL for a column of the file as text; an empty value is NULL."""
+    def column(self, name: str) -> str:
+        """Return SQL for a column of the file; in a csv file, an empty value is NULL."""
         if self.is_parquet:
-            return '"' + name.replace('"', '""') + '"::varchar'
-        return f"c{self.header.index(name)}::varchar"
+            return '"' + name.replace('"', '""') + '"'
+        return f"c{self.header.index(name)}"
+
+    def text(self, name: str) -> str:
+        """Return SQL for a column of the file as text."""
+        return f"{self.column(name)}::varchar"
 
     def select(self, columns: Mapping[str, str]) -> str:
         """Return SQL that selects columns, each a name and its SQL, in row order."""

@@ -149,7 +149,7 @@ def explain(text: str, mapping: Mapping) -> tuple[str, str] | None:
         how = f'the format "{mapping.format}"' if mapping.format else "the number of a day"
         return (
             f'"{text}" does not match {how}',
-            "Correct the value, or ordered_at in restock.toml",
+            f"Correct the value, or {mapping.column} in restock.toml",
         )
     return (
         _explain_number(text, mapping)
@@ -165,7 +165,8 @@ def _to_map(mapping: Mapping, *formats: str) -> str:
     first, *others = (f'format = "{format_}"' for format_ in formats)
     alternatives = "".join(f", or {other}" for other in others)
     return (
-        f"In restock.toml, write under [columns]: ordered_at = {{name = {name}, {first}}}"
+        f"In restock.toml, write under [{mapping.table}]: "
+        f"{mapping.column} = {{name = {name}, {first}}}"
         f"{alternatives}"
     )
 

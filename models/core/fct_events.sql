@@ -1,5 +1,7 @@
--- Purchases come from one place: the orders if any order has a time, else the event log. Counting
--- both would count a purchase twice.
+-- Purchases come from one place: the event log if it has any, else the orders. Counting both would
+-- count a purchase twice. The intake leaves purchases out of the log of a shop that has orders. A
+-- log without orders keeps its purchases: the orders made from it lack purchases without a product,
+-- and do not tell when a purchase became known.
 with
 
 events as (
@@ -28,6 +30,7 @@ purchases as (
         cast(count(*) as integer) as item_count
     from orders
     inner join order_items on orders.order_id = order_items.order_id
+    where (select count(*) from events where event_type = 'purchase') = 0
     group by orders.user_id, orders.order_id, orders.ordered_at
 ),
 
@@ -46,7 +49,6 @@ logged as (
             case when event_type = 'purchase' and product_id is not null then 1 end as integer
         ) as item_count
     from events
-    where event_type <> 'purchase' or (select count(*) from orders) = 0
 ),
 
 final as (

@@ -25,6 +25,14 @@ line_counts as (
     where table_name in ('order_lines', 'order_products')
 ),
 
+event_counts as (
+    select
+        coalesce(sum(row_count), 0) as events,
+        coalesce(sum(rejected_count), 0) as left_out_events
+    from files
+    where table_name = 'events'
+),
+
 item_counts as (
     select count(*) as items from order_items
 ),
@@ -51,6 +59,7 @@ counts as (
         item_counts.*,
         order_counts.*,
         product_counts.*,
+        event_counts.*,
         -- Not below 0: after a plain `dbt build`, ml.raw_files is empty.
         greatest(line_counts.lines - line_counts.left_out_lines - item_counts.items, 0)
             as merged_lines
@@ -58,6 +67,7 @@ counts as (
     cross join item_counts
     cross join order_counts
     cross join product_counts
+    cross join event_counts
 ),
 
 final as (
@@ -72,6 +82,8 @@ final as (
         ('untimed_orders', 'Orders without a time of day', 'their hour is unknown'),
         ('products', 'Products', 'in the catalogue, or bought'),
         ('unnamed_products', 'Products without a catalogue row', 'kept, and called unknown'),
+        ('events', 'Events read', 'views, carts and the like'),
+        ('left_out_events', 'Events left out', 'doubles, ignored types, purchases of orders'),
     ] %}
         select
             {{ loop.index }} as position,

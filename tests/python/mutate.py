@@ -384,8 +384,8 @@ MUTANTS = (
     Mutant(
         "a purchase counts as an order and as an event",
         "models/core/fct_events.sql",
-        "where event_type <> 'purchase' or (select count(*) from orders) = 0",
-        "where event_type is not null",
+        "where (select count(*) from events where event_type = 'purchase') = 0",
+        "where orders.user_id is not null",
         tests=(PURCHASE + "test_purchases_are_counted_once",),
     ),
 )

@@ -125,9 +125,15 @@ class Shop:
             "insert into landed.events values (?, ?, ?, ?, ?, ?, ?, ?)", made_up_events()
         )
 
-    def build(self, events: str = "from landed.events", *, orders: bool) -> None:
-        """Build all models from events; with `orders`, each purchase event is an order too."""
-        self.con.execute(f"create or replace table stg_order_log__events as {events}")
+    def build(
+        self, events: str = "from landed.events", *, orders: bool, orders_too: bool = False
+    ) -> None:
+        """Build all models from events; with `orders`, the purchases are orders instead."""
+        self.con.execute(f"create or replace table logged as {events}")
+        self.con.execute(
+            "create or replace table stg_order_log__events as from logged "
+            f"where event_type <> 'purchase' or not {orders}"
+        )
         self.con.execute(
             f"""
             create or replace table stg_order_log__orders as
@@ -137,8 +143,8 @@ class Shop:
                     as order_number,
                 0 as order_dow, 0 as order_hour, 0 as days_since_prior_order, false as is_open,
                 known_at as ordered_at
-            from stg_order_log__events
-            where event_type = 'purchase' and {orders}
+            from logged
+            where event_type = 'purchase' and {orders or orders_too}
             """
         )
         self.con.execute(
@@ -289,8 +295,9 @@ def test_purchase_labels_are_the_purchases_of_the_window(
 
 def test_purchases_are_counted_once(shop: Shop) -> None:
     once = shop.count("from landed.events where event_type = 'purchase'")
-    for orders in (False, True):
-        shop.build(orders=orders)
+    # The last log has no orders of its own: the intake has made them from its purchases.
+    for orders, orders_too in ((False, False), (True, False), (False, True)):
+        shop.build(orders=orders, orders_too=orders_too)
         assert shop.rows("select sum(purchase_count) from user_days") == [(once,)]
         assert shop.count("from fct_events where event_type <> 'purchase'") == shop.count(
             "from landed.events where event_type <> 'purchase'"
