@@ -197,11 +197,7 @@ def evaluate(
             outputs.check_card(card, settings.source)
         step = OF_TASK[task]["evaluate"]
         if folds:
-            if task != "reorder":
-                raise SettingsError(
-                    "--folds divides shoppers; the task purchase is divided by time"
-                )
-            step = later("ml.jobs.evaluate:cross_validate", folds=folds, model_card=card)
+            step = later("ml.jobs.evaluate:cross_validate", task=task, folds=folds, model_card=card)
         session.step("evaluate", settings, with_tables(step, AFTER[task]))
 
 
@@ -298,7 +294,7 @@ def list_(
     """
     session = Session(quiet, as_json)
     with session.errors():
-        if recall is size is cost is gain is None:
+        if (recall, size, cost, gain) == (None, None, None, None):
             recall = 0.95
         step = later(
             "ml.jobs.marketing:write", recall=recall, size=size, cost=cost, gain=gain, out=out

@@ -92,7 +92,8 @@ class Session:
 
     def _print_step(self, name: str, result: dict[str, Any]) -> None:
         self.console.print(
-            f"[green]✓[/] [bold]{name:{WIDTH}}[/]{result['rows']:>12,} rows {result['seconds']:>7.1f} s"
+            f"[green]✓[/] [bold]{name:{WIDTH}}[/]{result['rows']:>12,} rows "
+            f"{result['seconds']:>7.1f} s"
         )
         for note in (*result.get("notes", ()), result.get("note")):
             if note:
