@@ -1,4 +1,5 @@
-{#- The tables that the Python package writes. They start empty, so a build needs no trained model. -#}
+{#- The tables that the Python package writes. They start empty, so a build needs no trained model. Tables of
+the same content exist for each task. -#}
 {% macro create_ml_tables() %}
     create schema if not exists ml;
     create table if not exists ml.predictions (
@@ -9,33 +10,67 @@
         in_basket boolean,
         batch_id varchar
     );
-    create table if not exists ml.batches (
-        batch_id varchar,
-        model_name varchar,
-        model_version varchar,
-        feature_version varchar,
-        cutoff integer,
-        rows bigint,
-        started_at timestamp,
-        finished_at timestamp
+    {% for scope in ['', 'purchase_'] %}
+        create table if not exists ml.{{ scope }}batches (
+            batch_id varchar,
+            model_name varchar,
+            model_version varchar,
+            feature_version varchar,
+            cutoff integer,
+            rows bigint,
+            started_at timestamp,
+            finished_at timestamp
+        );
+        create table if not exists ml.{{ scope }}metrics (
+            run_id varchar,
+            model_name varchar,
+            split varchar,
+            protocol varchar,
+            segment varchar,
+            metric varchar,
+            value double
+        );
+        create table if not exists ml.{{ scope }}calibration_bins (
+            run_id varchar,
+            model_name varchar,
+            split varchar,
+            bin integer,
+            n bigint,
+            mean_predicted double,
+            mean_observed double
+        );
+        create table if not exists ml.{{ scope }}feature_importance (
+            run_id varchar,
+            model_name varchar,
+            feature varchar,
+            feature_group varchar,
+            auc_loss double
+        );
+        create table if not exists ml.{{ scope }}audit (
+            run_id varchar,
+            check_name varchar,
+            subject varchar,
+            value double,
+            threshold double,
+            status varchar
+        );
+    {% endfor %}
+    create table if not exists ml.purchase_predictions (
+        user_id user_id_type,
+        cutoff_at timestamp,
+        purchase_probability float,
+        rank integer,
+        decile integer,
+        is_targeted boolean,
+        is_held_out boolean,
+        batch_id varchar
     );
-    create table if not exists ml.metrics (
+    create table if not exists ml.purchase_test_predictions (
         run_id varchar,
-        model_name varchar,
-        split varchar,
-        protocol varchar,
-        segment varchar,
-        metric varchar,
-        value double
-    );
-    create table if not exists ml.calibration_bins (
-        run_id varchar,
-        model_name varchar,
-        split varchar,
-        bin integer,
-        n bigint,
-        mean_predicted double,
-        mean_observed double
+        user_id user_id_type,
+        cutoff_at timestamp,
+        purchase_probability float,
+        is_targeted boolean
     );
     create table if not exists ml.test_predictions (
         run_id varchar,
@@ -43,21 +78,6 @@
         product_id product_id_type,
         reorder_probability float,
         in_basket boolean
-    );
-    create table if not exists ml.feature_importance (
-        run_id varchar,
-        model_name varchar,
-        feature varchar,
-        feature_group varchar,
-        auc_loss double
-    );
-    create table if not exists ml.audit (
-        run_id varchar,
-        check_name varchar,
-        subject varchar,
-        value double,
-        threshold double,
-        status varchar
     );
     create table if not exists ml.raw_files (
         file_name varchar,

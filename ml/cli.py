@@ -21,8 +21,8 @@ from ml.jobs.fetch import fetch as take_in
 from ml.jobs.report import PAGES, QUERIES, changes
 from ml.jobs.report import report as write_pages
 from ml.jobs.run import run as run_every_step
-from ml.jobs.steps import STEPS, later, with_tables
-from ml.options import AcceptDrop, Json, Model, Quiet, RawDir, Source
+from ml.jobs.steps import AFTER, OF_TASK, later, with_tables
+from ml.options import AcceptDrop, Json, Model, Quiet, RawDir, Source, Task
 from ml.registry import outputs
 from ml.settings import Settings
 
@@ -114,6 +114,7 @@ def build(
 
 @app.command()
 def train(
+    task: Task = "reorder",
     model: Model = None,
     source: Source = None,
     raw_dir: RawDir = None,
@@ -123,7 +124,7 @@ def train(
     """Train a model on the training shoppers and make it the production model."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
-        session.step("train", settings, STEPS["train"])
+        session.step("train", settings, OF_TASK[task]["train"])
 
 
 @app.command()
@@ -141,6 +142,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Write a model card to this file. Requires --folds.", show_default=False),
     ] = None,
+    task: Task = "reorder",
     source: Source = None,
     raw_dir: RawDir = None,
     quiet: Quiet = False,
@@ -153,10 +155,10 @@ def evaluate(
             raise SettingsError("--card requires --folds")
         if card:
             outputs.check_card(card, settings.source)
-        step = STEPS["evaluate"]
+        step = OF_TASK[task]["evaluate"]
         if folds:
-            step = later("ml.jobs.evaluate:cross_validate", folds=folds, card=card)
-        session.step("evaluate", settings, with_tables(step))
+            step = later("ml.jobs.evaluate:cross_validate", task=task, folds=folds, card=card)
+        session.step("evaluate", settings, with_tables(step, AFTER[task]))
 
 
 @app.command()
@@ -180,12 +182,13 @@ def score(
             show_default=False,
         ),
     ] = None,
+    task: Task = "reorder",
     source: Source = None,
     raw_dir: RawDir = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score every shopper-product pair with the production model.
+    """Score every shopper-product pair, or every shopper, with the production model.
 
     Without --as-of or --as-of-days, Restock uses the scoring date of the last build.
     """
@@ -194,18 +197,71 @@ def score(
         source=source, raw_dir=raw_dir, as_of=as_of, as_of_days=as_of_days
     ) as settings:
         named = settings.as_of or settings.as_of_days
-        step = with_tables(later("ml.jobs.score:score_as_of")) if named else STEPS["score"]
+        moved = with_tables(later("ml.jobs.score:score_as_of", task=task), AFTER[task])
+        step = moved if named else OF_TASK[task]["score"]
         session.step("score", settings, step)
 
 
 @app.command()
 def audit(
-    source: Source = None, raw_dir: RawDir = None, quiet: Quiet = False, as_json: Json = False
+    task: Task = "reorder",
+    source: Source = None,
+    raw_dir: RawDir = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
-    """Check for leakage, for features that shift at scoring, and for pairs without a score."""
+    """Check for leakage, for features that shift at scoring, and for rows without a score."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        session.print_checks(session.step("audit", settings, STEPS["audit"])["checks"])
+        session.print_checks(session.step("audit", settings, OF_TASK[task]["audit"])["checks"])
+
+
+@app.command("list")
+def list_(
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            help="The shortest list that is expected to hold this share of the buyers, such as "
+            "0.95, which is the default.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Number of shoppers on the list.", show_default=False)
+    ] = None,
+    cost: Annotated[
+        float | None,
+        typer.Option(
+            help="Cost of contacting a shopper, with --gain. The list has the shoppers whose "
+            "probability is above COST / GAIN.",
+            show_default=False,
+        ),
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(help="Gain from a purchase, with --cost.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="File to write. It may be an older list.")] = Path(
+        "list.csv"
+    ),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write the likeliest buyers of the next 24 hours to a csv file, from the newest scores.
+
+    A tenth of the shoppers is held out, by a hash of the ID: send them nothing, and compare.
+    Without that, nobody knows who bought because of a message.
+    """
+    session = Session(quiet, as_json)
+    with session.errors():
+        if (recall, size, cost, gain) == (None, None, None, None):
+            recall = 0.95
+        step = later(
+            "ml.jobs.marketing:write", recall=recall, size=size, cost=cost, gain=gain, out=out
+        )
+        session.step("list", Settings.load(), step)
+        session.written["list"] = out
+    session.sum_up()
 
 
 @app.command()
@@ -271,6 +327,7 @@ def export(
 @app.command()
 def tune(
     trials: Annotated[int, typer.Option(min=1, help="Number of parameter sets to try.")] = 20,
+    task: Task = "reorder",
     source: Source = None,
     raw_dir: RawDir = None,
     quiet: Quiet = False,
@@ -282,7 +339,7 @@ def tune(
     """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        found = session.step("tune", settings, later("ml.jobs.tune:tune", trials=trials))
+        found = session.step("tune", settings, later("ml.jobs.tune:tune", task=task, trials=trials))
         now, best = found["log_loss"]["now"], found["log_loss"]["best"]
         session.console.print(
             f"validation log-loss: {now:.5f} now, {best:.5f} with the best parameters"

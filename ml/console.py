@@ -29,11 +29,16 @@ from ml.settings import Settings
 if TYPE_CHECKING:
     from ml.modelling.metrics import Estimate
 
+WIDTH = len("purchase evaluate")
+"""Characters for the name of a step; this is the longest one."""
 HEADLINES = {
     "auc": "AUC",
     "log_loss": "log-loss",
     "precision_at_5": "P@5",
     "mean_f1": "mean F1",
+    "lift_top_tenth": "lift of top tenth",
+    "list_recall": "recall of list",
+    "list_size_share": "size of list",
     "expected_calibration_error": "ECE",
 }
 
@@ -58,7 +63,7 @@ class Session:
         """
         started = time.perf_counter()
         columns = (
-            TextColumn(f"[bold]{name:9}"),
+            TextColumn(f"[bold]{name:{WIDTH}}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -87,7 +92,8 @@ class Session:
 
     def _print_step(self, name: str, result: dict[str, Any]) -> None:
         self.console.print(
-            f"[green]✓[/] [bold]{name:9}[/]{result['rows']:>12,} rows {result['seconds']:>7.1f} s"
+            f"[green]✓[/] [bold]{name:{WIDTH}}[/]{result['rows']:>12,} rows "
+            f"{result['seconds']:>7.1f} s"
         )
         for note in (*result.get("notes", ()), result.get("note")):
             if note:
@@ -127,8 +133,10 @@ class Session:
             with exclusive(settings):
                 yield settings
             self.written["warehouse"] = settings.warehouse
-            if "train" in self.results:
-                self.written["model"] = settings.models / "production"
+            for name, result in self.results.items():
+                if "alias" in result:
+                    label = name.replace("train", "model")
+                    self.written[label] = settings.models / result["alias"]
             if "report" in self.results:
                 self.written["pages"] = settings.dashboards / self.results["report"]["first_page"]
             if settings.warehouse.is_symlink():
@@ -179,14 +187,16 @@ def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
     """Return a table of models and baselines, best AUC first, with half-widths of 95% intervals."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("± 95% interval", no_wrap=True)
-    for heading in HEADLINES.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+    measured = set().union(*figures.values())
+    shown = [metric for metric in HEADLINES if metric in measured]
+    for metric in shown:
+        table.add_column(HEADLINES[metric], justify="right", no_wrap=True)
 
     def auc(of_model: "dict[str, Estimate]") -> float:
         return -1 if math.isnan(value := of_model["auc"].value) else value
 
     for name, of_model in sorted(figures.items(), key=lambda item: -auc(item[1])):
-        estimates = [of_model.get(metric) for metric in HEADLINES]
+        estimates = [of_model.get(metric) for metric in shown]
         table.add_row(name.replace("_", " "), *map(_figure, estimates))
     return table
 

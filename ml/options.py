@@ -1,7 +1,7 @@
 """The options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,5 +36,12 @@ Model = Annotated[
         help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression or "
         "random_forest.",
         show_default=False,
+    ),
+]
+Task = Annotated[
+    Literal["reorder", "purchase"],
+    typer.Option(
+        help="reorder: which products each shopper buys again. purchase: who buys in the next 24 "
+        "hours.",
     ),
 ]

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import RestockError
+from ml.jobs.task import REORDER, Task
 from ml.modelling.basket import Ints
-from ml.modelling.metrics import FEW_SHOPPERS
 from ml.progress import Progress
 from ml.settings import Settings
-from ml.warehouse import connection, examples, sampling
-from ml.warehouse.examples import SPLITS, Examples
+from ml.warehouse import connection, examples
+from ml.warehouse.examples import Examples, Table
 from ml.warehouse.feature_list import Feature, features
 
 Column = npt.NDArray[np.float32]
@@ -24,34 +24,11 @@ Column = npt.NDArray[np.float32]
 # A leaked label separates the pairs this well. So does habit in a shop with standing orders.
 IMPLAUSIBLE_AUC = 0.95
 # From one order to the next, the AUC of an honest column moves by a few hundredths. A label that
-# leaks into cutoff 1 lifts it from what the column is worth, which cutoffs 2 and 3 show, to 1.
+# leaks into the newest past lifts it from what the column is worth, which earlier ones show, to 1.
 LEAKED_AUC = 0.1
-EARLIER_CUTOFFS = (2, 3)
 # The usual threshold for a population that has shifted (Siddiqi 2006, see `stability`).
 SHIFTED_PSI = 0.25
 SHIFTED_MISSING_SHARE = 0.05
-
-COUNTS = {
-    "past lines at or after their target": """
-        select count(*) from past_items
-        inner join targets using (cutoff, user_id)
-        where past_items.order_number >= targets.order_number
-    """,
-    "shoppers in two splits": """
-        select count(*) from (
-            select user_id from targets group by user_id having count(distinct split) > 1
-        )
-    """,
-    "pairs without a prediction": """
-        select count(*) from (select user_id, product_id from pair_totals where cutoff = 0) as pairs
-        anti join fct_predictions using (user_id, product_id)
-    """,
-    "predictions without a pair": """
-        select count(*) from fct_predictions
-        anti join (select user_id, product_id from pair_totals where cutoff = 0) as pairs
-            using (user_id, product_id)
-    """,
-}
 
 
 @dataclass(frozen=True)
@@ -65,36 +42,37 @@ class Finding:
     status: str
 
 
-def audit(settings: Settings, progress: Progress) -> dict[str, Any]:
+def audit(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
     """Check the warehouse, write every finding to ``ml.audit``, and raise if a check fails.
 
-    Leaks and unscored pairs fail. A feature that separates the labels very well only warns if it
-    does so at every cutoff, because shoppers may be that predictable. A feature whose distributions
-    at cutoffs 0 and 1 differ is a warning too, because serving often guesses the context.
+    Leaks and unscored rows fail. A feature that separates the labels very well only warns if it
+    does so in every past, because shoppers may be that predictable. A feature whose distributions
+    in the past and now differ is a warning too, because serving often guesses the context. Another
+    task than the first has a table of its own.
 
     Raises:
         RestockError: if a check fails; the message lists what failed.
     """
-    columns = features(settings)
+    columns = features(settings, task.table.name)
     with connection.connect(settings) as con:
         progress("counting violations", 0, 3)
         findings = []
-        for check, sql in COUNTS.items():
+        for check, sql in task.counts.items():
             count = connection.scalar(con, sql)
             findings.append(Finding(check, "", count, 0, "fail" if count else "pass"))
         progress("comparing features", 1, 3)
-        tested = sampling.labelled_shoppers(con)["test"]
-        splits = ["test"] if tested >= FEW_SHOPPERS else SPLITS
-        past, now = (_some(con, columns, cutoff, splits) for cutoff in (1, 0))
+        parts = task.audited(con)
+        past, now = (_some(con, columns, part, task.table) for part in parts[:2])
         if past and now:
             for j, column in enumerate(columns):
                 findings += _shift_findings(column, past.X[:, j], now.X[:, j])
-            findings += _auc_findings(con, columns, splits, past, now)
+            earlier = (_some(con, columns, part, task.table) for part in parts[2:])
+            findings += _auc_findings(columns, past, now, earlier)
         progress("writing ml.audit", 2, 3)
         run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         with connection.transaction(con):
             con.executemany(
-                "insert into ml.audit values (?, ?, ?, ?, ?, ?)",
+                f"insert into {task.written('audit')} values (?, ?, ?, ?, ?, ?)",
                 [(run_id, f.check, f.subject, f.value, f.threshold, f.status) for f in findings],
             )
     progress("audited", 3, 3)
@@ -142,27 +120,23 @@ def _worst_by_check(findings: list[Finding]) -> dict[str, dict[str, Any]]:
 
 
 def _some(
-    con: duckdb.DuckDBPyConnection,
-    columns: Sequence[Feature],
-    cutoff: int,
-    splits: Sequence[str],
+    con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], part: str, table: Table
 ) -> Examples | None:
-    """Return pairs of a cutoff, or None if there are none.
+    """Return rows of a part, or None if there are none.
 
     One batch of them is enough for a distribution and bounds memory use.
     """
-    batches = examples.batches(con, cutoff=cutoff, splits=splits)
+    batches = examples.batches(con, part, table)
     return examples.load(con, columns, batches[0]) if batches else None
 
 
 def _auc_findings(
-    con: duckdb.DuckDBPyConnection,
     columns: Sequence[Feature],
-    splits: Sequence[str],
     past: Examples,
     now: Examples,
+    earlier: Iterable[Examples | None],
 ) -> Iterator[Finding]:
-    """Yield the AUC of every column at cutoff 1, and whether an implausible one is a leak.
+    """Yield the AUC of every column in the past, and whether an implausible one is a leak.
 
     Shoppers with a habit, such as a standing order, make a column this good at every cutoff, and
     its values at cutoff 0 differ between pairs too. A leak shows in one of two ways. It reaches
@@ -172,9 +146,7 @@ def _auc_findings(
     """
     aucs = _separations(past, range(len(columns)))
     suspects = [j for j, auc in aucs.items() if auc > IMPLAUSIBLE_AUC]
-    cutoffs = EARLIER_CUTOFFS if suspects else ()
-    earlier = [_some(con, columns, cutoff, splits) for cutoff in cutoffs]
-    before = [_separations(pairs, suspects) for pairs in earlier if pairs]
+    before = [_separations(rows, suspects) for rows in earlier if rows] if suspects else []
     for j, auc in aucs.items():
         proofs = []
         if j in suspects:

@@ -1,12 +1,11 @@
-"""The evaluation job: measures models and baselines on shoppers that no model was trained on.
+"""The evaluation job: measures models and baselines on rows that no model was trained on.
 
 Two protocols compute the same metrics (docs/evaluation.md). *Holdout* measures the production model
-on the test shoppers. *K-fold* fits every estimator k times, so that each shopper is a test shopper
-once. Both use the orders of cutoff 1. With too few test shoppers, folds of the production model
-take the place of the holdout.
+on the part ``test`` of its task. *K-fold* fits every estimator k times, so that each shopper is a
+test shopper once; it is for pairs, and uses the orders of cutoff 1. With too few test shoppers,
+folds of the production model take the place of the holdout.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +17,12 @@ import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError
-from ml.jobs import model_card, train, typical_context
+from ml.jobs import model_card, reorder, train, typical_context
 from ml.jobs.evaluation_report import EvaluationReport, Predictions
-from ml.modelling import baselines, estimators, metrics
-from ml.modelling.basket import Floats
-from ml.modelling.folds import Strings, part_in_fold, place, spaced
+from ml.jobs.reorder import HISTORY as HISTORY
+from ml.jobs.task import REORDER, Task
+from ml.modelling import estimators, metrics
+from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
@@ -35,52 +35,46 @@ OTHERS_ROWS = 100_000
 """Training pairs of every estimator but the configured one, because the others are much slower."""
 CURVE = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the first fold's training shoppers on the learning curve, which ends with all."""
-IMPORTANCE_PAIRS = 20_000
-"""Pairs used for permutation importance: enough for the third digit of an AUC."""
-MOST_DEPARTMENTS = 100
-"""Departments measured on their own."""
-HISTORY = {
-    3: "3 to 4 orders",
-    5: "5 to 9 orders",
-    10: "10 to 19 orders",
-    20: "20 or more orders",
-}
-"""Segments by number of past orders: the smallest number and the name of each."""
+IMPORTANCE_ROWS = 20_000
+"""Rows used for permutation importance: enough for the third digit of an AUC."""
+COMPARED = ("auc", "average_precision", "log_loss")
+"""Metrics whose difference to the best baseline is in the summary."""
 
 
-def evaluate(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Measure the production model and the baselines on test shoppers at cutoff 1.
+def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
+    """Measure the production model and the baselines on the part ``test`` of a task.
 
     Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions`` and
-    ``ml.feature_importance``, and adds the metrics to the model's JSON file. With fewer than ten
-    test shoppers, folds measure the model instead, and no feature importance is written.
+    ``ml.feature_importance``, or the tables of the task with the same ends of their names, and
+    adds the metrics to the model's JSON file. With too few test shoppers, folds measure the model
+    instead, and no feature importance is written.
 
     Raises:
         RestockError: if there is no model or too few labelled shoppers.
     """
-    columns = features(settings)
-    model, trained = versions.load(settings.models, columns)
+    columns = features(settings, task.table.name)
+    model, trained = versions.load(settings.models, columns, task.alias)
     with connection.connect(settings, read_only=True) as con:
-        by_folds = train.measured_by_folds(con)
+        by_folds = task.measured_by_folds(con)
         tested = sampling.labelled_shoppers(con)["test"]
     if by_folds:
         own = settings.for_model(trained["model_name"])
         report, test, predicted = _by_folds(own, progress, columns)
         with connection.connect(settings) as con, connection.transaction(con):
             report.write(con, test, predicted)
-            _write_test_predictions(con, report.run_id, test, predicted)
+            _write_test_predictions(con, report, test, predicted)
         note = (
             f"too few test shoppers ({tested}) to measure the model: the figures are from "
             f"{train.FOLDS} folds, in which each of the {len(test.user_id)} shoppers is a test "
             "shopper once"
         )
     else:
-        report, test = _holdout(settings, progress, columns, model, trained)
-        note = ""
+        report, test = _holdout(settings, progress, columns, model, trained, task)
+        note = report.comparison(COMPARED)
     estimates = report.figures[trained["model_name"]]
     figures = {name: e.value for name, e in estimates.items() if not np.isnan(e.value)}
     measured = {"run_id": report.run_id, "split": "test", "protocol": report.protocol}
-    versions.add_metrics(settings.models, measured | figures)
+    versions.add_metrics(settings.models, measured | figures, task.alias)
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures, "note": note}
 
 
@@ -90,31 +84,35 @@ def _holdout(
     columns: Sequence[Feature],
     model: Model,
     trained: dict[str, Any],
+    task: Task,
 ) -> tuple[EvaluationReport, Examples]:
-    """Measure the production model on the test shoppers, and write what was measured."""
+    """Measure the production model on the part ``test``, and write what was measured."""
     name = trained["model_name"]
-    report = EvaluationReport(settings, name, "holdout")
+    report = EvaluationReport(settings, name, "holdout", task)
     with connection.connect(settings) as con:
         progress("reading examples", 0, 5)
-        test = examples.read(con, columns, cutoffs=[1], splits=["test"])
-        progress("rebuilding features with the typical context", 1, 5)
-        usual = typical_context.typical(settings, con, columns, test, splits=["test"])
-        typical = replace(test, X=usual)
-        progress(f"scoring {len(test):,} pairs of test shoppers", 2, 5)
+        test = examples.read_part(con, columns, task.parts["test"], task.table)
+        progress("reading segments", 1, 5)
+        masks, variants = task.segments(settings, con, columns, test)
+        progress(f"scoring {len(test):,} {task.table.rows} of test shoppers", 2, 5)
         predicted = Predictions.of(model, test)
-        report.add(test, {name: predicted}, _baselines(con, columns, test))
-        for segment in _segments(con, columns, test):
-            report.add_segments(test, predicted, segment)
-        report.add_segment("context=typical", typical, Predictions.of(model, typical))
+        beside = task.beside(settings, con, columns, test)
+        report.add(test, {name: predicted}, beside)
+        report.add_paired(test, predicted, beside)
+        for mask in masks:
+            report.add_segments(test, predicted, mask)
+        for segment, X in variants.items():
+            variant = replace(test, X=X)
+            report.add_segment(segment, variant, Predictions.of(model, variant))
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
         progress("computing feature importance", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
         with connection.transaction(con):
             report.write(con, test, predicted)
-            _write_test_predictions(con, report.run_id, test, predicted)
+            _write_test_predictions(con, report, test, predicted)
             con.executemany(
-                "insert into ml.feature_importance values (?, ?, ?, ?, ?)",
+                f"insert into {task.written('feature_importance')} values (?, ?, ?, ?, ?)",
                 [(report.run_id, name, *row) for row in importance],
             )
     progress("evaluated", 5, 5)
@@ -132,7 +130,8 @@ def _by_folds(
         held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
-        scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
+        scores = reorder.beside(settings, con, columns, test)
+        segments = reorder.masks(con, columns, test)
     predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
     place_of_test = spaced(test.user_id, held.user_id)
     for fold in range(train.FOLDS):
@@ -151,7 +150,11 @@ def _by_folds(
 
 
 def cross_validate(
-    settings: Settings, progress: Progress, folds: int, card: Path | None = None
+    settings: Settings,
+    progress: Progress,
+    folds: int,
+    card: Path | None = None,
+    task: Task = REORDER,
 ) -> dict[str, Any]:
     """Measure every estimator and baseline at cutoff 1, with each shopper as a test shopper once.
 
@@ -159,8 +162,14 @@ def cross_validate(
     ``ml.calibration_bins`` and, if ``card`` is given, the model card. Registers no model.
 
     Raises:
-        SettingsError: if there are too few shoppers for the number of folds.
+        SettingsError: if there are too few shoppers for the number of folds, or the rule of the
+            task compares shoppers, which folds would divide.
     """
+    if not task.rule.is_per_shopper:
+        raise SettingsError(
+            f"--folds divides the shoppers, and the task {task.name} compares them on each day. "
+            "Leave out --folds: its evaluation is by time."
+        )
     columns = features(settings)
     report = EvaluationReport(settings, settings.model, f"{folds}-fold")
     with connection.connect(settings) as con:
@@ -169,7 +178,8 @@ def cross_validate(
         held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
-        scores, segments = _baselines(con, columns, test), _segments(con, columns, test)
+        scores = reorder.beside(settings, con, columns, test)
+        segments = reorder.masks(con, columns, test)
     models = {name: Predictions.empty(len(test)) for name in estimators.ESTIMATORS}
     main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
@@ -196,7 +206,7 @@ def cross_validate(
                 model = train.fit(settings.for_model(name), few, newest)
             models[name].fill(rows, Predictions.of(model, part))
         if fold == 0:
-            report.add_segment(_size(len(np.unique(training.user_id))), part, main.pairs(rows))
+            report.add_segment(_size(len(np.unique(training.user_id))), part, main.rows(rows))
             # Nested samples of shoppers, by digits of the hash that the folds do not use.
             order = place(training.user_id, digit=8)
             for share in CURVE:
@@ -223,53 +233,6 @@ def cross_validate(
     return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
 
 
-def _baselines(
-    con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
-) -> dict[str, Floats]:
-    """Score the test pairs with every baseline, each of shape (n_pairs,)."""
-    by_name = dict(zip((column.name for column in columns), test.X.T, strict=True))
-    past = con.sql(
-        "select user_id, product_id, order_number from past_items where cutoff = 1"
-    ).to_arrow_table()
-    users, user = np.unique(past.column("user_id").to_numpy(), return_inverse=True)
-    products, product = np.unique(past.column("product_id").to_numpy(), return_inverse=True)
-    order_number = past.column("order_number").to_numpy()
-    orders = np.zeros(len(users), dtype=np.int64)
-    np.maximum.at(orders, user, order_number)
-    return baselines.scores(by_name) | baselines.peers(
-        baselines.Past(user, product, order_number, orders),
-        np.repeat(np.searchsorted(users, np.asarray(test.user_id)), np.diff(test.offsets)),
-        np.searchsorted(products, test.product_id.to_numpy()),
-    )
-
-
-def _segments(
-    con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
-) -> list[Strings]:
-    """Return the segment of each pair by context, by history length and by department.
-
-    The smallest departments of many are measured together.
-    """
-    departments = dict(con.execute("select product_id, department from dim_products").fetchall())
-    orders = test.X[:, [column.name for column in columns].index("user_order_count")]
-    names = np.array([f"history={name}" for name in HISTORY.values()])
-    return [
-        np.full(len(test), "context=order"),
-        names[np.searchsorted(list(HISTORY), orders, side="right") - 1],
-        _largest([f"department={departments[id]}" for id in test.product_id.to_pylist()]),
-    ]
-
-
-def _largest(segment: list[str]) -> Strings:
-    """Return the segments with all but the `MOST_DEPARTMENTS` largest as one."""
-    names = [name for name, _ in Counter(segment).most_common()]
-    if len(names) > MOST_DEPARTMENTS:
-        rest = f"department=the {len(names) - MOST_DEPARTMENTS:,} smallest"
-        kept = set(names[:MOST_DEPARTMENTS])
-        segment = [name if name in kept else rest for name in segment]
-    return np.array(segment)
-
-
 def _size(shoppers: int) -> str:
     """Return the segment name of a point on the learning curve."""
     return f"training_shoppers={shoppers}"
@@ -283,7 +246,7 @@ def _importance(
     This is permutation importance (Breiman 2001, "Random forests", section 10), computed on whole
     test shoppers.
     """
-    some = test.of(test.offsets[:-1] < IMPORTANCE_PAIRS)
+    some = test.of(test.offsets[:-1] < IMPORTANCE_ROWS)
     auc = roc_auc_score(some.label, model.predict(some.X))
     order = np.random.default_rng(seed).permutation(len(some))
     for j, column in enumerate(columns):
@@ -295,16 +258,18 @@ def _importance(
 
 
 def _write_test_predictions(
-    con: duckdb.DuckDBPyConnection, run_id: str, test: Examples, predicted: Predictions
+    con: duckdb.DuckDBPyConnection, report: EvaluationReport, test: Examples, predicted: Predictions
 ) -> None:
-    con.execute("delete from ml.test_predictions")
+    task = report.task
+    written = task.written("test_predictions")
+    con.execute(f"delete from {written}")
     table = pa.table(
         {
-            "run_id": pa.repeat(run_id, len(test)),
+            "run_id": pa.repeat(report.run_id, len(test)),
             "user_id": test.user_of_pair(),
-            "product_id": test.product_id,
-            "reorder_probability": predicted.probability.astype(np.float32),
-            "in_basket": predicted.in_basket,
+            task.table.key: test.key,
+            f"{task.name}_probability": predicted.probability.astype(np.float32),
+            task.rule.chosen: predicted.chosen,
         }
     )
-    connection.append(con, "ml.test_predictions", table)
+    connection.append(con, written, table)

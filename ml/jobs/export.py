@@ -1,4 +1,4 @@
-"""The export job: copies the published warehouse, model and pages to a folder, as plain files.
+"""The export job: copies the published warehouse, models and pages to a folder, as plain files.
 
 The paths that people open are links into a release, so a copying tool may copy dangling links. The
 copy of an export is made aside and appears with one rename.
@@ -41,6 +41,9 @@ def export(settings: Settings, progress: Progress, *, out: Path) -> dict[str, An
     for place in places.values():
         if not place.exists():
             raise RestockError(f"{place} does not exist. Run `restock run` first.")
+    # A task that the data do not allow has no model.
+    models = {name: settings.models / alias for alias, name in versions.ALIASES.items()}
+    places |= {name: place for name, place in models.items() if place.exists()}
     out.parent.mkdir(parents=True, exist_ok=True)
     work = out.with_name(f".{out.name}-{secrets.token_hex(4)}")
     try:

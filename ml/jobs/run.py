@@ -1,4 +1,7 @@
-"""The run job: every step in order, in a release that is published if all steps succeed."""
+"""The run job: every step in order, in a release that is published if all steps succeed.
+
+The steps of the purchase task follow those of the reorder task, where orders or events have times.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,7 +12,8 @@ from ml.errors import RestockError
 from ml.jobs.build import build
 from ml.jobs.fetch import fetch
 from ml.jobs.report import report, report_failure
-from ml.jobs.steps import STEPS, Result, Step
+from ml.jobs.steps import OF_TASK, STEPS, Result, Step
+from ml.progress import Progress
 from ml.settings import Settings
 from ml.warehouse import connection, run_records
 
@@ -58,24 +62,45 @@ def run(
             changed = partial(update, published=settings.warehouse)
             results["update"] = step("update", same_model, changed)
             if not results["update"]["is_full_run"]:
+                if not _reason_to_skip_purchases(same_model):
+                    step_of = OF_TASK["purchase"]["score"]
+                    results["purchase score"] = step("purchase score", same_model, step_of)
                 failures = _draw(same_model, step, results)
                 releases.publish(release, same_model, settings)
                 _tell(failures)
                 return results
             work.warehouse.unlink(missing_ok=True)
         # `score` builds the tables that depend on scores, so `build` skips them.
-        steps = STEPS | {"build": partial(build, selection=("--selector", "learning"))}
+        steps = STEPS | {"build": _build}
         for name, function in list(steps.items())[1:-1]:
             results[name] = step(name, work, function)
             if name == "build" and settings.warehouse.exists():
                 run_records.copy_history(settings, work)
         record(work)
+        if not _reason_to_skip_purchases(work):
+            for name, function in OF_TASK["purchase"].items():
+                results[f"purchase {name}"] = step(f"purchase {name}", work, function)
         failures = _draw(work, step, results)
         releases.publish(release, work, settings)
         _tell(failures)
     finally:
         releases.remove_all_but_current(settings)
     return results
+
+
+def _build(settings: Settings, progress: Progress) -> Result:
+    """Build everything but the results, and note if purchases cannot be predicted."""
+    result = build(settings, progress, ("--selector", "learning"))
+    if reason := _reason_to_skip_purchases(settings):
+        result["note"] = f"who buys next is not predicted: {reason}"
+    return result
+
+
+def _reason_to_skip_purchases(settings: Settings) -> str:
+    from ml.jobs import purchase  # takes seconds to import, see `steps.later`
+
+    with connection.connect(settings, read_only=True) as con:
+        return purchase.reason_to_skip(con)
 
 
 def _draw(

@@ -1,6 +1,7 @@
-"""The scoring job: scores every pair at cutoff 0 in batches and publishes in one transaction."""
+"""The scoring job: scores every row of cutoff 0 in batches and publishes in one transaction."""
 
 import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from ml.errors import SettingsError
 from ml.jobs.fetch import reject_early_day
-from ml.modelling.basket import rank_in_user
+from ml.jobs.task import REORDER, Task
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
@@ -25,33 +26,34 @@ from ml.warehouse.feature_list import Feature, features
 AHEAD = 2  # batches to read and score while the previous one is written
 
 
-def score(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Score every pair into ``ml.predictions`` with the production model.
+def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
+    """Score every row of cutoff 0 into ``ml.predictions``, or the table of the task.
 
     Readers see the previous predictions until all new ones are written. Memory use is bounded by a
-    few times ``settings.batch_rows`` pairs, or by the shopper with the most pairs.
+    few times ``settings.batch_rows`` pairs, or by the shopper with the most pairs. A rule that
+    compares shoppers needs all rows of cutoff 0, one for each shopper, in memory at once.
 
     Raises:
         RestockError: if there is no model, or it does not match the features.
     """
-    columns = features(settings)
-    model, card = versions.load(settings.models, columns)
+    columns = features(settings, task.table.name)
+    model, card = versions.load(settings.models, columns, task.alias)
     started = datetime.now(UTC).replace(tzinfo=None)
     batch_id = f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     done = 0
+    written = task.written("predictions")
+    size = settings.batch_rows if task.rule.is_per_shopper else sys.maxsize
     with connection.connect(settings) as con:
-        total = connection.scalar(
-            con, "select sum(user_product_count) from feat_users where cutoff = 0"
-        )
+        batches = examples.batches(con, task.parts["now"], task.table, rows=size)
+        total = sum(int(batch.counts.sum()) for batch in batches)
         with connection.transaction(con):
-            con.execute("delete from ml.predictions")
-            batches = examples.batches(con, cutoff=0, rows=settings.batch_rows)
-            for rows in _overlapped(partial(_scored, con, columns, model, batch_id), batches):
+            con.execute(f"delete from {written}")
+            for rows in _overlapped(partial(_scored, con, columns, model, batch_id, task), batches):
                 progress("scoring", done, total)
-                connection.append(con, "ml.predictions", rows)
+                connection.append(con, written, rows)
                 done += len(rows)
             con.execute(
-                "insert into ml.batches values (?, ?, ?, ?, 0, ?, ?, ?)",
+                f"insert into {task.written('batches')} values (?, ?, ?, ?, 0, ?, ?, ?)",
                 [
                     batch_id,
                     card["model_name"],
@@ -72,7 +74,7 @@ def score(settings: Settings, progress: Progress) -> dict[str, Any]:
     }
 
 
-def score_as_of(settings: Settings, progress: Progress) -> dict[str, Any]:
+def score_as_of(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
     """Move cutoff 0 to the scoring date in the settings, rebuild the examples, and score them.
 
     Raises:
@@ -88,8 +90,9 @@ def score_as_of(settings: Settings, progress: Progress) -> dict[str, Any]:
             "each shopper's last order."
         )
     reject_early_day(settings, newest)
-    dbt.run(settings, "build", "--select", "targets+,+examples", progress=progress)
-    return score(settings, progress)
+    moved = f"{task.table.cutoffs}+,+{task.table.name}"
+    dbt.run(settings, "build", "--select", moved, progress=progress)
+    return score(settings, progress, task)
 
 
 def _scored(
@@ -97,21 +100,22 @@ def _scored(
     columns: Sequence[Feature],
     model: Model,
     batch_id: str,
+    task: Task,
     batch: examples.Batch,
 ) -> pa.Table:
-    """Return the rows of ``ml.predictions`` for a batch."""
+    """Return the scores of a batch."""
     with con.cursor() as own:
-        pairs = examples.load(own, columns, batch)
-    # Ranks and baskets must follow from the published probabilities, which are float32.
-    probability = model.predict(pairs.X).astype(np.float32)
+        rows = examples.load(own, columns, batch)
+    # Ranks and choices must follow from the published probabilities, which are float32.
+    probability = model.predict(rows.X).astype(np.float32)
+    user_id = rows.user_of_pair()
     return pa.table(
         {
-            "user_id": pairs.user_of_pair(),
-            "product_id": pairs.product_id,
-            "reorder_probability": probability,
-            "rank_in_user": rank_in_user(probability, pairs.offsets),
-            "in_basket": model.basket(probability, pairs.offsets),
-            "batch_id": pa.repeat(batch_id, len(pairs)),
+            "user_id": user_id,
+            task.table.key: rows.key,
+            f"{task.name}_probability": probability,
+            **model.rule.columns(probability, user_id, rows.offsets),
+            "batch_id": pa.repeat(batch_id, len(rows)),
         }
     )
 

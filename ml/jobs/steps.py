@@ -15,20 +15,33 @@ Result = dict[str, Any]
 Step = Callable[[Settings, Progress], Result]
 
 
-def later(name: str, **options: Any) -> Step:
+def later(name: str, *, task: str = "", **options: Any) -> Step:
     """Return a step that imports its function, ``module:function``, only when it runs.
 
-    The model libraries take seconds to import, and `restock --help` needs none of them.
+    The model libraries take seconds to import, and `restock --help` needs none of them. With
+    ``task``, the function is called with the task of this name.
     """
-    return lambda settings, progress: resolve_name(name)(settings, progress, **options)
+
+    def step(settings: Settings, progress: Progress) -> Result:
+        named = {"task": resolve_name("ml.jobs.task:TASKS")[task]} if task else {}
+        return resolve_name(name)(settings, progress, **named, **options)
+
+    return step
 
 
-def with_tables(step: Step) -> Step:
-    """Return a step that also rebuilds the prediction and reporting tables."""
+AFTER = {
+    "reorder": ("--selector", "results"),
+    "purchase": ("--select", "fct_purchase_propensity+"),
+}
+"""The dbt arguments for the tables that depend on the scores of each task."""
+
+
+def with_tables(step: Step, selection: tuple[str, ...]) -> Step:
+    """Return a step that also rebuilds the tables that dbt selects, see `AFTER`."""
 
     def both(settings: Settings, progress: Progress) -> Result:
         result = step(settings, progress)
-        built = dbt.run(settings, "build", "--selector", "results", progress=progress)
+        built = dbt.run(settings, "build", *selection, progress=progress)
         with connection.connect(settings) as con, connection.transaction(con):
             run_records.record_tests(con, built.tests)
         return result
@@ -36,12 +49,16 @@ def with_tables(step: Step) -> Step:
     return both
 
 
-STEPS: dict[str, Step] = {
-    "fetch": fetch,
-    "build": build,
-    "train": later("ml.jobs.train:train"),
-    "evaluate": later("ml.jobs.evaluate:evaluate"),
-    "score": with_tables(later("ml.jobs.score:score")),
-    "audit": later("ml.jobs.audit:audit"),
-    "report": report,
-}
+def _of_task(task: str) -> dict[str, Step]:
+    """Return the steps of a task, by name and in order."""
+    return {
+        "train": later("ml.jobs.train:train", task=task),
+        "evaluate": later("ml.jobs.evaluate:evaluate", task=task),
+        "score": with_tables(later("ml.jobs.score:score", task=task), AFTER[task]),
+        "audit": later("ml.jobs.audit:audit", task=task),
+    }
+
+
+OF_TASK = {task: _of_task(task) for task in AFTER}
+"""The steps from training to the audit of each task."""
+STEPS: dict[str, Step] = {"fetch": fetch, "build": build, **OF_TASK["reorder"], "report": report}

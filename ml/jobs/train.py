@@ -1,6 +1,7 @@
 """The training job: fits a model on labelled examples and registers it."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import duckdb
@@ -8,10 +9,9 @@ import numpy as np
 
 from ml import sources
 from ml.errors import RestockError
+from ml.jobs.task import REORDER, Task
 from ml.modelling import calibration, estimators
-from ml.modelling.basket import fit_order_effect
 from ml.modelling.folds import part_in_fold, spaced
-from ml.modelling.metrics import FEW_SHOPPERS
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
@@ -24,32 +24,33 @@ FOLDS = 5
 """Folds that measure the model if there are too few test shoppers."""
 
 
-def train(settings: Settings, progress: Progress) -> dict[str, Any]:
-    """Fit a model on training shoppers, calibrate it on validation shoppers, and register it.
+def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
+    """Fit a model on the part ``train`` of a task, calibrate it on ``held``, and register it.
 
-    Training uses the examples of every label cutoff. With too few test shoppers, the shoppers are
-    divided as in the first fold of a cross-validation, see `measured_by_folds`.
+    If folds measure the model, the shoppers are divided as in the first fold of a
+    cross-validation.
 
     Raises:
         SettingsError: if the model or one of its parameters is unknown.
-        RestockError: if fewer than ten shoppers have a labelled order, or all labels are the same.
+        RestockError: if there are too few examples, or all labels are the same.
     """
-    columns = features(settings)
+    table = task.table
+    columns = features(settings, table.name)
     # An unknown model or parameter is reported here, before the slow read.
     pipeline = unfitted(settings)
     progress("reading examples", 0, 3)
     with connection.connect(settings, read_only=True) as con:
-        cutoffs = sampling.label_cutoffs(con)
-        held_cutoffs = sampling.held_cutoffs(con)
-        if measured_by_folds(con):
+        labelled = connection.scalar(con, f"select max(cutoff) from {table.cutoffs}")
+        if task.measured_by_folds(con):
             learned = draw(con, columns, settings, splits=SPLITS)
+            held_cutoffs = sampling.held_cutoffs(con)
             held = examples.read(con, columns, cutoffs=held_cutoffs, splits=SPLITS)
             learned, held = divided(learned, held, fold=0)
         else:
-            learned = draw(con, columns, settings, splits=["train"])
-            held = examples.read(con, columns, cutoffs=held_cutoffs, splits=["validation"])
+            learned = draw(con, columns, settings, task)
+            held = examples.read_part(con, columns, task.parts["held"], table)
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
-    model = fit(settings, learned, held)
+    model = fit(settings, learned, held, task)
     progress("registering the model", 2, 3)
     folder = versions.save(
         settings.models,
@@ -65,36 +66,18 @@ def train(settings: Settings, progress: Progress) -> dict[str, Any]:
                 for name, value in pipeline.steps[-1][1].get_params().items()
                 if isinstance(value, str | int | float | bool | None)
             },
-            "label_cutoffs": len(cutoffs),
+            "label_cutoffs": labelled,
             "training_shoppers": len(np.unique(learned.user_id)),
-            "training_pairs": len(learned),
-            "training_reorder_share": float(np.average(learned.label, weights=learned.weight)),
+            f"training_{table.rows}": len(learned),
+            f"training_{task.name}_share": float(np.average(learned.label, weights=learned.weight)),
             "calibration": model.calibrator.method,
-            "calibration_pairs": len(held),
-            "order_effect": model.order_effect,
+            f"calibration_{table.rows}": len(held),
+            **asdict(model.rule),
         },
+        task.alias,
     )
     progress("registered", 3, 3)
-    return {"rows": len(learned), "model": folder.name}
-
-
-def measured_by_folds(con: duckdb.DuckDBPyConnection) -> bool:
-    """Return whether there are too few test or validation shoppers, so that folds are needed.
-
-    Raises:
-        RestockError: there are too few shoppers for folds too.
-    """
-    shoppers = sampling.labelled_shoppers(con)
-    if (labelled := sum(shoppers.values())) < FEW_SHOPPERS:
-        everyone = connection.scalar(con, "select count(*) from targets where cutoff = 0")
-        raise RestockError(
-            f"no labelled orders of {FEW_SHOPPERS} shoppers or more: {labelled:,} of {everyone:,} "
-            "shoppers have one. A shopper's order is labelled if at least min_past_orders orders "
-            "(3, set in dbt_project.yml) come before it. Bring a longer history or more shoppers: "
-            f"{FEW_SHOPPERS} with 4 orders each are the least that a model can learn from and be "
-            "measured on."
-        )
-    return shoppers["test"] < FEW_SHOPPERS or not shoppers["validation"]
+    return {"rows": len(learned), "model": folder.name, "alias": task.alias}
 
 
 def divided(
@@ -126,23 +109,34 @@ def draw(
     con: duckdb.DuckDBPyConnection,
     columns: Sequence[Feature],
     settings: Settings,
+    task: Task = REORDER,
     *,
-    splits: Sequence[str],
+    splits: Sequence[str] = (),
 ) -> sampling.Sample:
-    """Draw about ``settings.training_rows`` examples, or all of them if there are fewer.
+    """Draw about ``settings.training_rows`` training examples, or all of them if there are fewer.
+
+    They are of the part ``train`` of a task, or with ``splits``, labelled pairs of these splits.
 
     Raises:
         RestockError: if there are none.
     """
+    part = task.parts["train"]
+    if splits:
+        part = examples.of_splits(sampling.label_cutoffs(con), splits)
     return sampling.sample(
-        con, columns, rows=settings.training_rows, seed=settings.seed, splits=splits
+        con, columns, part, task.table, rows=settings.training_rows, seed=settings.seed
     )
 
 
-def fit(settings: Settings, learned: sampling.Sample, held: examples.Examples) -> Model:
-    """Fit the model that the settings name, then calibrate it on held-out shoppers.
+def fit(
+    settings: Settings,
+    learned: sampling.Sample,
+    held: examples.Examples,
+    task: Task = REORDER,
+) -> Model:
+    """Fit the model that the settings name, then calibrate it on held-out examples.
 
-    The held-out shoppers also determine the order effect of the model's baskets.
+    The held-out examples also determine the model's rule.
 
     Raises:
         RestockError: if all training labels are the same.
@@ -156,7 +150,7 @@ def fit(settings: Settings, learned: sampling.Sample, held: examples.Examples) -
     pipeline = unfitted(settings)
     last = pipeline.steps[-1][0]
     pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
-    score = Model(pipeline, calibration.Calibrator(), 0.0).predict(held.X)
+    score = Model(pipeline, calibration.Calibrator(), None).predict(held.X)
     calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
-    order_effect = fit_order_effect(calibrator.transform(score), held.label, held.offsets)
-    return Model(pipeline, calibrator, order_effect)
+    rule = task.rule.fit(calibrator.transform(score), held.label, held.offsets)
+    return Model(pipeline, calibrator, rule)

@@ -8,6 +8,7 @@ from sklearn.metrics import log_loss
 
 from ml.errors import SettingsError
 from ml.jobs import train
+from ml.jobs.task import REORDER, Task
 from ml.progress import Progress
 from ml.settings import Settings
 from ml.warehouse import connection, examples
@@ -17,8 +18,10 @@ TREES_TIMES_RATE = 17.5
 """Number of trees times learning rate, the same in every trial: 350 trees at 0.05."""
 
 
-def tune(settings: Settings, progress: Progress, trials: int) -> dict[str, Any]:
-    """Search for parameters that lower the log-loss on validation shoppers.
+def tune(
+    settings: Settings, progress: Progress, trials: int, task: Task = REORDER
+) -> dict[str, Any]:
+    """Search for parameters that lower the log-loss on the part ``held`` of a task.
 
     A tree-structured Parzen estimator proposes the trials (Bergstra, Bardenet, Bengio, Kégl 2011,
     "Algorithms for hyper-parameter optimization", section 4). The search never reads test
@@ -36,11 +39,11 @@ def tune(settings: Settings, progress: Progress, trials: int) -> dict[str, Any]:
         import optuna
     except ModuleNotFoundError:
         raise SettingsError("tuning needs Optuna: run pip install 'restock[tune]'") from None
-    columns = features(settings)
+    columns = features(settings, task.table.name)
     progress("reading examples", 0, trials)
     with connection.connect(settings, read_only=True) as con:
-        learned = train.draw(con, columns, settings, splits=["train"])
-        held = examples.read(con, columns, cutoffs=[1], splits=["validation"])
+        learned = train.draw(con, columns, settings, task)
+        held = examples.read_part(con, columns, task.parts["held"], task.table)
 
     def loss(parameters: dict[str, Any]) -> float:
         pipeline = train.unfitted(replace(settings, parameters=parameters))

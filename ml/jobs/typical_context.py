@@ -70,6 +70,6 @@ def typical(
         )
         with connection.connect(work, read_only=True) as other:
             served = examples.read(other, columns, cutoffs=[0], splits=splits)
-    if not served.product_id.equals(test.product_id):
+    if not served.key.equals(test.key):
         raise AssertionError("the pairs rebuilt from earlier orders differ from those of cutoff 1")
     return served.X

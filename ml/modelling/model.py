@@ -1,4 +1,4 @@
-"""A fitted model, which turns features into probabilities and baskets."""
+"""A fitted model, which turns features into probabilities and choices."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,26 +8,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from ml.modelling.basket import Bools, Floats, Ints, expected_f1_basket
-
 
 @dataclass
 class Model:
-    """A fitted pipeline, the calibrator of its output, and the order effect of its baskets."""
+    """A fitted pipeline, the calibrator of its output, and the rule that chooses rows."""
 
     pipeline: Any
     calibrator: Any
-    order_effect: float
+    rule: Any
 
     def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the calibrated probability of each row of ``X``, shape (n_pairs,)."""
+        """Return the calibrated probability of each row of ``X``, shape (n_rows,)."""
         if self._trees is not None:
             return self.calibrator.transform(expit(self._trees.predict(X)))
         return self.calibrator.transform(self.pipeline.predict_proba(X)[:, 1])
-
-    def basket(self, probability: Floats, offsets: Ints) -> Bools:
-        """Mark the pairs in the baskets with the highest expected F1, shape (n_pairs,)."""
-        return expected_f1_basket(probability, offsets, self.order_effect)[0]
 
     @cached_property
     def _trees(self) -> Any:

@@ -1,4 +1,4 @@
-"""Releases: a warehouse, a model and pages that one rename publishes together.
+"""Releases: a warehouse, models and pages that one rename publishes together.
 
 ``<warehouse>.releases/`` holds one folder per release. The link ``<warehouse>.current`` points to
 the published release, and the paths that users open are links through it. So one rename publishes
@@ -24,19 +24,25 @@ def next_release(settings: Settings) -> Path:
 
 
 def publish(release: Path, work: Settings, settings: Settings) -> None:
-    """Publish the warehouse, model and pages of a release with one rename.
+    """Publish the warehouse, models and pages of a release with one rename.
 
     Args:
         release: the folder from `next_release`.
         work: the settings that the run used inside that folder.
         settings: the settings with the published paths.
     """
-    version = versions.production(work.models)
+    produced = {
+        alias: versions.production(work.models, alias)
+        for alias in versions.ALIASES
+        if (work.models / alias).exists()
+    }
     if work.models != settings.models:
         settings.models.mkdir(parents=True, exist_ok=True)
-        shutil.move(version, settings.models / version.name)
+        for version in produced.values():
+            shutil.move(version, settings.models / version.name)
         shutil.rmtree(work.models)
-    replace_link(release / "model", settings.models / version.name)
+    for alias, version in produced.items():
+        replace_link(release / versions.ALIASES[alias], settings.models / version.name)
     release = release.rename(release.with_name(secrets.token_hex(4)))
     # A write-ahead log that a crashed writer left belongs to the old warehouse file.
     Path(f"{settings.warehouse}.wal").unlink(missing_ok=True)
@@ -44,7 +50,7 @@ def publish(release: Path, work: Settings, settings: Settings) -> None:
     current = _current(settings)
     published = {
         settings.warehouse: current / work.warehouse.name,
-        settings.models / versions.ALIAS: current / "model",
+        **{settings.models / alias: current / versions.ALIASES[alias] for alias in produced},
     }
     pages = current / work.dashboards.name
 

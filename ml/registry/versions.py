@@ -1,8 +1,9 @@
-"""Model versions: one folder per trained model, and a link to the production version.
+"""Model versions: one folder per trained model, and a link to each task's production version.
 
 ``models/<version>/`` holds ``model.joblib`` and ``model.json``. Restock writes it once and later
 changes only the metrics in ``model.json``. The symbolic link ``models/production`` points to the
-version that scores.
+version that scores pairs, and ``models/production-purchase`` to the one that scores shoppers. Such
+a link is an *alias*.
 """
 
 import hashlib
@@ -24,6 +25,8 @@ from ml.registry.links import replace_link
 from ml.warehouse.feature_list import Feature
 
 ALIAS = "production"
+ALIASES = {ALIAS: "model", f"{ALIAS}-purchase": "model-purchase"}
+"""The alias of each task, and the name of its link in a release."""
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
 
@@ -39,7 +42,13 @@ def feature_version(features: Sequence[Feature]) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()[:12]
 
 
-def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str, Any]) -> Path:
+def save(
+    folder: Path,
+    model: Model,
+    features: Sequence[Feature],
+    card: dict[str, Any],
+    alias: str = ALIAS,
+) -> Path:
     """Save a model as a new version, make it the production version, and return its folder.
 
     Args:
@@ -47,6 +56,7 @@ def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str
         model: the fitted model.
         features: the features it was trained on, in order.
         card: further content for ``model.json``; ``model_name`` is required.
+        alias: name of the link to the production version.
     """
     work = folder / ".saving"
     shutil.rmtree(work, ignore_errors=True)
@@ -66,22 +76,22 @@ def save(folder: Path, model: Model, features: Sequence[Feature], card: dict[str
     }
     _write_json(work / "model.json", card)
     work.rename(folder / version)
-    replace_link(folder / ALIAS, folder / version)
+    replace_link(folder / alias, folder / version)
     return folder / version
 
 
-def production(folder: Path) -> Path:
+def production(folder: Path, alias: str = ALIAS) -> Path:
     """Return the folder of the production version."""
-    return (folder / ALIAS).resolve()
+    return (folder / alias).resolve()
 
 
-def metadata(folder: Path) -> dict[str, Any]:
+def metadata(folder: Path, alias: str = ALIAS) -> dict[str, Any]:
     """Return the content of the production version's ``model.json``.
 
     Raises:
         RestockError: there is no production version, or its ``model.json`` is damaged.
     """
-    path = folder / ALIAS / "model.json"
+    path = folder / alias / "model.json"
     if not path.exists():
         raise RestockError(f"no trained model in {folder}. Run `restock train` first.")
     try:
@@ -90,15 +100,17 @@ def metadata(folder: Path) -> dict[str, Any]:
         raise RestockError(f"{path} is damaged ({error}). Run `restock train` again.") from None
 
 
-def load(folder: Path, features: Sequence[Feature]) -> tuple[Model, dict[str, Any]]:
+def load(
+    folder: Path, features: Sequence[Feature], alias: str = ALIAS
+) -> tuple[Model, dict[str, Any]]:
     """Return the production model and the content of its ``model.json``.
 
     Raises:
         RestockError: there is no production version, its file does not match the digest in
             ``model.json``, or it was trained on features or types that differ from ``features``.
     """
-    written = metadata(folder)
-    path = folder / ALIAS / "model.joblib"
+    written = metadata(folder, alias)
+    path = folder / alias / "model.joblib"
     if not path.exists() or _sha256(path) != written["sha256"]:
         raise RestockError(
             f"{path} is missing or does not match the sha256 in model.json. "
@@ -130,9 +142,9 @@ def is_evaluated(folder: Path, version: str) -> bool:
     return bool(json.loads((folder / version / "model.json").read_text())["metrics"])
 
 
-def add_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+def add_metrics(folder: Path, metrics: dict[str, Any], alias: str = ALIAS) -> None:
     """Write the metrics of an evaluation to the ``model.json`` of the production version."""
-    _write_json(folder / ALIAS / "model.json", metadata(folder) | {"metrics": metrics})
+    _write_json(folder / alias / "model.json", metadata(folder, alias) | {"metrics": metrics})
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

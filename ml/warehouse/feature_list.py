@@ -1,4 +1,4 @@
-"""The feature list: columns of `examples` whose contract has ``meta: {feature: GROUP}``."""
+"""The feature list: columns of examples whose contract has ``meta: {feature: GROUP}``."""
 
 import json
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from ml.settings import Settings
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature: a column of ``examples``, its SQL type and its group."""
+    """A feature: a column of the examples, its SQL type and its group."""
 
     name: str
     dtype: str
     group: str
 
 
-def features(settings: Settings) -> list[Feature]:
-    """Return the features in order, from the contract of ``examples`` in dbt's manifest.
+def features(settings: Settings, model: str = "examples") -> list[Feature]:
+    """Return the features in order, from the contract of a model of examples in dbt's manifest.
 
     Raises:
         RestockError: there is no manifest, because dbt has not run yet.
@@ -25,7 +25,7 @@ def features(settings: Settings) -> list[Feature]:
     path = settings.target / "manifest.json"
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
-    columns = json.loads(path.read_text())["nodes"]["model.restock.examples"]["columns"]
+    columns = json.loads(path.read_text())["nodes"][f"model.restock.{model}"]["columns"]
     return [
         Feature(name, column["data_type"], column["config"]["meta"]["feature"])
         for name, column in columns.items()

@@ -81,7 +81,8 @@ def copy_history(old: Settings, new: Settings) -> None:
                 "where database_name = 'old' and schema_name = 'ml'"
             ).fetchall()
         }
-        for table in ("batches", "deliveries", "metrics", "calibration_bins", "audit"):
+        kept = ("batches", "metrics", "calibration_bins", "audit")
+        for table in ("deliveries", *kept, *(f"purchase_{name}" for name in kept)):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
         con.execute("detach old")

@@ -1,4 +1,4 @@
-"""Samples training examples in SQL: most pairs are not bought again and teach a model little."""
+"""Samples training examples in SQL: most labels are false and teach a model little."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.warehouse.connection import scalar
-from ml.warehouse.examples import SPLITS, in_order, matrix, nothing_labelled
+from ml.warehouse.examples import PAIRS, SPLITS, Table, in_order, matrix, nothing_labelled
 from ml.warehouse.feature_list import Feature
 
 HELD_CUTOFFS = 5
@@ -20,15 +20,15 @@ DRAWN_ALIKE = 0.25
 
 @dataclass(frozen=True)
 class Sample:
-    """Training examples: every pair bought again, and a sample of the others.
+    """Training examples: every one that came true, and a sample of the others.
 
     The weights keep probabilities unbiased (Horvitz, Thompson 1952, "A generalization of sampling
     without replacement").
 
     Attributes:
         X: float32 features, shape (n, n_features); missing values are NaN.
-        label: 1 if bought again, else 0, shape (n,).
-        weight: 1 if bought again, else the inverse sampling probability, shape (n,).
+        label: 1 if it came true, else 0, shape (n,).
+        weight: 1 if it came true, else the inverse sampling probability, shape (n,).
         user_id: shopper of each example, shape (n,).
     """
 
@@ -66,58 +66,58 @@ def held_cutoffs(con: duckdb.DuckDBPyConnection) -> range:
 def sample(
     con: duckdb.DuckDBPyConnection,
     columns: Sequence[Feature],
+    part: str,
+    table: Table = PAIRS,
     *,
     rows: int,
     seed: int,
-    splits: Sequence[str],
 ) -> Sample:
-    """Read about ``rows`` examples of all label cutoffs: every pair bought again, others sampled.
+    """Read about ``rows`` examples of a part: every one that came true, and a sample of the others.
 
-    Most of the others were last bought long ago, and any model predicts them well. So the
-    probability of sampling a pair grows with ``pair_decay_5_orders_share``, the share of the
-    shopper's recent orders that contain the product.
+    ``part`` is a SQL condition. The probability of sampling another grows with the habit that the
+    table names, because any model predicts the rows without one well. The habit of a pair is
+    ``pair_decay_5_orders_share``, the share of the shopper's recent orders with the product.
 
     Raises:
         RestockError: there are no such examples.
     """
-    chosen = "', '".join(splits)
-    which = f"cutoff > 0 and split in ('{chosen}')"
-    pairs, reorders, late = con.execute(
+    count, true, late = con.execute(
         f"""
         select count(*), count(*) filter (label),
             -- A parallel mean differs in its last digits from run to run.
-            round(avg(pair_decay_5_orders_share) filter (not label), 9)
-        from examples where {which}
+            round(avg({table.habit}) filter (not label), 9)
+        from {table.name} where {part}
         """
     ).fetchall()[0]
-    if pairs == 0:
-        raise nothing_labelled(splits)
-    # Keep room for some of the others, even if the pairs bought again fill the limit.
-    room = max(rows - reorders, rows // 10)
+    if count == 0:
+        raise nothing_labelled(part)
+    # Keep room for some of the others, even if those that came true fill the limit.
+    room = max(rows - true, rows // 10)
     chance = "1"
-    if (share := room / max(pairs - reorders, 1)) < 1:
+    if (share := room / max(count - true, 1)) < 1:
         by_habit = (1 - DRAWN_ALIKE) / late
-        chance = f"{share} * ({DRAWN_ALIKE} + {by_habit} * pair_decay_5_orders_share)"
+        chance = f"{share} * ({DRAWN_ALIKE} + {by_habit} * {table.habit})"
     names = ", ".join(column.name for column in columns)
+    blocks = f"select distinct {table.block} from ({table.shoppers}) where {part} order by all"
     parts = []
-    for cutoff in label_cutoffs(con):
-        table = con.sql(
+    for (block,) in con.execute(blocks).fetchall():
+        drawn = con.sql(
             f"""
             select
                 user_id,
-                product_id,
+                {table.key} as key,
                 cast(label as tinyint) as label,
                 cast(case when label then 1 else greatest(1, 1 / ({chance})) end as float)
                     as weight,
                 {names}
-            from examples
-            where {which} and cutoff = {cutoff} and (
+            from {table.name}
+            where ({part}) and {table.block} = {block} and (
                 label
-                or hash(cutoff, user_id, product_id, {seed}) / power(2, 64) < {chance}
+                or hash(cutoff, user_id, {table.key}, {seed}) / power(2, 64) < {chance}
             )
             """
         ).to_arrow_table()
-        order = in_order(table)
-        drawn = (table.column(name).to_numpy()[order] for name in ("label", "weight", "user_id"))
-        parts.append((matrix(table, columns, order), *drawn))
+        order = in_order(drawn)
+        arrays = (drawn.column(name).to_numpy()[order] for name in ("label", "weight", "user_id"))
+        parts.append((matrix(drawn, columns, order), *arrays))
     return Sample(*(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -41,6 +41,7 @@ final as (
         moments.period,
         moments.is_robot,
         case when moments.cutoff > 0 then bought.user_id is not null end as label,
+        features.days_since_first_purchase,
         features.hours_since_purchase,
         features.days_since_purchase,
         features.tenure_days,

@@ -156,7 +156,9 @@ def test_layers_look_one_way(manifest: Manifest) -> None:
 def test_features_are_the_columns_that_say_so(manifest: Manifest) -> None:
     keys = {
         "examples": {"product_id", "context_source"},
-        "purchase_examples": {"cutoff_at", "window_end_at", "period", "is_robot"},
+        "purchase_examples": {
+            *("cutoff_at", "window_end_at", "period", "is_robot", "days_since_first_purchase")
+        },
     }
     for name, own in keys.items():
         columns = models(manifest)[name]["columns"]
