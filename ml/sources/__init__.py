@@ -4,21 +4,18 @@ May import `ml.settings` and `ml.errors`.
 """
 
 from ml.sources.detect import with_source
-from ml.sources.intake import (
-    SOURCES,
+from ml.sources.intake import SOURCES, fetch, land, take_in
+from ml.sources.landing_folder import check_landing
+from ml.sources.raw import SourceError
+from ml.sources.receipt import (
     Delivery,
     Intake,
     LandedFile,
-    check_landing,
     delivery,
-    fetch,
-    land,
     landed,
     lines_after,
     newest_order,
-    take_in,
 )
-from ml.sources.raw import SourceError
 
 __all__ = [
     "SOURCES",

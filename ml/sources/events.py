@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from ml.reading import Reading
-from ml.sources import clock, event_types, purchases, times
+from ml.sources import clock, event_notes, event_types, purchases, times
 from ml.sources.ids import id_column
 from ml.sources.landing import (
     Column,
@@ -47,11 +47,6 @@ _NUMBER = "-?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
 
 _SLICE_ROWS = 8_000_000
 """Rows that are searched for doubles at once, which bounds the memory."""
-_MANY_SHOPPERS = 1_000
-_HEAVY_SHARE, _HEAVY_SHARE_OF_FEW = 0.01, 0.1
-_HEAVY_TIMES = 3
-_ORDER_SECONDS = 60
-"""Purchases of a shopper that follow each other faster than this are one order."""
 
 
 def stage_events(
@@ -149,10 +144,10 @@ def land_events(
     check_together(con, {"events": table}, [*clock.dates(reading, clock.EVENTS), *ahead])
     _check_hours(con, table, rows)
     table = _leave_out(con, table, rows, reading, notes, with_orders=with_orders)
-    _tell_heavy(con, notes)
-    _tell_late(con, notes)
+    event_notes.tell_heavy(con, notes)
+    event_notes.tell_late(con, notes)
     if with_orders:
-        _tell_strangers(con, notes)
+        event_notes.tell_strangers(con, notes)
     return table
 
 
@@ -373,7 +368,7 @@ def _leave_out(
     )
     con.execute("create temp view kept_events as select * from judged_events where reason is null")
     if with_orders:
-        _tell_unordered(con, notes)
+        event_notes.tell_unordered(con, notes)
     part = "part" if len(table.parts) > 1 else "0"
     counts = con.execute(
         f"select {part}, reason, count(*) from judged_events where reason is not null "
@@ -446,184 +441,3 @@ def _find_doubles(con: duckdb.DuckDBPyConnection, rows: int, notes: list[str]) -
             "each counts. Check that event_id is the id of the event, not of the session."
         )
     con.execute("drop table alike; drop table twice")
-
-
-# --- notes ----------------------------------------------------------------------------------------
-
-
-def _tell_heavy(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
-    """Add a note for each ID with so many events that it may stand for many shoppers."""
-    con.execute(
-        "create temp table shopper_events as "
-        "select user_id, count(*) as events from kept_events group by user_id"
-    )
-    shoppers, events = con.execute("select count(*), sum(events) from shopper_events").fetchall()[0]
-    share = _HEAVY_SHARE if shoppers >= _MANY_SHOPPERS else _HEAVY_SHARE_OF_FEW
-    heavy = con.execute(
-        "select user_id, events from shopper_events where events > ? order by events desc limit 3",
-        [(events or 0) * max(share, _HEAVY_TIMES / max(shoppers, 1))],
-    ).fetchall()
-    if heavy:
-        listed = ", ".join(f'"{user}" ({count:,}, {count / events:.0%})' for user, count in heavy)
-        ids = ", ".join(f'"{user}"' for user, _ in heavy)
-        notes.append(
-            f"Shoppers with very many of the {events:,} events: {listed}. If an id is that of "
-            f"visitors who are not logged in, add skip_shoppers = [{ids}] under [reading] in "
-            "restock.toml."
-        )
-
-
-def _tell_late(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
-    late, latest = con.execute(
-        """
-        select count(*), max(known_at - occurred_at)
-        from kept_events
-        where known_at::date > occurred_at::date
-        """
-    ).fetchall()[0]
-    if late:
-        days = latest.total_seconds() / 86_400
-        notes.append(
-            f"{late:,} events were received on a later day, up to {days:.1f} days late. They count "
-            "as known from then on."
-        )
-
-
-def _tell_strangers(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
-    """Add a note if no shopper of the events has an order."""
-    known, event_user, order_user = con.execute(
-        """
-        select
-            count(placed.user_id), min(shopper_events.user_id), (select min(user_id) from placed)
-        from shopper_events
-        left join (select distinct user_id from placed) as placed using (user_id)
-        """
-    ).fetchall()[0]
-    if not known and event_user is not None:
-        notes.append(
-            "No shopper of the events has an order: ids of the events look like "
-            f'"{event_user}", and those of the orders like "{order_user}". Export both with the '
-            "same user_id."
-        )
-
-
-def _tell_unordered(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
-    """Add notes on purchase events that do not match the orders."""
-    con.execute(
-        """
-        create temp table logged_purchases as
-        select user_id, occurred_at, last.first_at - occurred_at as delay
-        from (
-            select distinct user_id, occurred_at, occurred_at + interval 1 day as until
-            from judged_events
-            where event_type = 'purchase'
-                and reason = 'of purchases, which come from the orders'
-        )
-        asof left join (select user_id as shopper, first_at from placed) as last
-            on user_id = last.shopper and until >= last.first_at
-        """
-    )
-    total, unordered = con.execute(
-        "select count(*), count_if(coalesce(delay < interval (-1) day, true)) from logged_purchases"
-    ).fetchall()[0]
-    if unordered:
-        notes.append(
-            f"{unordered:,} of {total:,} purchase events have no order of their shopper within a "
-            "day. Purchases come from the orders only."
-        )
-    hours = con.execute(
-        """
-        select round(epoch(delay) / 3600)::integer as hours, count(*)
-        from logged_purchases
-        where delay >= interval (-1) day
-        group by hours
-        order by count(*) desc, hours
-        limit 1
-        """
-    ).fetchall()
-    if hours and hours[0][0] and hours[0][1] * 2 > total:
-        shift, count = hours[0]
-        which = "after" if shift > 0 else "before"
-        notes.append(
-            f"{count:,} of {total:,} orders are {abs(shift)} hours {which} their purchase event. "
-            "Check that the times of the events and the orders are on the same clock."
-        )
-
-
-# --- orders from events ---------------------------------------------------------------------------
-
-
-def land_orders(
-    con: duckdb.DuckDBPyConnection, table: Table, folder: Path, notes: list[str]
-) -> Table:
-    """Land order lines from the purchase events that have a product.
-
-    Purchases of a shopper within seconds of each other are one order, at the time of the first.
-
-    Raises:
-        SourceError: no event is a purchase.
-    """
-    con.execute(
-        "create temp table bought as "
-        "select user_id, occurred_at, product_id, value, at_row from kept_events "
-        "where event_type = 'purchase'"
-    )
-    events, products = con.execute("select count(*), count(product_id) from bought").fetchall()[0]
-    if not events:
-        raise SourceError(
-            "no event is a purchase, and there is no order_lines file",
-            "Add the order lines, or name the purchases in event_types.csv",
-            file=table.parts[0][0].name,
-            column=table.parts[0][0].title("event_type"),
-        )
-    if products < events:
-        notes.append(
-            f"{events - products:,} of {events:,} purchase events have no product_id. They tell "
-            "who buys when, but not what."
-        )
-    path = folder / "order_lines.parquet"
-    con.execute(
-        f"""
-        copy (
-            with steps as (
-                select
-                    *,
-                    coalesce(
-                        occurred_at - lag(occurred_at) over history
-                        >= interval {_ORDER_SECONDS} second,
-                        true
-                    ) as is_first
-                from bought
-                where product_id is not null
-                window history as (partition by user_id order by occurred_at, at_row)
-            ),
-            numbered as (
-                select *, sum(is_first::integer) over history as number
-                from steps
-                window history as (
-                    partition by user_id order by occurred_at, at_row rows unbounded preceding
-                )
-            ),
-            placed as (
-                select *, min(occurred_at) over (partition by user_id, number) as ordered_at
-                from numbered
-            )
-            select
-                user_id,
-                user_id::varchar || strftime(ordered_at, '-%Y%m%dT%H%M%S') as order_id,
-                ordered_at,
-                true as is_timed,
-                product_id,
-                null::integer as cart_position,
-                null::decimal(18, 4) as quantity,
-                null::decimal(18, 4) as price,
-                value::decimal(18, 4) as sales_value
-            from placed
-            order by user_id, ordered_at, at_row
-        ) to {quoted(path)} (format parquet)
-        """
-    )
-    hours = "select extract(hour from occurred_at) as hour from bought"
-    clock.tell_nights(con, hours, notes)
-    con.execute(f"create temp view order_lines as from {quoted(path)}")
-    return Table(path, table.parts)

@@ -17,88 +17,28 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from ml.errors import SettingsError, StorageError
+from ml.errors import StorageError
 from ml.reading import Reading
 from ml.settings import Settings
-from ml.sources import clock, complete_journey, instacart, order_log
+from ml.sources import complete_journey, instacart, order_log
 from ml.sources.folder import candidates, gather
 from ml.sources.landing import Table
+from ml.sources.landing_folder import replacing
 from ml.sources.raw import SourceError, parquet
+from ml.sources.receipt import RECEIPT, Intake, LandedFile
 
 _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": order_log}
 SOURCES = tuple(_READERS)
 
 # Increase this when the same raw files land differently than before.
 _FORMAT = 4
-_RECEIPT = "intake.json"
-
-
-@dataclass(frozen=True)
-class LandedFile:
-    """A raw file, the table it was landed in, its number of rows, and those left out by reason."""
-
-    name: str
-    table: str
-    rows: int
-    left_out: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """The size and the time span of what was landed.
-
-    Attributes:
-        source: one of `SOURCES`.
-        line_count: number of order lines.
-        shopper_count: number of shoppers.
-        oldest_order: date of the oldest order; None if the source has no dates.
-        newest_order: date of the newest order; None if the source has no dates.
-    """
-
-    source: str
-    line_count: int
-    shopper_count: int
-    oldest_order: date | None
-    newest_order: date | None
-
-
-@dataclass(frozen=True)
-class Intake:
-    """A record of what was landed.
-
-    Attributes:
-        source: one of `SOURCES`.
-        files: the raw files.
-        fingerprint: hex digest of the landed rows in any order. Only fingerprints from the same
-            DuckDB version can be compared.
-        seconds: how long landing took.
-        notes: what a user should know about the data, a sentence each.
-    """
-
-    source: str
-    files: tuple[LandedFile, ...]
-    fingerprint: str
-    seconds: float
-    notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object that `from_json` reads."""
-        files = [asdict(file) for file in self.files]
-        return {**asdict(self), "files": files, "notes": list(self.notes)}
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Intake:
-        """Rebuild an intake from the result of `to_json`."""
-        files = tuple(LandedFile(**file) for file in stored["files"])
-        return cls(**{**stored, "files": files, "notes": tuple(stored.get("notes", ()))})
 
 
 def fetch(source: str, raw_dir: Path, reading: Reading | None = None) -> None:
@@ -155,7 +95,7 @@ def land(
         key = _key(source, raw_dir, paths, reading)
         if stored := _stored(landing_dir, key):
             return stored
-        with _replacing(landing_dir) as folder:
+        with replacing(landing_dir) as folder:
             scratch = folder / "scratch"
             scratch.mkdir()
             notes: list[str] = []
@@ -176,7 +116,7 @@ def land(
                 tuple(notes),
             )
             receipt = {"key": key, "landed": _sizes(folder), "intake": intake.to_json()}
-            (folder / _RECEIPT).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
+            (folder / RECEIPT).write_text(json.dumps(receipt, indent=2), encoding="utf-8")
     return intake
 
 
@@ -201,75 +141,6 @@ def take_in(settings: Settings) -> Intake:
         memory_limit=settings.duckdb_memory,
         reading=settings.reading,
     )
-
-
-def landed(landing_dir: Path) -> Intake:
-    """Return the record of what was landed in `landing_dir`.
-
-    Raises:
-        SourceError: nothing was landed there.
-    """
-    try:
-        receipt = json.loads((landing_dir / _RECEIPT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise SourceError(
-            "the folder has no landed files", "Run `restock fetch`", file=str(landing_dir)
-        ) from None
-    return Intake.from_json(receipt["intake"])
-
-
-def newest_order(landing_dir: Path) -> date | None:
-    """Return the date of the newest landed order that is not ahead of today.
-
-    It is None if the source has no dates.
-    """
-    path = landing_dir / "order_lines.parquet"
-    if not path.exists():
-        return None
-    with duckdb.connect() as con:
-        sql = f"select cast(max(ordered_at) as date) from {parquet(path)} where ordered_at <= ?"
-        return con.execute(sql, [clock.latest()]).fetchall()[0][0]
-
-
-def lines_after(landing_dir: Path, day: date) -> dict[str, int]:
-    """Return how many order lines of each raw file belong to orders after a day, where there are.
-
-    Only settings that allow orders ahead of today let such lines in.
-    """
-    path = landing_dir / "order_lines.parquet"
-    if not path.exists():
-        return {}
-    files = [file.name for file in landed(landing_dir).files if file.table == path.stem]
-    if not files:  # The orders are made from events.
-        return {}
-    part = "part" if len(files) > 1 else "0"
-    later = f"from {parquet(path)} group by order_id having min(ordered_at)::date > $day"
-    with duckdb.connect() as con:
-        counts = con.execute(
-            f"select {part}, count(*) from {parquet(path)} "
-            f"where order_id in (select order_id {later}) group by all order by all",
-            {"day": day},
-        ).fetchall()
-    return {files[number]: lines for number, lines in counts}
-
-
-def delivery(landing_dir: Path) -> Delivery:
-    """Return the size and the time span of what was landed in `landing_dir`.
-
-    Raises:
-        SourceError: nothing was landed there.
-    """
-    source = landed(landing_dir).source
-    is_log = _READERS[source] is order_log
-    lines, orders = ("order_lines", "order_lines") if is_log else ("order_products", "orders")
-    days = "cast(min(ordered_at) as date), cast(max(ordered_at) as date)"
-    with duckdb.connect() as con:
-        rows = con.execute(
-            f"select (select count(*) from {parquet(landing_dir / f'{lines}.parquet')}), "
-            f"count(distinct user_id), {days if is_log else 'null, null'} "
-            f"from {parquet(landing_dir / f'{orders}.parquet')}"
-        ).fetchall()
-    return Delivery(source, *rows[0])
 
 
 def _reader(source: str) -> Any:
@@ -327,7 +198,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _stored(landing_dir: Path, key: list[Any]) -> Intake | None:
     """Return the intake in `landing_dir` if it is complete and came from the same raw files."""
     try:
-        receipt = json.loads((landing_dir / _RECEIPT).read_text(encoding="utf-8"))
+        receipt = json.loads((landing_dir / RECEIPT).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if receipt["key"] != key or receipt["landed"] != _sizes(landing_dir):
@@ -344,63 +215,6 @@ def _fingerprint(con: duckdb.DuckDBPyConnection, source: str, folder: Path) -> s
         hashes = f"select count(*), sum(hash({columns})::hugeint)::varchar from {rows}"
         content.append([path.name, schema, con.execute(hashes).fetchall()])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def landing_folders(folder: Path) -> tuple[Path, Path, Path]:
-    """Return the folder of the landed files, and those beside it that landing writes to."""
-    return folder, folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
-
-
-def check_landing(folder: Path) -> None:
-    """Raise a SettingsError if landing in a folder would replace something else.
-
-    A landing folder has a receipt. Landing also replaces the folders of `landing_folders`.
-    """
-    for path in landing_folders(folder):
-        if not is_landing(path):
-            raise SettingsError(
-                f"Refusing to overwrite {path}: it contains files Restock did not create. "
-                "Set RESTOCK_LANDING or RESTOCK_WAREHOUSE to a new path."
-            )
-
-
-def is_landing(folder: Path) -> bool:
-    """Return whether landing may replace a folder: it is missing, empty, or landed files."""
-    if not folder.is_dir():
-        return not folder.exists() and not folder.is_symlink()
-    if not any(folder.iterdir()):
-        return True
-    try:
-        receipt = json.loads((folder / _RECEIPT).read_text(encoding="utf-8"))
-    except OSError:
-        return False
-    except ValueError:  # a run was killed before it finished, or the receipt is damaged
-        return True
-    return isinstance(receipt, dict) and "intake" in receipt
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that replaces `folder` if the block succeeds."""
-    new, old = landing_folders(folder)[1:]
-    for path in (folder, new, old):
-        if not is_landing(path):
-            problem = "refusing to overwrite the folder: it contains files Restock did not create"
-            raise SourceError(problem, "Choose another folder, or empty this one", file=str(path))
-    if old.exists() and not folder.exists():  # A run was killed between the two renames below.
-        old.rename(folder)
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
-    new.mkdir(parents=True)
-    (new / _RECEIPT).touch()  # marks the folder as Restock's if the run is killed
-    try:
-        yield new
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pathlib import Path
 import duckdb
 
 from ml.reading import Reading
-from ml.sources import clock, event_types, events, orders, purchases, times
+from ml.sources import clock, event_orders, event_types, events, orders, purchases, times
 from ml.sources.catalogue import check_catalogue
 from ml.sources.folder import Wanted
 from ml.sources.ids import id_column
@@ -204,7 +204,9 @@ def land_files(
         )
     else:
         events.land_none(con, folder, ids)
-    bought = tables.get("order_lines") or events.land_orders(con, tables["events"], folder, notes)
+    bought = tables.get("order_lines") or event_orders.land_orders(
+        con, tables["events"], folder, notes
+    )
     path = folder / "products.parquet"
     product_columns = (
         id_column("product_id", ids.products),
