@@ -8,6 +8,11 @@ events as (
     select * from {{ staged('events') }}
 ),
 
+logged_purchases as (
+    select * from events
+    where event_type = 'purchase'
+),
+
 orders as (
     select * from {{ ref('fct_orders') }}
     where not is_open and ordered_at is not null
@@ -30,7 +35,7 @@ purchases as (
         cast(count(*) as integer) as item_count
     from orders
     inner join order_items on orders.order_id = order_items.order_id
-    where (select count(*) from events where event_type = 'purchase') = 0
+    where (select count(*) from logged_purchases) = 0
     group by orders.user_id, orders.order_id, orders.ordered_at
 ),
 

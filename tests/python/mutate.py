@@ -384,7 +384,7 @@ MUTANTS = (
     Mutant(
         "a purchase counts as an order and as an event",
         "models/core/fct_events.sql",
-        "where (select count(*) from events where event_type = 'purchase') = 0",
+        "where (select count(*) from logged_purchases) = 0",
         "where orders.user_id is not null",
         tests=(PURCHASE + "test_purchases_are_counted_once",),
     ),

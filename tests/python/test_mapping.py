@@ -254,7 +254,8 @@ def test_the_example_in_the_documentation_is_valid() -> None:
         r"```toml\n(.*?)```", (ROOT / "docs/order_log.md").read_text(), re.DOTALL
     )
     tables = tomllib.loads(example)
-    reading = Reading.from_toml(tables["reading"], tables["columns"])
+    reading = Reading.from_toml(tables["reading"], tables["columns"], tables["events"])
+    assert reading.of_events.mapping("occurred_at").format == "epoch_ms"
     assert reading.mapping("ordered_at").format == "%m/%d/%Y %H:%M"
 
 
