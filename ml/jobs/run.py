@@ -62,9 +62,9 @@ def run(
             changed = partial(update, published=settings.warehouse)
             results["update"] = step("update", same_model, changed)
             if not results["update"]["is_full_run"]:
-                if not _reason_to_skip_purchases(same_model):
-                    step_of = OF_TASK["purchase"]["score"]
-                    results["purchase score"] = step("purchase score", same_model, step_of)
+                if _has_purchase_model(same_model) and not _reason_to_skip_purchases(same_model):
+                    function = OF_TASK["purchase"]["score"]
+                    results["purchase score"] = step("purchase score", same_model, function)
                 failures = _draw(same_model, step, results)
                 releases.publish(release, same_model, settings)
                 _tell(failures)
@@ -94,6 +94,13 @@ def _build(settings: Settings, progress: Progress) -> Result:
     if reason := _reason_to_skip_purchases(settings):
         result["note"] = f"who buys next is not predicted: {reason}"
     return result
+
+
+def _has_purchase_model(settings: Settings) -> bool:
+    """Return whether the last full run trained a purchase model."""
+    from ml.jobs.task import PURCHASE  # takes seconds to import, see `steps.later`
+
+    return (settings.models / PURCHASE.alias).exists()
 
 
 def _reason_to_skip_purchases(settings: Settings) -> str:

@@ -36,6 +36,10 @@ GATE = "tests/python/test_manifest.py::test_features_reach_orders_only_through_t
 PURCHASE = "tests/python/test_purchase_leakage.py::"
 PURCHASE_FEATURES = PURCHASE + "test_purchase_features_do_not_leak"
 PURCHASE_LABELS = PURCHASE + "test_purchase_labels_are_the_purchases_of_the_window"
+PURCHASE_JOBS = "tests/python/test_purchase.py::"
+TRUTH = PURCHASE_JOBS + "test_nobody_beats_the_truth"
+OWN_MOMENTS = PURCHASE_JOBS + "test_each_job_reads_only_its_own_moments"
+PURCHASE_AUDIT = PURCHASE_JOBS + "test_the_audit_detects_damage"
 PERIODS = PURCHASE + "test_periods_do_not_overlap"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
@@ -234,10 +238,10 @@ MUTANTS = (
         tests=(OWN_SHOPPERS,),
     ),
     Mutant(
-        "trained on the pairs to score, as if nobody bought any",
+        "calibrated on the pairs to score, as if nobody bought any",
         "ml/jobs/task.py",
-        "cutoff > 0 and split",
-        "split",
+        "cutoff between 1 and",
+        "cutoff between 0 and",
         tests=(OWN_SHOPPERS,),
     ),
     Mutant(
@@ -387,6 +391,41 @@ MUTANTS = (
         "where (select count(*) from logged_purchases) = 0",
         "where orders.user_id is not null",
         tests=(PURCHASE + "test_purchases_are_counted_once",),
+    ),
+    Mutant(
+        "the past of a moment includes the day of the window (against the truth)",
+        "models/cutoffs/past_days.sql",
+        "user_days.day < moments.day",
+        "user_days.day <= moments.day",
+        tests=(TRUTH,),
+    ),
+    Mutant(
+        "the purchase model is trained on test shoppers too",
+        "ml/jobs/purchase.py",
+        "period = 'train' and split <> 'test'",
+        "period = 'train' and split is not null",
+        tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "the purchase model is calibrated on the days that it was trained on",
+        "ml/jobs/purchase.py",
+        "HELD = \"period = 'validation'",
+        "HELD = \"period = 'train'",
+        tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "the purchase model is evaluated on the days that it was calibrated on",
+        "ml/jobs/purchase.py",
+        "TEST = \"period = 'test'",
+        "TEST = \"period = 'validation'",
+        tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "the audit lets events of the window pass",
+        "ml/jobs/purchase.py",
+        "past_days.last_event_at >= moments.cutoff_at",
+        "past_days.last_event_at >= moments.window_end_at",
+        tests=(PURCHASE_AUDIT,),
     ),
 )
 
