@@ -14,6 +14,7 @@ import typer
 # OpenMP threads that spin while they wait slow down a busy machine. Libraries read this on import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from ml import options
 from ml.console import Session, interrupt
 from ml.errors import SettingsError
 from ml.jobs.build import build as build_tables
@@ -22,7 +23,6 @@ from ml.jobs.report import PAGES, QUERIES, changes
 from ml.jobs.report import report as write_pages
 from ml.jobs.run import run as run_every_step
 from ml.jobs.steps import AFTER, OF_TASK, later, with_tables
-from ml.options import AcceptDrop, Json, Model, Quiet, RawDir, Source, Task
 from ml.registry import outputs
 from ml.settings import Settings
 
@@ -57,16 +57,13 @@ def _options(
 
 @app.command()
 def run(
-    source: Source = None,
-    raw_dir: RawDir = None,
-    model: Model = None,
-    full: Annotated[
-        bool,
-        typer.Option("--full", help="Rebuild everything and train a new model."),
-    ] = False,
-    accept_drop: AcceptDrop = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    model: options.Model = None,
+    full: options.Full = False,
+    accept_drop: options.AcceptDrop = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Run every step, then publish the warehouse, the model and the pages together.
 
@@ -83,11 +80,11 @@ def run(
 
 @app.command()
 def fetch(
-    source: Source = None,
-    raw_dir: RawDir = None,
-    accept_drop: AcceptDrop = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    accept_drop: options.AcceptDrop = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Read and check the raw files, and write them as Parquet for dbt.
 
@@ -100,11 +97,11 @@ def fetch(
 
 @app.command()
 def build(
-    source: Source = None,
-    raw_dir: RawDir = None,
-    accept_drop: AcceptDrop = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    accept_drop: options.AcceptDrop = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Build and test every dbt model, from the raw files to the report tables."""
     session = Session(quiet, as_json)
@@ -114,12 +111,12 @@ def build(
 
 @app.command()
 def train(
-    task: Task = "reorder",
-    model: Model = None,
-    source: Source = None,
-    raw_dir: RawDir = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    task: options.Task = "reorder",
+    model: options.Model = None,
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train a model on the training shoppers and make it the production model."""
     session = Session(quiet, as_json)
@@ -129,24 +126,13 @@ def train(
 
 @app.command()
 def evaluate(
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Cross-validate every model with this many folds, so that each shopper is a "
-            "test shopper once. Default: evaluate the production model on the test shoppers.",
-            show_default=False,
-        ),
-    ] = None,
-    card: Annotated[
-        Path | None,
-        typer.Option(help="Write a model card to this file. Requires --folds.", show_default=False),
-    ] = None,
-    task: Task = "reorder",
-    source: Source = None,
-    raw_dir: RawDir = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    folds: options.Folds = None,
+    card: options.Card = None,
+    task: options.Task = "reorder",
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Evaluate the model and the baselines on shoppers that the model never saw."""
     session = Session(quiet, as_json)
@@ -163,30 +149,13 @@ def evaluate(
 
 @app.command()
 def score(
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE",
-            help="Score as if every shopper ordered on this date, such as 2018-01-10. It cannot be "
-            "earlier than the newest order.",
-            show_default=False,
-        ),
-    ] = None,
-    as_of_days: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Score as if each shopper ordered N days after their last order. Use it where "
-            "orders have no dates.",
-            show_default=False,
-        ),
-    ] = None,
-    task: Task = "reorder",
-    source: Source = None,
-    raw_dir: RawDir = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    as_of: options.AsOf = None,
+    as_of_days: options.AsOfDays = None,
+    task: options.Task = "reorder",
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Score every shopper-product pair, or every shopper, with the production model.
 
@@ -204,11 +173,11 @@ def score(
 
 @app.command()
 def audit(
-    task: Task = "reorder",
-    source: Source = None,
-    raw_dir: RawDir = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    task: options.Task = "reorder",
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Check for leakage, for features that shift at scoring, and for rows without a score."""
     session = Session(quiet, as_json)
@@ -218,34 +187,15 @@ def audit(
 
 @app.command("list")
 def list_(
-    recall: Annotated[
-        float | None,
-        typer.Option(
-            help="The shortest list that is expected to hold this share of the buyers, such as "
-            "0.95, which is the default.",
-            show_default=False,
-        ),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Number of shoppers on the list.", show_default=False)
-    ] = None,
-    cost: Annotated[
-        float | None,
-        typer.Option(
-            help="Cost of contacting a shopper, with --gain. The list has the shoppers whose "
-            "probability is above COST / GAIN.",
-            show_default=False,
-        ),
-    ] = None,
-    gain: Annotated[
-        float | None,
-        typer.Option(help="Gain from a purchase, with --cost.", show_default=False),
-    ] = None,
+    recall: options.Recall = None,
+    size: options.Size = None,
+    cost: options.Cost = None,
+    gain: options.Gain = None,
     out: Annotated[Path, typer.Option(help="File to write. It may be an older list.")] = Path(
         "list.csv"
     ),
-    quiet: Quiet = False,
-    as_json: Json = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write the likeliest buyers of the next 24 hours to a csv file, from the newest scores.
 
@@ -266,23 +216,12 @@ def list_(
 
 @app.command()
 def report(
-    source: Source = None,
-    raw_dir: RawDir = None,
-    standalone: Annotated[
-        bool,
-        typer.Option(
-            "--standalone", help="Also write standalone.html, a single file with every page."
-        ),
-    ] = False,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            help="Redraw whenever a page, a query or the warehouse changes, until Ctrl-C.",
-        ),
-    ] = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    standalone: options.Standalone = False,
+    watch: options.Watch = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write the dashboard pages."""
     session = Session(quiet, as_json)
@@ -306,11 +245,9 @@ def report(
 
 @app.command()
 def export(
-    out: Annotated[
-        Path, typer.Option(help="Folder to copy to. It must be empty or not exist yet.")
-    ],
-    quiet: Quiet = False,
-    as_json: Json = False,
+    out: options.ExportFolder,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Copy the published warehouse, model and pages to a folder, as plain files.
 
@@ -327,11 +264,11 @@ def export(
 @app.command()
 def tune(
     trials: Annotated[int, typer.Option(min=1, help="Number of parameter sets to try.")] = 20,
-    task: Task = "reorder",
-    source: Source = None,
-    raw_dir: RawDir = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    task: options.Task = "reorder",
+    source: options.Source = None,
+    raw_dir: options.RawDir = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Search for better model parameters on the validation shoppers.
 
@@ -354,23 +291,12 @@ def tune(
 def simulate(
     shoppers: Annotated[int, typer.Option(help="Number of shoppers. Instacart has 206,209.")],
     out: Annotated[Path, typer.Option(help="Output folder. It must be empty or not exist yet.")],
-    products: Annotated[
-        int | None,
-        typer.Option(help="Number of products. Default: 1,000 plus 10 per shopper, up to 49,688."),
-    ] = None,
-    events: Annotated[
-        bool,
-        typer.Option("--events", help="Write an order log with events instead: a web shop."),
-    ] = False,
-    days: Annotated[
-        int | None,
-        typer.Option(help="Length of the log with --events. Default: 150.", show_default=False),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Random seed. The same seed gives the same orders.")
-    ] = 0,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    products: options.Products = None,
+    events: options.Events = False,
+    days: options.Days = None,
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Generate made-up orders in Instacart's format, with the true probability of every pair.
 

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""The options of the commands, with their help texts."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,3 +45,89 @@ Task = Annotated[
         "hours.",
     ),
 ]
+Full = Annotated[
+    bool,
+    typer.Option("--full", help="Rebuild everything and train a new model."),
+]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Cross-validate every model with this many folds, so that each shopper is a "
+        "test shopper once. Default: evaluate the production model on the test shoppers.",
+        show_default=False,
+    ),
+]
+Card = Annotated[
+    Path | None,
+    typer.Option(help="Write a model card to this file. Requires --folds.", show_default=False),
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE",
+        help="Score as if every shopper ordered on this date, such as 2018-01-10. It cannot be "
+        "earlier than the newest order.",
+        show_default=False,
+    ),
+]
+AsOfDays = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Score as if each shopper ordered N days after their last order. Use it where "
+        "orders have no dates.",
+        show_default=False,
+    ),
+]
+Recall = Annotated[
+    float | None,
+    typer.Option(
+        help="The shortest list that is expected to hold this share of the buyers, such as "
+        "0.95, which is the default.",
+        show_default=False,
+    ),
+]
+Size = Annotated[
+    int | None, typer.Option(help="Number of shoppers on the list.", show_default=False)
+]
+Cost = Annotated[
+    float | None,
+    typer.Option(
+        help="Cost of contacting a shopper, with --gain. The list has the shoppers whose "
+        "probability is above COST / GAIN.",
+        show_default=False,
+    ),
+]
+Gain = Annotated[
+    float | None,
+    typer.Option(help="Gain from a purchase, with --cost.", show_default=False),
+]
+Standalone = Annotated[
+    bool,
+    typer.Option("--standalone", help="Also write standalone.html, a single file with every page."),
+]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Redraw whenever a page, a query or the warehouse changes, until Ctrl-C.",
+    ),
+]
+ExportFolder = Annotated[
+    Path, typer.Option(help="Folder to copy to. It must be empty or not exist yet.")
+]
+Products = Annotated[
+    int | None,
+    typer.Option(help="Number of products. Default: 1,000 plus 10 per shopper, up to 49,688."),
+]
+Events = Annotated[
+    bool,
+    typer.Option("--events", help="Write an order log with events instead: a web shop."),
+]
+Days = Annotated[
+    int | None,
+    typer.Option(help="Length of the log with --events. Default: 150.", show_default=False),
+]
+Seed = Annotated[int, typer.Option(help="Random seed. The same seed gives the same orders.")]
