@@ -19,6 +19,7 @@ from ml.sources import (
     Intake,
     SourceError,
     delivery,
+    event_selection,
     event_types,
     events,
     land,
@@ -486,7 +487,7 @@ def test_of_events_with_one_id_the_first_received_counts(raw: Path) -> None:
 def test_without_ids_rows_alike_in_every_column_are_one(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "_SLICE_ROWS", 2)
+    monkeypatch.setattr(event_selection, "_SLICE_ROWS", 2)
     write(raw / "events.csv", [*VIEWS, *VIEWS, (*VIEWS[0][:3], 6), *VIEWS])
     intake = take(raw)
     assert len(landed(raw)) == 4
