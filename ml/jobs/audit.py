@@ -84,9 +84,10 @@ def audit(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             "use these predictions."
         )
     passed = sum(finding.status == "pass" for finding in findings)
-    note = f"audit: {passed} checks passed"
+    note = " of ".join(filter(None, ("audit", task.scope))) + f": {passed} checks passed"
     if passed < len(findings):
-        note += f", {len(findings) - passed} to look at (`restock audit` lists them)"
+        command = " --task ".join(filter(None, ("restock audit", task.scope)))
+        note += f", {len(findings) - passed} to look at (`{command}` lists them)"
     checks = _worst_by_check(findings)
     return {"rows": len(findings), "run_id": run_id, "checks": checks, "note": note}
 
