@@ -393,10 +393,12 @@ MUTANTS = (
         tests=(PURCHASE + "test_purchases_are_counted_once",),
     ),
     Mutant(
-        "the past of a moment includes the day of the window (against the truth)",
-        "models/cutoffs/past_days.sql",
-        "user_days.day < moments.day",
-        "user_days.day <= moments.day",
+        "the purchases of 28 days end with the window",
+        "models/features/purchase_examples.sql",
+        "features.purchase_28_days_count,",
+        "cast(\n            features.purchase_28_days_count\n"
+        "            + case when bought.user_id is not null then 1 else 0 end as integer\n"
+        "        ) as purchase_28_days_count,",
         tests=(TRUTH,),
     ),
     Mutant(
