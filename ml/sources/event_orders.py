@@ -78,7 +78,7 @@ def land_orders(
                 null::integer as cart_position,
                 null::decimal(18, 4) as quantity,
                 null::decimal(18, 4) as price,
-                value::decimal(18, 4) as sales_value
+                try_cast(value as decimal(18, 4)) as sales_value
             from placed
             order by user_id, ordered_at, at_row
         ) to {quoted(path)} (format parquet)

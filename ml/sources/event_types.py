@@ -18,6 +18,7 @@ from ml.sources.staging import Staged, query, stage
 
 TYPES = ("view", "search", "cart", "remove", "checkout", "purchase")
 IGNORE = "ignore"
+SEED = PROJECT / "seeds" / "event_types.csv"
 _COLUMNS = ("event_name", "event_type")
 _OTHERS = "*"
 _COMMONEST = 10
@@ -31,7 +32,7 @@ def known(
     Raises:
         SourceError: a row of the user's own file is invalid.
     """
-    with (PROJECT / "seeds" / "event_types.csv").open(encoding="utf-8", newline="") as file:
+    with SEED.open(encoding="utf-8", newline="") as file:
         types = {_key(row["event_name"]): row["event_type"] for row in csv.DictReader(file)}
     own_types: dict[str, str] = {}
     plain = Reading(delimiter=reading.delimiter, encoding=reading.encoding)

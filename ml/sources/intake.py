@@ -27,7 +27,7 @@ import duckdb
 from ml.errors import StorageError
 from ml.reading import Reading
 from ml.settings import Settings
-from ml.sources import complete_journey, instacart, order_log
+from ml.sources import complete_journey, event_types, instacart, order_log
 from ml.sources.folder import candidates, gather
 from ml.sources.landing import Table
 from ml.sources.landing_folder import replacing
@@ -166,7 +166,8 @@ def _key(source: str, raw_dir: Path, paths: Sequence[Path], reading: Reading) ->
     files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     # As JSON stores it: tuples become lists.
     options = json.loads(json.dumps(asdict(reading)))
-    return [_FORMAT, duckdb.__version__, source, options, files]
+    types = hashlib.sha256(event_types.SEED.read_bytes()).hexdigest()
+    return [_FORMAT, duckdb.__version__, source, options, types, files]
 
 
 def _landed_files(table: Table) -> Iterator[LandedFile]:

@@ -130,7 +130,7 @@ class Table:
     Rows can be left out after they are checked. `left_out` has the number of a raw file, why rows
     were left out, and how many.
 
-    A view of raw Parquet files that is not written yet `is_view`: its rows are those of the files.
+    `is_view` is true if the table is not written yet: its rows are those of the raw Parquet files.
     """
 
     path: Path
