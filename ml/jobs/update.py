@@ -32,7 +32,7 @@ OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
 
 CODE = (
-    *(PROJECT / name for name in ("dbt_project.yml", "macros", "models")),
+    *(PROJECT / name for name in ("dbt_project.yml", "macros", "models", "seeds")),
     Path(__file__).parents[1],
 )
 
@@ -149,7 +149,7 @@ def _made_by(settings: Settings) -> str:
     digest = hashlib.sha256()
     for place in CODE:
         for path in sorted([place, *place.rglob("*.*")]):
-            if path.suffix in (".py", ".sql", ".yml"):
+            if path.suffix in (".py", ".sql", ".yml", ".csv"):
                 digest.update(path.read_bytes())
     digest.update(json.dumps(versions.libraries()).encode())
     names = ("source", "as_of", "as_of_days", "model", "seed", "training_rows", "parameters")
