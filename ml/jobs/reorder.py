@@ -28,6 +28,9 @@ HISTORY = {
 }
 """Segments by number of past orders: the smallest number and the name of each."""
 
+TESTED = "test"
+"""The split whose newest orders measure the model."""
+
 COUNTS = {
     "past lines at or after their target": """
         select count(*) from past_items
@@ -106,7 +109,7 @@ def segments(
     settings: Settings, con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
 ) -> tuple[list[Strings], dict[str, npt.NDArray[np.float32]]]:
     """Return the segments of `masks`, and the test pairs with the context of serving."""
-    typical = typical_context.typical(settings, con, columns, test, splits=["test"])
+    typical = typical_context.typical(settings, con, columns, test, splits=[TESTED])
     return masks(con, columns, test), {"context=typical": typical}
 
 

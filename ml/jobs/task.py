@@ -71,7 +71,7 @@ REORDER = Task(
     parts={
         "train": "cutoff > 0 and split = 'train'",
         "held": f"cutoff between 1 and {HELD_CUTOFFS} and split = 'validation'",
-        "test": "cutoff = 1 and split = 'test'",
+        "test": f"cutoff = 1 and split = '{reorder.TESTED}'",
         "now": "cutoff = 0",
     },
     rule=BasketRule,

@@ -253,9 +253,9 @@ MUTANTS = (
     ),
     Mutant(
         "evaluated on training shoppers",
-        "ml/jobs/task.py",
-        "cutoff = 1 and split = 'test'",
-        "cutoff = 1 and split = 'train'",
+        "ml/jobs/reorder.py",
+        'TESTED = "test"',
+        'TESTED = "train"',
         tests=(PERMUTED,),
     ),
     Mutant(
