@@ -39,7 +39,7 @@ def read(tmp_path: Path, rows: list[list[str]], toml: str = "") -> list[dict[str
 
 def test_every_column_can_be_mapped() -> None:
     names = {
-        name for required, optional in order_log._COLUMNS.values() for name in required + optional
+        name for required, optional in order_log.COLUMNS.values() for name in required + optional
     }
     assert set(COLUMNS) == names
 
