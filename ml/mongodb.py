@@ -21,12 +21,11 @@ _ADDRESS = re.compile(
     r"(?:(?P<user>[^:@/?#]+)(?P<password>:[^:@/?#]*)?@)?"
     r"(?P<hosts>[^@/?#]+)/(?P<name>[^@/?#\\. \"$*<>:|]+)(?:\?[^#]*)?"
 )
-_SECONDS = 5
 # An option in the address overrides these.
 _OPTIONS: dict[str, Any] = {
     "appname": "restock",
-    "serverSelectionTimeoutMS": 1000 * _SECONDS,
-    "connectTimeoutMS": 1000 * _SECONDS,
+    "serverSelectionTimeoutMS": 5_000,
+    "connectTimeoutMS": 5_000,
     "socketTimeoutMS": 300_000,
     "uuidRepresentation": "standard",
     # A date before year 1 or after year 9999 becomes a number.
@@ -108,8 +107,8 @@ class Database:
             raise self._invalid() from None
         except errors.ServerSelectionTimeoutError:
             raise RestockError(
-                f"{self}: no server answers within {_SECONDS} seconds. Check that it runs, the "
-                "host and the port, TLS, and that it accepts connections from this machine."
+                f"{self}: no server answers. Check that it runs, the host and the port, TLS, and "
+                "that it accepts connections from this machine."
             ) from None
         except errors.ConnectionFailure:
             raise RestockError(
@@ -120,7 +119,10 @@ class Database:
             if advice := _NO_ACCESS.get(error.code or 0):
                 raise SettingsError(f"{self}: {advice}.") from None
             said = (error.details or {}).get("errmsg", f"error {error.code}")
-            raise RestockError(f"{self}: MongoDB refuses the command: {said}.") from None
+            raise RestockError(
+                f"{self}: MongoDB refuses a command: {said}. Correct that, or run the same command "
+                "again."
+            ) from None
         except (errors.PyMongoError, bson.errors.BSONError) as error:
             raise RestockError(f"{self}: MongoDB: {type(error).__name__}: {error}.") from None
 

@@ -7,6 +7,7 @@ replaced once all collections are complete, so a lost connection changes nothing
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,9 +24,10 @@ from ml.mongodb import Database
 from ml.reading import Reading
 from ml.sources import event_types, events, order_log
 from ml.sources.documents import Document, as_texts, fault, field_names, texts_of_types
-from ml.sources.raw import EXPORT_AGAIN, RawFile, SourceError, parquet, quoted
+from ml.sources.raw import RawFile, SourceError, parquet, quoted
 
 Progress = Callable[[str, int, int], None]
+"""As in `ml.progress`, which the intake does not import."""
 
 _TABLES = {**order_log.COLUMNS, "events": events.COLUMNS, "event_types": (event_types.COLUMNS, ())}
 _GROWING = ("order_lines", "events")
@@ -85,7 +87,9 @@ def _about_document(error: SourceError, folder: Path) -> SourceError:
     if not (mark := _mark(path)):
         return error
     document = error.line and RawFile(path.name, path).locate(error.line - 1)[1]["_id"]
-    advice = "Correct the document" if error.advice == EXPORT_AGAIN else error.advice
+    advice = error.advice.replace("Correct the file", "Correct the document")
+    advice = re.sub(", or export (it|the file) again", "", advice)
+    advice = advice.replace("to the folder", f"to {folder}")
     return fault(mark["collection"], document, error.column, error.problem, advice)
 
 
