@@ -245,19 +245,28 @@ def report(
 
 @app.command()
 def export(
-    out: options.ExportFolder,
+    out: options.ExportFolder = None,
+    to: options.ExportTo = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Copy the published warehouse, model and pages to a folder, as plain files.
+    """Copy the published warehouse, model and pages to a folder, or write to a database.
 
-    The copy is one release, even while a run publishes the next one. Use it for backups: the
-    published paths are links.
+    With --out, the copy has plain files of one release, even while a run publishes the next one.
+    Use it for backups: the published paths are links. With --to, the collection has one scoring
+    run, even for a reader in the middle of an export.
     """
     session = Session(quiet, as_json)
     with session.errors():
-        session.step("export", Settings.load(), later("ml.jobs.export:export", out=out))
-        session.written["export"] = out
+        settings = Settings.load()
+        if not out and not to:
+            raise SettingsError("name a folder with --out, or a MongoDB database with --to")
+        if out:
+            session.step("export", settings, later("ml.jobs.export:export", out=out))
+            session.written["export"] = out
+        if to:
+            written = session.step("export to", settings, later("ml.jobs.sink:write", to=to))
+            session.written["export to"] = written["path"]
     session.sum_up()
 
 

@@ -14,8 +14,13 @@ Source = Annotated[
     ),
 ]
 RawDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the raw files. Default: data/raw/SOURCE.", show_default=False),
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of the raw files, or a MongoDB database: mongodb://reader@host/shop. "
+        "Default: data/raw/SOURCE.",
+        show_default=False,
+    ),
 ]
 AcceptDrop = Annotated[
     bool,
@@ -116,7 +121,17 @@ Watch = Annotated[
     ),
 ]
 ExportFolder = Annotated[
-    Path, typer.Option(help="Folder to copy to. It must be empty or not exist yet.")
+    Path | None,
+    typer.Option(help="Folder to copy to. It must be empty or not exist yet.", show_default=False),
+]
+ExportTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="MongoDB database to write to: mongodb://writer@host/shop. Its collection "
+        "purchase_propensity is replaced by the newest probabilities of a purchase.",
+        show_default=False,
+    ),
 ]
 Products = Annotated[
     int | None,

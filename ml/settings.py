@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from ml import memory
 from ml.errors import SettingsError, StorageError
+from ml.mongodb import Database, is_address
 from ml.reading import Reading
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -47,6 +48,7 @@ class Settings:
     home: Path
     """The workspace."""
     raw_dir: Path
+    """The folder of the raw files; those of a database are fetched into it."""
     warehouse: Path
     landing: Path
     dashboards: Path
@@ -73,6 +75,10 @@ class Settings:
     """Model parameters that override the defaults in ``ml/modelling/estimators.py``."""
     reading: Reading = field(default_factory=Reading)
     """How to read the raw files of an order log."""
+    database: Database | None = None
+    """Where the raw files come from, if ``raw_dir`` was given as the address of a database."""
+    mongo_password: str = field(default="", repr=False)
+    """The password of the user in the address of a MongoDB database that has none."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:
@@ -99,6 +105,14 @@ class Settings:
             values = {name: value for name, value in values.items() if name not in DAY}
         values |= given
 
+        if is_address(address := str(values.get("raw_dir", ""))):
+            database = Database.from_address(address, str(values.get("mongo_password", "")))
+            values |= {"database": database, "raw_dir": _mongo_dir(home) / database.folder}
+            if values.setdefault("source", "order_log") != "order_log":
+                raise SettingsError(
+                    f"{database} has no files of {values['source']}: its source is order_log. "
+                    "Leave out --source (RESTOCK_SOURCE)."
+                )
         raw_dirs = {home / "data" / "raw" / name: name for name in SOURCES}
         if "source" in values:
             source = str(values["source"])
@@ -141,6 +155,11 @@ class Settings:
     def demo_dir(self) -> Path:
         """The only folder that the files of The Complete Journey are written to."""
         return self.home / "data" / "raw" / "complete_journey"
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the raw files were fetched from a database."""
+        return self.raw_dir.parent == _mongo_dir(self.home)
 
     def check_paths(self) -> None:
         """Raise a SettingsError if a path is a file instead of a folder, or the other way round."""
@@ -239,6 +258,10 @@ class Settings:
                     os.environ[name] = value
 
 
+def _mongo_dir(home: Path) -> Path:
+    return home / "data" / "raw" / "mongodb"
+
+
 def _variables() -> list[str]:
     """Return the names of the environment variables that `Settings.load` reads."""
     simple = (str, int, Path)
@@ -277,7 +300,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
-    if name == "reading":
+    if name in ("reading", "database"):
         return value
     if "Path" in kind:
         return Path(value).expanduser().absolute()

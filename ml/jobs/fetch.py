@@ -34,8 +34,8 @@ def fetch(
             smaller or older than that of the last run.
         SettingsError: the scoring date is earlier than the newest order.
     """
-    progress(f"reading {settings.raw_dir}", 0, 1)
-    intake = sources.take_in(settings)
+    progress(f"reading {settings.database or settings.raw_dir}", 0, 1)
+    intake = sources.take_in(settings, progress)
     reject_early_day(settings, sources.newest_order(settings.landing))
     delivery = sources.delivery(settings.landing)
     before = run_records.last_delivery(published or settings, delivery.source)

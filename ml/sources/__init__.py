@@ -1,6 +1,6 @@
 """Read a retailer's raw files, check them strictly, and land them as typed Parquet files.
 
-May import `ml.settings` and `ml.errors`.
+May import `ml.settings`, `ml.mongodb` and `ml.errors`.
 """
 
 from ml.sources.detect import with_source

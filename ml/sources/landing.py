@@ -257,7 +257,7 @@ def tell_ignored(files: Iterable[RawFile], notes: list[str]) -> None:
     """Add a note that names the columns of raw files that are not used."""
     ignored = []
     for file in files:
-        used = set(chain.from_iterable(file.origins.values()))
+        used = {"_id", *chain.from_iterable(file.origins.values())}  # MongoDB adds `_id`
         if names := [name or "(no name)" for name in file.header if name not in used]:
             ignored.append(f"{', '.join(names)[:300]} ({file.name})")
     if ignored:

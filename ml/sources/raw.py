@@ -48,6 +48,8 @@ class SourceError(errors.SourceError):
     """The raw files are missing or malformed. The message says where, what is wrong and what to do.
 
     Attributes:
+        problem: what is wrong.
+        advice: what to do.
         file: the raw file as the user knows it, such as `orders.csv` or `kaggle.zip/orders.csv`.
         line: line of a csv file (the header is 1) or row of a Parquet file (the first is 1).
         column: the column at fault.
@@ -66,6 +68,7 @@ class SourceError(errors.SourceError):
         where = (file, line and f"{unit} {line}", column and f"column {column}")
         place = ", ".join(part for part in where if part)
         super().__init__(f"{place + ': ' if place else ''}{problem}. {advice}.")
+        self.problem, self.advice = problem, advice
         self.file, self.line, self.column = file, line, column
 
 

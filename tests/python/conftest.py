@@ -12,6 +12,7 @@ from typing import Any
 import command
 import duckdb
 import pytest
+import shops
 
 from ml.simulation.simulate import simulate
 
@@ -114,6 +115,25 @@ def published(once: Once, instacart_files: Path) -> Place:
         Place(folder).restock("run", "--source", "instacart", "--raw-dir", instacart_files)
 
     return Place(once("published", run))
+
+
+@pytest.fixture(scope="session")
+def small_shop(once: Once) -> Callable[[str, list[shops.Line]], Place]:
+    """Return a function that gives the place of a `restock run` on a few order lines.
+
+    The file `said` has what the run printed. Tests must not change the place.
+    """
+
+    def of(name: str, lines: list[shops.Line]) -> Place:
+        def run(folder: Path) -> None:
+            raw = shops.write(folder / "raw", lines)
+            done = Place(folder).call("restock", "run", "--source", "order_log", "--raw-dir", raw)
+            assert done.returncode == 0, done.stderr
+            (folder / "said").write_text(done.stderr)
+
+        return Place(once(f"shop of {name}", run))
+
+    return of
 
 
 @pytest.fixture(scope="session")
