@@ -1,0 +1,83 @@
+-- What a list earns if a message costs a share of what a purchase earns, and everyone whose
+-- probability is above that share gets one. It takes every purchase as caused by its message.
+with
+
+published as (
+    select max(batch_id) as batch_id from {{ ref('fct_purchase_propensity') }}
+),
+
+lists as (
+    select * from {{ source('ml', 'purchase_lists') }}
+),
+
+tested_days as (
+    select * from {{ ref('fct_test_purchases') }}
+),
+
+costs (cost_share) as (
+    values (0.01), (0.02), (0.05), (0.1), (0.15), (0.2), (0.3), (0.5)
+),
+
+now_and_tested as (
+    select
+        'now' as part,
+        cast(purchase_probability as double) as probability,
+        null as bought
+    from lists
+    inner join published on lists.batch_id = published.batch_id
+    union all
+    select
+        'test' as part,
+        cast(purchase_probability as double) as probability,
+        case when is_buyer then 1 else 0 end as bought
+    from tested_days
+),
+
+cut_lists as (
+    select
+        costs.cost_share,
+        shoppers.part,
+        count(*) as shoppers,
+        sum(case when shoppers.probability > costs.cost_share then 1 else 0 end) as listed,
+        {{ exact_sum(
+            'case when shoppers.probability > costs.cost_share then shoppers.probability else 0 end',
+            bits=35
+        ) }} as expected,
+        {{ exact_sum('shoppers.probability', bits=35) }} as expected_of_all,
+        sum(case when shoppers.probability > costs.cost_share then shoppers.bought else 0 end) as bought,
+        sum(shoppers.bought) as bought_of_all
+    from now_and_tested as shoppers
+    cross join costs
+    group by costs.cost_share, shoppers.part
+),
+
+newest as (
+    select * from cut_lists
+    where part = 'now'
+),
+
+tested as (
+    select * from cut_lists
+    where part = 'test'
+),
+
+final as (
+    select
+        cast(newest.cost_share as double) as cost_share,
+        cast(newest.listed as integer) as list_count,
+        cast(newest.listed as double) / newest.shoppers as list_share,
+        newest.expected as expected_buyers,
+        1000 * (newest.expected - newest.cost_share * newest.listed) / newest.shoppers
+            as gain_per_1000,
+        1000 * (newest.expected_of_all / newest.shoppers - newest.cost_share)
+            as everyone_gain_per_1000,
+        1000 * (tested.bought - tested.cost_share * tested.listed) / tested.shoppers
+            as test_gain_per_1000,
+        1000 * (cast(tested.bought_of_all as double) / tested.shoppers - tested.cost_share)
+            as test_everyone_gain_per_1000
+    from newest
+    left join tested on newest.cost_share = tested.cost_share
+)
+
+select * from final
+order by cost_share
