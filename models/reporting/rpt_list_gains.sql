@@ -18,10 +18,10 @@ costs (cost_share) as (
     values (0.01), (0.02), (0.05), (0.1), (0.15), (0.2), (0.3), (0.5)
 ),
 
-now_and_tested as (
+shoppers as (
     select
         'now' as part,
-        cast(purchase_probability as double) as probability,
+        cast(lists.purchase_probability as double) as probability,
         null as bought
     from lists
     inner join published on lists.batch_id = published.batch_id
@@ -33,37 +33,42 @@ now_and_tested as (
     from tested_days
 ),
 
-cut_lists as (
+listed as (
     select
-        costs.cost_share,
-        shoppers.part,
-        count(*) as shoppers,
-        sum(case when shoppers.probability > costs.cost_share then 1 else 0 end) as listed,
-        {{ exact_sum(
-            'case when shoppers.probability > costs.cost_share then shoppers.probability else 0 end',
-            bits=35
-        ) }} as expected,
-        {{ exact_sum('shoppers.probability', bits=35) }} as expected_of_all,
-        sum(case when shoppers.probability > costs.cost_share then shoppers.bought else 0 end) as bought,
-        sum(shoppers.bought) as bought_of_all
-    from now_and_tested as shoppers
+        cast(costs.cost_share as double) as cost_share,
+        shoppers.*,
+        case when shoppers.probability > costs.cost_share then 1 else 0 end as on_list
+    from shoppers
     cross join costs
-    group by costs.cost_share, shoppers.part
+),
+
+totals as (
+    select
+        cost_share,
+        part,
+        count(*) as shoppers,
+        sum(on_list) as listed,
+        {{ exact_sum('on_list * probability', bits=35) }} as expected,
+        {{ exact_sum('probability', bits=35) }} as expected_of_all,
+        sum(on_list * bought) as bought,
+        sum(bought) as bought_of_all
+    from listed
+    group by cost_share, part
 ),
 
 newest as (
-    select * from cut_lists
+    select * from totals
     where part = 'now'
 ),
 
 tested as (
-    select * from cut_lists
+    select * from totals
     where part = 'test'
 ),
 
 final as (
     select
-        cast(newest.cost_share as double) as cost_share,
+        newest.cost_share,
         cast(newest.listed as integer) as list_count,
         cast(newest.listed as double) / newest.shoppers as list_share,
         newest.expected as expected_buyers,

@@ -1,6 +1,6 @@
 -- How many shoppers a list needs to be expected to hold a share of the buyers: for the newest list,
--- and for the lists that the same rule percents on each test day. A shopper is on every list but those
--- that the likelier shoppers already fill.
+-- and for the lists that the same rule cuts on each test day. A shopper is on a list unless the
+-- likelier shoppers already fill it.
 with
 
 published as (
@@ -15,13 +15,13 @@ tested_days as (
     select * from {{ ref('fct_test_purchases') }}
 ),
 
-now_and_tested as (
+shoppers as (
     select
         'now' as part,
-        cutoff_at,
-        user_id,
-        purchase_probability,
-        case when is_held_out then 1 else 0 end as held_out,
+        lists.cutoff_at,
+        lists.user_id,
+        lists.purchase_probability,
+        case when lists.is_held_out then 1 else 0 end as held_out,
         null as bought
     from lists
     inner join published on lists.batch_id = published.batch_id
@@ -39,34 +39,37 @@ now_and_tested as (
 filled as (
     select
         *,
-        coalesce({{ exact_sum(
-            'purchase_probability', bits=35, over='over (
-                partition by part, cutoff_at
-                order by purchase_probability desc, user_id
-                rows between unbounded preceding and 1 preceding
-            )'
-        ) }}, 0)
-        / nullif(
-            {{ exact_sum(
-                'purchase_probability', bits=35, over='over (partition by part, cutoff_at)'
-            ) }}, 0
-        ) as filled_share
-    from now_and_tested
+        {{ exact_sum('purchase_probability', bits=35, over='over (
+            partition by part, cutoff_at
+            order by purchase_probability desc, user_id
+            rows between unbounded preceding and 1 preceding
+        )') }} as likelier,
+        {{ exact_sum('purchase_probability', bits=35, over='over (
+            partition by part, cutoff_at
+        )') }} as everyone
+    from shoppers
 ),
 
--- The percent of the smallest list that the shopper is on. Rounding must not add a shopper.
+-- The smallest list that a shopper is on, in percent of the buyers. Rounding must not add one.
+placed as (
+    select
+        *,
+        least(floor(100 * coalesce(likelier, 0) / everyone + 1e-9) + 1, 100) as first_percent
+    from filled
+),
+
 steps as (
     select
         part,
         cutoff_at,
-        cast(least(floor(100 * filled_share + 1e-9) + 1, 100) as integer) as first_percent,
+        first_percent,
         count(*) as listed,
         sum(held_out) as held_out,
         sum(bought) as bought,
         {{ exact_sum('purchase_probability', bits=35) }} as expected,
         min(purchase_probability) as lowest
-    from filled
-    group by part, cutoff_at, cast(least(floor(100 * filled_share + 1e-9) + 1, 100) as integer)
+    from placed
+    group by part, cutoff_at, first_percent
 ),
 
 numbers (number) as (
@@ -74,7 +77,7 @@ numbers (number) as (
 ),
 
 percents as (
-    select cast(50 + number as integer) as percent from numbers
+    select 50 + number as percent from numbers
 ),
 
 cut_lists as (
@@ -82,22 +85,27 @@ cut_lists as (
         percents.percent,
         steps.part,
         steps.cutoff_at,
-        cast(sum(case when steps.first_percent <= percents.percent then steps.listed else 0 end) as double)
-            as listed,
-        sum(case when steps.first_percent <= percents.percent then steps.held_out else 0 end) as held_out,
-        cast(sum(case when steps.first_percent <= percents.percent then steps.bought else 0 end) as double)
-            as listed_buyers,
-        sum(case when steps.first_percent <= percents.percent then steps.expected else 0 end) as expected,
-        min(case when steps.first_percent <= percents.percent then steps.lowest end) as lowest,
-        sum(steps.listed) as shoppers,
-        cast(sum(steps.bought) as double) as buyers
-    from steps
-    cross join percents
+        cast(sum(steps.listed) as double) as listed,
+        sum(steps.held_out) as held_out,
+        cast(sum(steps.bought) as double) as bought,
+        sum(steps.expected) as expected,
+        min(steps.lowest) as lowest
+    from percents
+    inner join steps on percents.percent >= steps.first_percent
     group by percents.percent, steps.part, steps.cutoff_at
 ),
 
+-- The list of 100% has everyone.
+of_all as (
+    select
+        *,
+        max(listed) over (partition by part, cutoff_at) as shoppers,
+        max(bought) over (partition by part, cutoff_at) as buyers
+    from cut_lists
+),
+
 newest as (
-    select * from cut_lists
+    select * from of_all
     where part = 'now'
 ),
 
@@ -105,17 +113,17 @@ tested as (
     select
         percent,
         sum(listed) / sum(shoppers) as list_share,
-        sum(listed_buyers) / nullif(sum(buyers), 0) as recall_share,
-        min(listed_buyers / nullif(buyers, 0)) as worst_day_recall_share,
-        sum(listed_buyers) / nullif(sum(listed), 0) as precision_share
-    from cut_lists
+        sum(bought) / nullif(sum(buyers), 0) as recall_share,
+        min(bought / nullif(buyers, 0)) as worst_day_recall_share,
+        sum(bought) / sum(listed) as precision_share
+    from of_all
     where part = 'test'
     group by percent
 ),
 
 final as (
     select
-        newest.percent / 100.0 as recall_share,
+        cast(newest.percent as double) / 100 as recall_share,
         cast(newest.listed as integer) as list_count,
         newest.listed / newest.shoppers as list_share,
         cast(newest.held_out as integer) as held_out_count,
