@@ -1,4 +1,4 @@
-"""What is particular to the purchase task: when it can run, its baselines, segments and counts."""
+"""What is particular to the purchase task: when it can run, its baselines, counts and outcomes."""
 
 from collections.abc import Sequence
 

@@ -129,9 +129,9 @@ def test_only_the_newest_list_of_an_open_window_waits(days_later: Place, place: 
                 con.execute(statement)
             assert con.execute(waiting).fetchall() == [(batch,), ("open",)]
             assert con.execute(graded).fetchall() == [*first, ("closed",)]
-        before = con.execute(LISTED, [batch]).fetchall()
+        kept = con.execute(LISTED, [batch]).fetchall()
     with duckdb.connect(str(days_later.warehouse), read_only=True) as con:
-        assert con.execute(LISTED, [batch]).fetchall() == before
+        assert con.execute(LISTED, [batch]).fetchall() == kept
 
 
 @pytest.mark.parametrize(("source", "kept"), [("order_log", 1), ("complete_journey", 0)])
