@@ -65,6 +65,37 @@ the same content exist for each task. -#}
         is_held_out boolean,
         batch_id varchar
     );
+    create table if not exists ml.purchase_lists (
+        batch_id varchar,
+        user_id varchar,
+        cutoff_at timestamp,
+        window_end_at timestamp,
+        purchase_probability float,
+        is_targeted boolean,
+        is_held_out boolean
+    );
+    create table if not exists ml.purchase_outcomes (
+        batch_id varchar,
+        model_name varchar,
+        model_version varchar,
+        cutoff_at timestamp,
+        window_end_at timestamp,
+        shopper_count integer,
+        buyer_count integer,
+        expected_buyers double,
+        targeted_count integer,
+        targeted_buyer_count integer,
+        targeted_expected_buyers double,
+        expected_recall_share double,
+        observed_recall_share double,
+        expected_precision_share double,
+        observed_precision_share double,
+        log_loss double,
+        held_out_count integer,
+        held_out_buyer_count integer,
+        held_out_targeted_count integer,
+        held_out_targeted_buyer_count integer
+    );
     create table if not exists ml.purchase_test_predictions (
         run_id varchar,
         user_id user_id_type,

@@ -1,4 +1,4 @@
-"""What is particular to the purchase task: when it can run, its baselines, segments and counts."""
+"""What is particular to the purchase task: when it can run, its baselines, counts and outcomes."""
 
 from collections.abc import Sequence
 
@@ -56,6 +56,27 @@ COUNTS = {
         anti join (select user_id from moments where cutoff = 0) as shoppers using (user_id)
     """,
 }
+
+# A list waits in ml.purchase_lists until its window has closed. A newer list for the same window
+# takes its place. IDs are text there, because their type can change with the next raw files.
+SETTLE = (
+    "insert into ml.purchase_outcomes by name select * from closed_lists",
+    """
+    delete from ml.purchase_lists
+    where batch_id in (select batch_id from ml.purchase_outcomes)
+        or cutoff_at in (select cutoff_at from ml.purchase_predictions)
+    """,
+    """
+    insert into ml.purchase_lists by name
+    select
+        predictions.batch_id, cast(predictions.user_id as varchar) as user_id,
+        predictions.cutoff_at, moments.window_end_at, predictions.purchase_probability,
+        predictions.is_targeted, predictions.is_held_out
+    from ml.purchase_predictions as predictions
+    inner join moments using (user_id, cutoff_at)
+    where moments.cutoff = 0 and not moments.is_robot
+    """,
+)
 
 
 def reason_to_skip(con: duckdb.DuckDBPyConnection) -> str:

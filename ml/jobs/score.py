@@ -64,6 +64,8 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
                     datetime.now(UTC).replace(tzinfo=None),
                 ],
             )
+            for statement in task.settle:
+                con.execute(statement)
     progress("scored", done, total)
     took = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()
     return {

@@ -31,7 +31,10 @@ def later(name: str, *, task: str = "", **options: Any) -> Step:
 
 AFTER = {
     "reorder": ("--selector", "results"),
-    "purchase": ("--select", "fct_purchase_propensity+"),
+    "purchase": (
+        "--select",
+        *(f"tag:purchase,path:models/{p}" for p in ("predictions", "reporting")),
+    ),
 }
 """The dbt arguments for the tables that depend on the scores of each task."""
 

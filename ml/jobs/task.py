@@ -38,6 +38,8 @@ class Task:
             by the name of a segment.
         counts: SQL counts of violations, by the name of the check.
         audited: parts that the audit compares: past, now, and earlier ones.
+        settle: SQL statements that end the transaction of a scoring job: they grade what was
+            published before, and keep what is to be graded later.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Task:
     ]
     counts: Mapping[str, str]
     audited: Callable[[Connection], list[str]]
+    settle: Sequence[str] = ()
 
     @property
     def alias(self) -> str:
@@ -97,5 +100,6 @@ PURCHASE = Task(
     segments=purchase.segments,
     counts=purchase.COUNTS,
     audited=purchase.audited,
+    settle=purchase.SETTLE,
 )
 TASKS = {task.name: task for task in (REORDER, PURCHASE)}

@@ -71,7 +71,7 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
 
 
 def copy_history(old: Settings, new: Settings) -> None:
-    """Copy the batches, deliveries, metrics and audits of earlier runs into a new warehouse."""
+    """Copy batches, deliveries, metrics, audits and lists with outcomes into a new warehouse."""
     with connect(new) as con:
         con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {
@@ -82,7 +82,15 @@ def copy_history(old: Settings, new: Settings) -> None:
             ).fetchall()
         }
         kept = ("batches", "metrics", "calibration_bins", "audit")
-        for table in ("deliveries", *kept, *(f"purchase_{name}" for name in kept)):
+        of_purchases = (f"purchase_{name}" for name in (*kept, "outcomes"))
+        for table in ("deliveries", *kept, *of_purchases):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
+        if "purchase_lists" in known:
+            # A list of another source will have no outcome.
+            con.execute(
+                "insert into ml.purchase_lists by name select * from old.ml.purchase_lists "
+                "where (select max_by(source, recorded_at) from old.ml.deliveries) = ?",
+                [new.source],
+            )
         con.execute("detach old")

@@ -37,6 +37,7 @@ PURCHASE = "tests/python/test_purchase_leakage.py::"
 PURCHASE_FEATURES = PURCHASE + "test_purchase_features_do_not_leak"
 PURCHASE_LABELS = PURCHASE + "test_purchase_labels_are_the_purchases_of_the_window"
 PURCHASE_JOBS = "tests/python/test_purchase.py::"
+LISTS = "tests/python/test_lists.py::"
 TRUTH = PURCHASE_JOBS + "test_nobody_beats_the_truth"
 OWN_MOMENTS = PURCHASE_JOBS + "test_each_job_reads_only_its_own_moments"
 PURCHASE_AUDIT = PURCHASE_JOBS + "test_the_audit_detects_damage"
@@ -421,6 +422,27 @@ MUTANTS = (
         "TEST = \"period = 'test'",
         "TEST = \"period = 'validation'",
         tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "a list is graded a day before its window closes",
+        "models/monitoring/closed_lists.sql",
+        "lists.window_end_at <= closed.closed_until",
+        "lists.cutoff_at <= closed.closed_until",
+        tests=(LISTS + "test_only_the_newest_list_of_an_open_window_waits",),
+    ),
+    Mutant(
+        "a list is graded with each scoring run",
+        "ml/jobs/purchase.py",
+        "batch_id in (select batch_id from ml.purchase_outcomes)",
+        "batch_id is null",
+        tests=(LISTS + "test_only_the_newest_list_of_an_open_window_waits",),
+    ),
+    Mutant(
+        "a run forgets the lists that wait",
+        "ml/warehouse/run_records.py",
+        'if "purchase_lists" in known:',
+        'if "no table" in known:',
+        tests=(LISTS + "test_a_list_is_graded_when_its_window_has_closed",),
     ),
     Mutant(
         "the audit lets events of the window pass",

@@ -24,7 +24,8 @@ LAYERS = {
     "cutoffs": {"core"},
     "features": {"cutoffs"},
     "predictions": {"ml", "core", "cutoffs", "features"},
-    "reporting": {"ml", "core", "cutoffs", "features", "predictions", "seeds"},
+    "monitoring": {"ml", "core", "cutoffs"},
+    "reporting": {"ml", "core", "cutoffs", "features", "predictions", "monitoring", "seeds"},
 }
 
 

@@ -40,7 +40,7 @@ def test_a_nasty_shop_is_scored_and_drawn(once: Once, name: str) -> None:
     assert place.query("select count(*) from fct_predictions") == place.query(pairs)
     site = Site(PAGES, QUERIES, place.warehouse)
     files = site.build(standalone=True)
-    assert len([file for file in files if file.endswith(".html")]) == 10
+    assert len([file for file in files if file.endswith(".html")]) == 11
     for file, text in files.items():
         if file.endswith(".html"):
             assert "<script>alert(" not in text and "<b>bold" not in text

@@ -197,6 +197,8 @@ def test_the_list_is_the_shortest_with_the_expected_recall(web_shop: Place) -> N
     assert recalls[size - 2] < 0.95 <= recalls[size - 1] + 1e-9
     assert set(user_id[:size][~targeted[:size]]) == robots & set(user_id[:size])
     assert (held_out == is_held_out(user_id)).all()
+    waiting = web_shop.query("select user_id from ml.purchase_lists")
+    assert {user for (user,) in waiting} == set(map(str, user_id)) - set(map(str, robots))
     assert web_shop.query(
         "select distinct window_end_at - cutoff_at = interval 24 hours from fct_purchase_propensity"
     ) == [(True,)]
@@ -288,6 +290,10 @@ def test_list_replaces_no_other_file(web_shop: Place, tmp_path: Path) -> None:
 
 def test_orders_without_times_skip_the_task(published: Place, tmp_path: Path) -> None:
     assert published.query("select count(*) from fct_purchase_propensity") == [(0,)]
+    page = (published.folder / "pages" / "tomorrow.html").read_text()
+    assert (
+        "This question was skipped: the orders have no times" in page and "Past lists" not in page
+    )
     assert not card_folder(published).exists()
     done = published.call("restock", "list", "--out", tmp_path / "list.csv")
     assert done.returncode == 1
