@@ -39,10 +39,10 @@ Model = Annotated[
     ),
 ]
 Task = Annotated[
-    Literal["reorder", "purchase"],
+    Literal["reorder", "purchase", "purchase_week"],
     typer.Option(
         help="reorder: which products each shopper buys again. purchase: who buys in the next 24 "
-        "hours.",
+        "hours. purchase_week: who buys in the next 7 days.",
     ),
 ]
 Full = Annotated[

@@ -56,13 +56,13 @@ def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> di
     model, trained = versions.load(settings.models, columns, task.alias)
     with connection.connect(settings, read_only=True) as con:
         by_folds = task.measured_by_folds(con)
-        tested = sampling.labelled_shoppers(con)["test"]
     if by_folds:
         own = settings.for_model(trained["model_name"])
         report, test, predicted = _by_folds(own, progress, columns)
         with connection.connect(settings) as con, connection.transaction(con):
             report.write(con, test, predicted)
             _write_test_predictions(con, report, test, predicted)
+            tested = sampling.labelled_shoppers(con)["test"]
         note = (
             f"too few test shoppers ({tested}) to measure the model: the figures are from "
             f"{train.FOLDS} folds, in which each of the {len(test.user_id)} shoppers is a test "
@@ -268,7 +268,7 @@ def _write_test_predictions(
             "run_id": pa.repeat(report.run_id, len(test)),
             "user_id": test.user_of_pair(),
             task.table.key: test.key,
-            f"{task.name}_probability": predicted.probability.astype(np.float32),
+            f"{task.table.outcome}_probability": predicted.probability.astype(np.float32),
             task.rule.chosen: predicted.chosen,
         }
     )

@@ -32,6 +32,7 @@ def later(name: str, *, task: str = "", **options: Any) -> Step:
 AFTER = {
     "reorder": ("--selector", "results"),
     "purchase": ("--select", "fct_purchase_propensity+"),
+    "purchase_week": ("--select", "fct_weekly_propensity+"),
 }
 """The dbt arguments for the tables that depend on the scores of each task."""
 

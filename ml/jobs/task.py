@@ -1,4 +1,4 @@
-"""The two questions: which products a shopper buys again, and who buys in the next 24 hours."""
+"""The questions: which products a shopper buys again, and who buys in the next 24 hours or week."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Task:
     """A question with the answer yes or no for each row of a table of examples.
 
     Attributes:
-        name: name of the task, and of its probability: ``<name>_probability``.
+        name: name of the task.
         scope: beginning of the names of its tables in the schema ``ml``; empty for the first task.
         table: where its examples are.
         parts: SQL conditions that divide the examples: ``train`` fits, ``held`` calibrates,
@@ -57,7 +57,7 @@ class Task:
     @property
     def alias(self) -> str:
         """The link to the production version."""
-        return "-".join(filter(None, (versions.ALIAS, self.scope)))
+        return "-".join(filter(None, (versions.ALIAS, self.scope))).replace("_", "-")
 
     def written(self, table: str) -> str:
         """Return the name of a table that the task writes."""
@@ -81,21 +81,23 @@ REORDER = Task(
     counts=reorder.COUNTS,
     audited=reorder.audited,
 )
-PURCHASE = Task(
-    name="purchase",
-    scope="purchase",
-    table=MOMENTS,
-    parts={
-        "train": purchase.TRAIN,
-        "held": purchase.HELD,
-        "test": purchase.TEST,
-        "now": purchase.NOW,
-    },
-    rule=DailyList,
-    measured_by_folds=purchase.measured_by_folds,
-    beside=purchase.beside,
-    segments=purchase.segments,
-    counts=purchase.COUNTS,
-    audited=purchase.audited,
-)
-TASKS = {task.name: task for task in (REORDER, PURCHASE)}
+
+
+def _purchase(name: str, horizon: purchase.Horizon) -> Task:
+    """Return the purchase task for a horizon."""
+    return Task(
+        name=name,
+        scope=name,
+        table=MOMENTS,
+        parts=horizon.parts,
+        rule=DailyList,
+        measured_by_folds=horizon.measured_by_folds,
+        beside=horizon.beside,
+        segments=purchase.segments,
+        counts=horizon.counts,
+        audited=horizon.audited,
+    )
+
+
+PURCHASES = {name: _purchase(name, horizon) for name, horizon in purchase.HORIZONS.items()}
+TASKS = {REORDER.name: REORDER} | PURCHASES

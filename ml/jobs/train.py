@@ -51,6 +51,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             held = examples.read_part(con, columns, task.parts["held"], table)
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
     model = fit(settings, learned, held, task)
+    share = float(np.average(learned.label, weights=learned.weight))
     progress("registering the model", 2, 3)
     folder = versions.save(
         settings.models,
@@ -69,7 +70,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             "label_cutoffs": labelled,
             "training_shoppers": len(np.unique(learned.user_id)),
             f"training_{table.rows}": len(learned),
-            f"training_{task.name}_share": float(np.average(learned.label, weights=learned.weight)),
+            f"training_{table.outcome}_share": share,
             "calibration": model.calibrator.method,
             f"calibration_{table.rows}": len(held),
             **asdict(model.rule),

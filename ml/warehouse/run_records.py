@@ -82,7 +82,8 @@ def copy_history(old: Settings, new: Settings) -> None:
             ).fetchall()
         }
         kept = ("batches", "metrics", "calibration_bins", "audit")
-        for table in ("deliveries", *kept, *(f"purchase_{name}" for name in kept)):
+        scopes = ("", "purchase_", "purchase_week_")
+        for table in ("deliveries", *(scope + name for scope in scopes for name in kept)):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
         con.execute("detach old")
