@@ -288,17 +288,13 @@ def test_the_audit_of_a_horizon_is_its_own(web_shop: Place, place: Place) -> Non
     """Damage to the windows of 7 days, which nobody has scored, fails no audit of 24 hours."""
     shutil.copytree(web_shop.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     with duckdb.connect(str(place.warehouse)) as con:
-        con.execute("update purchase_windows set period = 'train' where cutoff = 7")
         con.execute(
-            "update purchase_windows set period = 'test' where cutoff = 7 and horizon_days = 1"
+            "update purchase_windows set period = 'train' where horizon_days = 7 and cutoff = 7"
         )
     place.restock("audit", "--task", "purchase", *options(place))
     done = place.call("restock", "audit", "--task", "purchase_week", *options(place))
     assert done.returncode == 1
-    for check in (
-        "windows that end after a later period starts : 1",
-        f"shoppers without a prediction : {SHOPPERS}",
-    ):
+    for check in ("windows that end after a later period starts", "shoppers without a prediction"):
         assert check in done.stderr
 
 
