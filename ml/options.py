@@ -58,9 +58,20 @@ Folds = Annotated[
         show_default=False,
     ),
 ]
+Peers = Annotated[
+    bool,
+    typer.Option(
+        "--peers",
+        help="Also train and measure the other models: logistic regression, random forest and "
+        "histogram boosting.",
+    ),
+]
 Card = Annotated[
     Path | None,
-    typer.Option(help="Write a model card to this file. Requires --folds.", show_default=False),
+    typer.Option(
+        help="Write a model card to this file. The task reorder requires --folds.",
+        show_default=False,
+    ),
 ]
 AsOf = Annotated[
     str | None,

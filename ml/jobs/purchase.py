@@ -1,7 +1,8 @@
 """What is particular to the purchase tasks: their horizons, baselines, segments and counts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -11,7 +12,7 @@ from ml.errors import RestockError
 from ml.modelling.basket import Floats
 from ml.modelling.folds import Strings
 from ml.modelling.metrics import FEW_SHOPPERS
-from ml.modelling.purchase_baselines import INTENT_WEIGHTS, PROBABILITIES, PurchaseBaselines
+from ml.modelling.purchase_baselines import PROBABILITIES, PurchaseBaselines
 from ml.modelling.rules import Score
 from ml.settings import Settings
 from ml.warehouse import connection
@@ -28,7 +29,7 @@ PARTS = {
 
 BASELINE_COLUMNS = (
     *("tenure_days", "purchase_count", "purchase_91_days_count", "days_since_purchase"),
-    *("days_since_first_purchase", "dow_13_weeks_rate", *INTENT_WEIGHTS),
+    *("days_since_first_purchase", "dow_13_weeks_rate"),
 )
 
 
@@ -39,10 +40,12 @@ class Horizon:
     Attributes:
         days: length of the window.
         published: name of the dbt model with its scores.
+        parameters: those of gradient boosting that differ from its defaults.
     """
 
     days: int
     published: str
+    parameters: Mapping[str, Any]
 
     @property
     def parts(self) -> dict[str, str]:
@@ -129,21 +132,27 @@ class Horizon:
         test: Examples,
     ) -> dict[str, Score]:
         """Score the test moments with every baseline, fitted on all training moments."""
-        known = [Feature(name, "", "") for name in BASELINE_COLUMNS]
+        weights = dict(
+            con.execute(
+                "select event_type || '_7_days_count', weight from intent_weights order by all"
+            ).fetchall()
+        )
+        known = [Feature(name, "", "") for name in (*BASELINE_COLUMNS, *weights)]
         learned = read_part(con, known, self.parts["train"], MOMENTS)
         own = read_part(con, known, self.parts["test"], MOMENTS)
         if not own.key.equals(test.key):
             raise AssertionError("the baselines have other test moments than the model")
         fitted = PurchaseBaselines.fit(
-            _by_name(learned), learned.label, learned.offsets, days=self.days
+            _by_name(known, learned), learned.label, learned.offsets, days=self.days
         )
-        scores = fitted.scores(_by_name(own))
+        scores = fitted.scores(_by_name(known, own), weights)
         return {name: Score(score, name in PROBABILITIES) for name, score in scores.items()}
 
 
 HORIZONS = {
-    "purchase": Horizon(1, "fct_purchase_propensity"),
-    "purchase_week": Horizon(7, "fct_weekly_propensity"),
+    "purchase": Horizon(1, "fct_purchase_propensity", {}),
+    # There is a seventh of the windows to learn from, and more trees learn their noise.
+    "purchase_week": Horizon(7, "fct_weekly_propensity", {"n_estimators": 100}),
 }
 """The horizon of each purchase task, by its name."""
 
@@ -157,5 +166,5 @@ def segments(
     return [np.where(is_unseen, "shopper=unseen", "shopper=seen")], {}
 
 
-def _by_name(examples: Examples) -> dict[str, Floats]:
-    return dict(zip(BASELINE_COLUMNS, examples.X.T, strict=True))
+def _by_name(columns: Sequence[Feature], examples: Examples) -> dict[str, Floats]:
+    return {column.name: values for column, values in zip(columns, examples.X.T, strict=True)}

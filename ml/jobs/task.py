@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -29,6 +30,7 @@ class Task:
         table: where its examples are.
         parts: SQL conditions that divide the examples: ``train`` fits, ``held`` calibrates,
             ``test`` measures, and ``now`` is scored.
+        parameters: those of gradient boosting that differ from its defaults.
         rule: what is made of the probabilities.
         measured_by_folds: whether test shoppers are too few, so that folds measure the model; it
             raises if nothing can be learned.
@@ -38,12 +40,15 @@ class Task:
             by the name of a segment.
         counts: SQL counts of violations, by the name of the check.
         audited: parts that the audit compares: past, now, and earlier ones.
+        past: what the names of its checks call the first of these, with a preposition.
+        earlier: what they call the last.
     """
 
     name: str
     scope: str
     table: Table
     parts: Mapping[str, str]
+    parameters: Mapping[str, Any]
     rule: type[Rule]
     measured_by_folds: Callable[[Connection], bool]
     beside: Callable[[Settings, Connection, Sequence[Feature], Examples], dict[str, Score]]
@@ -53,6 +58,8 @@ class Task:
     ]
     counts: Mapping[str, str]
     audited: Callable[[Connection], list[str]]
+    past: str
+    earlier: str
 
     @property
     def alias(self) -> str:
@@ -74,12 +81,15 @@ REORDER = Task(
         "test": "cutoff = 1 and split = 'test'",
         "now": "cutoff = 0",
     },
+    parameters={},
     rule=BasketRule,
     measured_by_folds=reorder.measured_by_folds,
     beside=reorder.beside,
     segments=reorder.segments,
     counts=reorder.COUNTS,
     audited=reorder.audited,
+    past="at cutoff 1",
+    earlier="cutoffs 2 and 3",
 )
 
 
@@ -90,12 +100,15 @@ def _purchase(name: str, horizon: purchase.Horizon) -> Task:
         scope=name,
         table=MOMENTS,
         parts=horizon.parts,
+        parameters=horizon.parameters,
         rule=DailyList,
         measured_by_folds=horizon.measured_by_folds,
         beside=horizon.beside,
         segments=purchase.segments,
         counts=horizon.counts,
         audited=horizon.audited,
+        past="in the test period",
+        earlier="the validation period",
     )
 
 

@@ -63,12 +63,12 @@ def check(settings: Settings) -> None:
     _require(settings.dashboards, variable, lambda path: is_link(path) or _is_pages(path))
 
 
-def check_card(card: Path, source: str) -> None:
-    """Raise a SettingsError if a model card would replace a file that is none."""
+def check_card(card: Path, name: str) -> None:
+    """Raise a SettingsError if a model card, or its file of figures, would replace another."""
     if not card.suffix:
         raise SettingsError(f"--card {card}: use a file name such as model_card.md")
     _require(card, "--card", lambda path: path.is_file() and _begins(path, "# Model card"))
-    figures = card.with_suffix("") / f"{source}.json"
+    figures = card.with_suffix("") / f"{name}.json"
     _require(figures, "--card", lambda path: path.is_file() and _begins(path, '{\n "source"'))
 
 
