@@ -10,7 +10,7 @@ the same content exist for each task. -#}
         in_basket boolean,
         batch_id varchar
     );
-    {% for scope in ['', 'purchase_'] %}
+    {% for scope in ['', 'purchase_', 'purchase_week_'] %}
         create table if not exists ml.{{ scope }}batches (
             batch_id varchar,
             model_name varchar,
@@ -55,16 +55,25 @@ the same content exist for each task. -#}
             status varchar
         );
     {% endfor %}
-    create table if not exists ml.purchase_predictions (
-        user_id user_id_type,
-        cutoff_at timestamp,
-        purchase_probability float,
-        rank integer,
-        decile integer,
-        is_targeted boolean,
-        is_held_out boolean,
-        batch_id varchar
-    );
+    {% for scope in ['purchase_', 'purchase_week_'] %}
+        create table if not exists ml.{{ scope }}predictions (
+            user_id user_id_type,
+            cutoff_at timestamp,
+            purchase_probability float,
+            rank integer,
+            decile integer,
+            is_targeted boolean,
+            is_held_out boolean,
+            batch_id varchar
+        );
+        create table if not exists ml.{{ scope }}test_predictions (
+            run_id varchar,
+            user_id user_id_type,
+            cutoff_at timestamp,
+            purchase_probability float,
+            is_targeted boolean
+        );
+    {% endfor %}
     create table if not exists ml.purchase_lists (
         batch_id varchar,
         user_id varchar,
@@ -95,13 +104,6 @@ the same content exist for each task. -#}
         held_out_buyer_count integer,
         held_out_targeted_count integer,
         held_out_targeted_buyer_count integer
-    );
-    create table if not exists ml.purchase_test_predictions (
-        run_id varchar,
-        user_id user_id_type,
-        cutoff_at timestamp,
-        purchase_probability float,
-        is_targeted boolean
     );
     create table if not exists ml.test_predictions (
         run_id varchar,

@@ -127,6 +127,7 @@ def train(
 @app.command()
 def evaluate(
     folds: options.Folds = None,
+    peers: options.Peers = False,
     card: options.Card = None,
     task: options.Task = "reorder",
     source: options.Source = None,
@@ -137,11 +138,11 @@ def evaluate(
     """Evaluate the model and the baselines on shoppers that the model never saw."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        if card and not folds:
-            raise SettingsError("--card requires --folds")
+        if folds and peers:
+            raise SettingsError("--folds measures every model already. Leave out --peers.")
         if card:
-            outputs.check_card(card, settings.source)
-        step = OF_TASK[task]["evaluate"]
+            outputs.check_card(card, f"{settings.source}.{task}")
+        step = later("ml.jobs.evaluate:evaluate", task=task, peers=peers, card=card)
         if folds:
             step = later("ml.jobs.evaluate:cross_validate", task=task, folds=folds, card=card)
         session.step("evaluate", settings, with_tables(step, AFTER[task]))

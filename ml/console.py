@@ -29,7 +29,7 @@ from ml.settings import Settings
 if TYPE_CHECKING:
     from ml.modelling.metrics import Estimate
 
-WIDTH = len("purchase evaluate")
+WIDTH = len("purchase_week evaluate")
 """Characters for the name of a step; this is the longest one."""
 HEADLINES = {
     "auc": "AUC",

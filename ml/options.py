@@ -44,10 +44,10 @@ Model = Annotated[
     ),
 ]
 Task = Annotated[
-    Literal["reorder", "purchase"],
+    Literal["reorder", "purchase", "purchase_week"],
     typer.Option(
         help="reorder: which products each shopper buys again. purchase: who buys in the next 24 "
-        "hours.",
+        "hours. purchase_week: who buys in the next 7 days.",
     ),
 ]
 Full = Annotated[
@@ -63,9 +63,20 @@ Folds = Annotated[
         show_default=False,
     ),
 ]
+Peers = Annotated[
+    bool,
+    typer.Option(
+        "--peers",
+        help="Also train and measure the other models: logistic regression, random forest and "
+        "histogram boosting.",
+    ),
+]
 Card = Annotated[
     Path | None,
-    typer.Option(help="Write a model card to this file. Requires --folds.", show_default=False),
+    typer.Option(
+        help="Write a model card to this file. The task reorder requires --folds.",
+        show_default=False,
+    ),
 ]
 AsOf = Annotated[
     str | None,

@@ -32,7 +32,7 @@ from ml.warehouse.examples import SPLITS, Examples
 from ml.warehouse.feature_list import Feature, features
 
 OTHERS_ROWS = 100_000
-"""Training pairs of every estimator but the configured one, because the others are much slower."""
+"""Training rows of every estimator but the configured one, because the others are much slower."""
 CURVE = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the first fold's training shoppers on the learning curve, which ends with all."""
 IMPORTANCE_ROWS = 20_000
@@ -41,8 +41,18 @@ COMPARED = ("auc", "average_precision", "log_loss")
 """Metrics whose difference to the best baseline is in the summary."""
 
 
-def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
+def evaluate(
+    settings: Settings,
+    progress: Progress,
+    task: Task = REORDER,
+    *,
+    peers: bool = False,
+    card: Path | None = None,
+) -> dict[str, Any]:
     """Measure the production model and the baselines on the part ``test`` of a task.
+
+    With ``peers``, also train every other estimator on the part ``train`` and measure it. With
+    ``card``, also write the task's section of the model card.
 
     Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions`` and
     ``ml.feature_importance``, or the tables of the task with the same ends of their names, and
@@ -51,25 +61,31 @@ def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> di
 
     Raises:
         RestockError: if there is no model or too few labelled shoppers.
+        SettingsError: if a card of the task needs folds, or folds take the place of the holdout
+            and measure no peers.
     """
+    if card and task.rule.is_per_shopper:
+        raise SettingsError(f"--card requires --folds for the task {task.name}")
     columns = features(settings, task.table.name)
     model, trained = versions.load(settings.models, columns, task.alias)
     with connection.connect(settings, read_only=True) as con:
         by_folds = task.measured_by_folds(con)
-        tested = sampling.labelled_shoppers(con)["test"]
+    if by_folds and peers:
+        raise SettingsError("there are too few test shoppers for --peers. Use --folds 5.")
     if by_folds:
         own = settings.for_model(trained["model_name"])
         report, test, predicted = _by_folds(own, progress, columns)
         with connection.connect(settings) as con, connection.transaction(con):
             report.write(con, test, predicted)
             _write_test_predictions(con, report, test, predicted)
+            tested = sampling.labelled_shoppers(con)["test"]
         note = (
             f"too few test shoppers ({tested}) to measure the model: the figures are from "
             f"{train.FOLDS} folds, in which each of the {len(test.user_id)} shoppers is a test "
             "shopper once"
         )
     else:
-        report, test = _holdout(settings, progress, columns, model, trained, task)
+        report, test = _holdout(settings, progress, columns, model, trained, task, peers, card)
         note = report.comparison(COMPARED)
     estimates = report.figures[trained["model_name"]]
     figures = {name: e.value for name, e in estimates.items() if not np.isnan(e.value)}
@@ -85,6 +101,8 @@ def _holdout(
     model: Model,
     trained: dict[str, Any],
     task: Task,
+    peers: bool,
+    card: Path | None,
 ) -> tuple[EvaluationReport, Examples]:
     """Measure the production model on the part ``test``, and write what was measured."""
     name = trained["model_name"]
@@ -97,7 +115,10 @@ def _holdout(
         progress(f"scoring {len(test):,} {task.table.rows} of test shoppers", 2, 5)
         predicted = Predictions.of(model, test)
         beside = task.beside(settings, con, columns, test)
-        report.add(test, {name: predicted}, beside)
+        models = {name: predicted}
+        if peers:
+            models |= _peers(settings, progress, con, columns, test, name, task)
+        report.add(test, models, beside)
         report.add_paired(test, predicted, beside)
         for mask in masks:
             report.add_segments(test, predicted, mask)
@@ -115,8 +136,38 @@ def _holdout(
                 f"insert into {task.written('feature_importance')} values (?, ?, ?, ?, ?)",
                 [(report.run_id, name, *row) for row in importance],
             )
+    if card:
+        progress("writing the model card", 4, 5)
+        scores = {peer: models[peer].score() for peer in models if peer != name} | beside
+        differences = {
+            other: report.difference(test, predicted, score) for other, score in scores.items()
+        }
+        model_card.write_by_time(
+            card, settings, columns, trained, report, differences, test, predicted
+        )
     progress("evaluated", 5, 5)
     return report, test
+
+
+def _peers(
+    settings: Settings,
+    progress: Progress,
+    con: duckdb.DuckDBPyConnection,
+    columns: Sequence[Feature],
+    test: Examples,
+    name: str,
+    task: Task,
+) -> dict[str, Predictions]:
+    """Train every estimator but the one named on the part ``train``, and predict test rows."""
+    learned = train.draw(con, columns, settings, task)
+    few = np.random.default_rng(settings.seed).random(len(learned)) < OTHERS_ROWS / len(learned)
+    held = examples.read_part(con, columns, task.parts["held"], task.table)
+    predicted = {}
+    for peer in [known for known in estimators.ESTIMATORS if known != name]:
+        progress(f"fitting {peer}", 2, 5)
+        model = train.fit(settings.for_model(peer), learned.of(few), held, task)
+        predicted[peer] = Predictions.of(model, test)
+    return predicted
 
 
 def _by_folds(
@@ -268,7 +319,7 @@ def _write_test_predictions(
             "run_id": pa.repeat(report.run_id, len(test)),
             "user_id": test.user_of_pair(),
             task.table.key: test.key,
-            f"{task.name}_probability": predicted.probability.astype(np.float32),
+            f"{task.table.outcome}_probability": predicted.probability.astype(np.float32),
             task.rule.chosen: predicted.chosen,
         }
     )

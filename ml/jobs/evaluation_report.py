@@ -82,17 +82,23 @@ class EvaluationReport:
         """
         baselines = [name for name, score in beside.items() if score.chosen is None]
         best = max(baselines, key=lambda name: self.figures[name]["auc"].value)
-        self.paired = self.task.rule.paired(
+        self.paired = self.difference(test, predicted, beside[best])
+        if self.paired:
+            self.best = best
+            self._note(self.model, f"over={best}", self.paired, test.offsets)
+
+    def difference(
+        self, test: Examples, predicted: Predictions, other: Score
+    ) -> dict[str, Estimate]:
+        """Return the metrics of the model minus those of another score, on the same resamples."""
+        return self.task.rule.paired(
             predicted.score(),
-            beside[best],
+            other,
             test.label,
             test.key.to_numpy(),
             test.offsets,
             seed=self.seed,
         )
-        if self.paired:
-            self.best = best
-            self._note(self.model, f"over={best}", self.paired, test.offsets)
 
     def comparison(self, names: Sequence[str]) -> str:
         """Return the paired differences of some metrics, in words; empty if there are none."""

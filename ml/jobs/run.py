@@ -1,8 +1,9 @@
 """The run job: every step in order, in a release that is published if all steps succeed.
 
-The steps of the purchase task follow those of the reorder task, where orders or events have times.
+The steps of the purchase tasks follow those of the reorder task, where orders or events have times.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -62,9 +63,9 @@ def run(
             changed = partial(update, published=settings.warehouse)
             results["update"] = step("update", same_model, changed)
             if not results["update"]["is_full_run"]:
-                if _has_purchase_model(same_model) and not _reason_to_skip_purchases(same_model):
-                    function = OF_TASK["purchase"]["score"]
-                    results["purchase score"] = step("purchase score", same_model, function)
+                for task in _purchase_tasks(same_model, trained=True):
+                    name = f"{task} score"
+                    results[name] = step(name, same_model, OF_TASK[task]["score"])
                 failures = _draw(same_model, step, results)
                 releases.publish(release, same_model, settings)
                 _tell(failures)
@@ -77,9 +78,9 @@ def run(
             if name == "build" and settings.warehouse.exists():
                 run_records.copy_history(settings, work)
         record(work)
-        if not _reason_to_skip_purchases(work):
-            for name, function in OF_TASK["purchase"].items():
-                results[f"purchase {name}"] = step(f"purchase {name}", work, function)
+        for task in _purchase_tasks(work):
+            for name, function in OF_TASK[task].items():
+                results[f"{task} {name}"] = step(f"{task} {name}", work, function)
         failures = _draw(work, step, results)
         releases.publish(release, work, settings)
         _tell(failures)
@@ -89,25 +90,33 @@ def run(
 
 
 def _build(settings: Settings, progress: Progress) -> Result:
-    """Build everything but the results, and note if purchases cannot be predicted."""
+    """Build everything but the results, and note what cannot be predicted."""
     result = build(settings, progress, ("--selector", "learning"))
-    if reason := _reason_to_skip_purchases(settings):
-        result["note"] = f"who buys next is not predicted: {reason}"
+    skipped = defaultdict(list)
+    for task, reason in _reasons_to_skip(settings).items():
+        skipped[reason].append(task)
+    result["notes"] = [
+        f"{' and '.join(tasks)} skipped: {reason}" for reason, tasks in skipped.items() if reason
+    ]
     return result
 
 
-def _has_purchase_model(settings: Settings) -> bool:
-    """Return whether the last full run trained a purchase model."""
-    from ml.jobs.task import PURCHASE  # takes seconds to import, see `steps.later`
+def _purchase_tasks(settings: Settings, *, trained: bool = False) -> list[str]:
+    """Return the purchase tasks that the data allow, or those of them that have a model."""
+    from ml.jobs.task import TASKS  # takes seconds to import, see `steps.later`
 
-    return (settings.models / PURCHASE.alias).exists()
+    allowed = [task for task, reason in _reasons_to_skip(settings).items() if not reason]
+    return [
+        task for task in allowed if not trained or (settings.models / TASKS[task].alias).exists()
+    ]
 
 
-def _reason_to_skip_purchases(settings: Settings) -> str:
-    from ml.jobs import purchase  # takes seconds to import, see `steps.later`
+def _reasons_to_skip(settings: Settings) -> dict[str, str]:
+    """Return why the data do not allow a purchase task, by its name; empty if they do."""
+    from ml.jobs.purchase import HORIZONS  # takes seconds to import, see `steps.later`
 
     with connection.connect(settings, read_only=True) as con:
-        return purchase.reason_to_skip(con)
+        return {task: horizon.reason_to_skip(con) for task, horizon in HORIZONS.items()}
 
 
 def _draw(

@@ -115,7 +115,7 @@ def _scored(
         {
             "user_id": user_id,
             task.table.key: rows.key,
-            f"{task.name}_probability": probability,
+            f"{task.table.outcome}_probability": probability,
             **model.rule.columns(probability, user_id, rows.offsets),
             "batch_id": pa.repeat(batch_id, len(rows)),
         }

@@ -35,6 +35,7 @@ AFTER = {
         "--select",
         *(f"tag:purchase,path:models/{p}" for p in ("predictions", "reporting")),
     ),
+    "purchase_week": ("--select", "fct_weekly_propensity+"),
 }
 """The dbt arguments for the tables that depend on the scores of each task."""
 

@@ -1,7 +1,8 @@
-"""The two questions: which products a shopper buys again, and who buys in the next 24 hours."""
+"""The questions: which products a shopper buys again, and who buys in the next 24 hours or week."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -24,11 +25,12 @@ class Task:
     """A question with the answer yes or no for each row of a table of examples.
 
     Attributes:
-        name: name of the task, and of its probability: ``<name>_probability``.
+        name: name of the task.
         scope: beginning of the names of its tables in the schema ``ml``; empty for the first task.
         table: where its examples are.
         parts: SQL conditions that divide the examples: ``train`` fits, ``held`` calibrates,
             ``test`` measures, and ``now`` is scored.
+        parameters: those of gradient boosting that differ from its defaults.
         rule: what is made of the probabilities.
         measured_by_folds: whether test shoppers are too few, so that folds measure the model; it
             raises if nothing can be learned.
@@ -38,6 +40,8 @@ class Task:
             by the name of a segment.
         counts: SQL counts of violations, by the name of the check.
         audited: parts that the audit compares: past, now, and earlier ones.
+        past: what the names of its checks call the first of these, with a preposition.
+        earlier: what they call the last.
         settle: SQL statements that end the transaction of a scoring job: they grade what was
             published before, and keep what is to be graded later.
     """
@@ -46,6 +50,7 @@ class Task:
     scope: str
     table: Table
     parts: Mapping[str, str]
+    parameters: Mapping[str, Any]
     rule: type[Rule]
     measured_by_folds: Callable[[Connection], bool]
     beside: Callable[[Settings, Connection, Sequence[Feature], Examples], dict[str, Score]]
@@ -55,12 +60,14 @@ class Task:
     ]
     counts: Mapping[str, str]
     audited: Callable[[Connection], list[str]]
+    past: str
+    earlier: str
     settle: Sequence[str] = ()
 
     @property
     def alias(self) -> str:
         """The link to the production version."""
-        return "-".join(filter(None, (versions.ALIAS, self.scope)))
+        return "-".join(filter(None, (versions.ALIAS, self.scope))).replace("_", "-")
 
     def written(self, table: str) -> str:
         """Return the name of a table that the task writes."""
@@ -77,29 +84,37 @@ REORDER = Task(
         "test": f"cutoff = 1 and split = '{reorder.TESTED}'",
         "now": "cutoff = 0",
     },
+    parameters={},
     rule=BasketRule,
     measured_by_folds=reorder.measured_by_folds,
     beside=reorder.beside,
     segments=reorder.segments,
     counts=reorder.COUNTS,
     audited=reorder.audited,
+    past="at cutoff 1",
+    earlier="cutoffs 2 and 3",
 )
-PURCHASE = Task(
-    name="purchase",
-    scope="purchase",
-    table=MOMENTS,
-    parts={
-        "train": purchase.TRAIN,
-        "held": purchase.HELD,
-        "test": purchase.TEST,
-        "now": purchase.NOW,
-    },
-    rule=DailyList,
-    measured_by_folds=purchase.measured_by_folds,
-    beside=purchase.beside,
-    segments=purchase.segments,
-    counts=purchase.COUNTS,
-    audited=purchase.audited,
-    settle=purchase.SETTLE,
-)
-TASKS = {task.name: task for task in (REORDER, PURCHASE)}
+
+
+def _purchase(name: str, horizon: purchase.Horizon) -> Task:
+    """Return the purchase task for a horizon."""
+    return Task(
+        name=name,
+        scope=name,
+        table=MOMENTS,
+        parts=horizon.parts,
+        parameters=horizon.parameters,
+        rule=DailyList,
+        measured_by_folds=horizon.measured_by_folds,
+        beside=horizon.beside,
+        segments=purchase.segments,
+        counts=horizon.counts,
+        audited=horizon.audited,
+        past="in the test period",
+        earlier="the validation period",
+        settle=horizon.settle,
+    )
+
+
+PURCHASES = {name: _purchase(name, horizon) for name, horizon in purchase.HORIZONS.items()}
+TASKS = {REORDER.name: REORDER} | PURCHASES

@@ -37,7 +37,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     table = task.table
     columns = features(settings, table.name)
     # An unknown model or parameter is reported here, before the slow read.
-    pipeline = unfitted(settings)
+    pipeline = unfitted(settings, task)
     progress("reading examples", 0, 3)
     with connection.connect(settings, read_only=True) as con:
         labelled = connection.scalar(con, f"select max(cutoff) from {table.cutoffs}")
@@ -51,6 +51,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             held = examples.read_part(con, columns, task.parts["held"], table)
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
     model = fit(settings, learned, held, task)
+    share = float(np.average(learned.label, weights=learned.weight))
     progress("registering the model", 2, 3)
     folder = versions.save(
         settings.models,
@@ -69,7 +70,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             "label_cutoffs": labelled,
             "training_shoppers": len(np.unique(learned.user_id)),
             f"training_{table.rows}": len(learned),
-            f"training_{task.name}_share": float(np.average(learned.label, weights=learned.weight)),
+            f"training_{table.outcome}_share": share,
             "calibration": model.calibrator.method,
             f"calibration_{table.rows}": len(held),
             **asdict(model.rule),
@@ -91,17 +92,20 @@ def divided(
     return learned.of(training == "train"), held.of(validation == "validation")
 
 
-def unfitted(settings: Settings) -> Any:
+def unfitted(settings: Settings, task: Task = REORDER) -> Any:
     """Return the unfitted pipeline that the settings name.
+
+    The parameters of the settings override those of the task.
 
     Raises:
         SettingsError: if the model or one of its parameters is unknown.
     """
+    of_task = task.parameters if settings.model == "gradient_boosting" else {}
     return estimators.make(
         settings.model,
         seed=settings.seed,
         threads=settings.threads,
-        parameters=settings.parameters,
+        parameters={**of_task, **settings.parameters},
     )
 
 
@@ -147,7 +151,7 @@ def fit(
             f"all {len(learned):,} training examples have the label {learned.label[0]}: each "
             f"product {what} bought again. A model needs both. Add more shoppers or orders."
         )
-    pipeline = unfitted(settings)
+    pipeline = unfitted(settings, task)
     last = pipeline.steps[-1][0]
     pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
     score = Model(pipeline, calibration.Calibrator(), None).predict(held.X)

@@ -14,12 +14,6 @@ from scipy.special import betaln, expit, gammaln
 from ml.modelling.basket import Floats, Ints, user_of_pair
 
 PROBABILITIES = ("base_rate", "own_rate", "weekday_rate", "bg_nbd")
-INTENT_WEIGHTS = {
-    "view_7_days_count": 1.0,
-    "cart_7_days_count": 5.0,
-    "checkout_7_days_count": 8.0,
-    "remove_7_days_count": -3.0,
-}
 _RATE_DAYS = 91
 
 
@@ -158,7 +152,7 @@ class PurchaseBaselines:
         )
 
     def scores(
-        self, columns: Mapping[str, Floats], intent_weights: Mapping[str, float] = INTENT_WEIGHTS
+        self, columns: Mapping[str, Floats], intent_weights: Mapping[str, float]
     ) -> dict[str, Floats]:
         """Compute every baseline, each of shape (n_rows,); `PROBABILITIES` lists the probabilities.
 

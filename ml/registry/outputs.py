@@ -25,8 +25,9 @@ from ml.warehouse.connection import check_ownership
 _HEX = "[0-9a-f]{8}"
 RELEASE = re.compile(f"next|{_HEX}")
 """The names of the folders in ``<warehouse>.releases``."""
+_MODEL = "model(-purchase(-week)?)?"
 _IN_RELEASE = (
-    r"{warehouse}(\.wal|\.tmp)?|changed\.duckdb(\.wal|\.tmp)?|models?|model-purchase|pages|\..*"
+    r"{warehouse}(\.wal|\.tmp)?|changed\.duckdb(\.wal|\.tmp)?|models|" + _MODEL + r"|pages|\..*"
 )
 _PAGE = "· Restock</title>"
 _ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)")
@@ -52,9 +53,9 @@ def check(settings: Settings) -> None:
 
     variable = "RESTOCK_MODELS or RESTOCK_WAREHOUSE"
     _require(settings.models, variable, _is_models)
-    for alias in ("production", "production-purchase"):
-        is_ours = _is_link_to(r".*\.current/model(-purchase)?|[^/]+")
-        _require(settings.models / alias, variable, is_ours)
+    is_ours = _is_link_to(rf".*\.current/{_MODEL}|[^/]+")
+    for suffix in ("", "-purchase", "-purchase-week"):
+        _require(settings.models / f"production{suffix}", variable, is_ours)
     _require(settings.models / ".saving", variable, _is_unfinished_model)
 
     variable = "RESTOCK_DASHBOARDS or RESTOCK_HOME"
@@ -62,12 +63,12 @@ def check(settings: Settings) -> None:
     _require(settings.dashboards, variable, lambda path: is_link(path) or _is_pages(path))
 
 
-def check_card(card: Path, source: str) -> None:
-    """Raise a SettingsError if a model card would replace a file that is none."""
+def check_card(card: Path, name: str) -> None:
+    """Raise a SettingsError if a model card, or its file of figures, would replace another."""
     if not card.suffix:
         raise SettingsError(f"--card {card}: use a file name such as model_card.md")
     _require(card, "--card", lambda path: path.is_file() and _begins(path, "# Model card"))
-    figures = card.with_suffix("") / f"{source}.json"
+    figures = card.with_suffix("") / f"{name}.json"
     _require(figures, "--card", lambda path: path.is_file() and _begins(path, '{\n "source"'))
 
 

@@ -2,8 +2,8 @@
 
 ``models/<version>/`` holds ``model.joblib`` and ``model.json``. Restock writes it once and later
 changes only the metrics in ``model.json``. The symbolic link ``models/production`` points to the
-version that scores pairs, and ``models/production-purchase`` to the one that scores shoppers. Such
-a link is an *alias*.
+version that scores pairs, and ``models/production-purchase`` and
+``models/production-purchase-week`` to those that score shoppers. Such a link is an *alias*.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from ml.registry.links import replace_link
 from ml.warehouse.feature_list import Feature
 
 ALIAS = "production"
-ALIASES = {ALIAS: "model", f"{ALIAS}-purchase": "model-purchase"}
+ALIASES = {ALIAS + suffix: "model" + suffix for suffix in ("", "-purchase", "-purchase-week")}
 """The alias of each task, and the name of its link in a release."""
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 

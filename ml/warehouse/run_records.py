@@ -82,8 +82,9 @@ def copy_history(old: Settings, new: Settings) -> None:
             ).fetchall()
         }
         kept = ("batches", "metrics", "calibration_bins", "audit")
-        of_purchases = (f"purchase_{name}" for name in (*kept, "outcomes"))
-        for table in ("deliveries", *kept, *of_purchases):
+        scopes = ("", "purchase_", "purchase_week_")
+        of_tasks = (scope + name for scope in scopes for name in kept)
+        for table in ("deliveries", "purchase_outcomes", *of_tasks):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
         if "purchase_lists" in known:

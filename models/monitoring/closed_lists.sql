@@ -1,6 +1,6 @@
 -- Grades the lists that wait for their outcome, once their window has been seen to its end:
--- `moments` decides that for labels too. A buyer is a shopper of the list, targeted or not, with a
--- purchase in the window.
+-- `purchase_windows` decides that for labels too. A buyer is a shopper of the list, targeted or
+-- not, with a purchase in the window.
 with
 
 lists as (
@@ -13,8 +13,8 @@ batches as (
 
 closed as (
     select max(window_end_at) as closed_until
-    from {{ ref('moments') }}
-    where cutoff > 0
+    from {{ ref('purchase_windows') }}
+    where cutoff > 0 and horizon_days = 1
 ),
 
 purchases as (

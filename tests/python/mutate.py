@@ -70,7 +70,7 @@ CHECKOUTS_OF_THE_WINDOW = """cast((
             where events.user_id = moments.user_id
                 and events.event_type = 'checkout'
                 and events.occurred_at >= moments.cutoff_at - interval '24 hours'
-                and events.occurred_at < moments.window_end_at
+                and events.occurred_at < windows.window_end_at
         ) as integer) as checkout_1_day_count,"""
 
 
@@ -354,15 +354,15 @@ MUTANTS = (
     Mutant(
         "the window starts after its first second",
         "models/features/purchase_examples.sql",
-        "purchases.occurred_at >= moments.cutoff_at",
-        "purchases.occurred_at > moments.cutoff_at",
+        "purchases.occurred_at >= windows.cutoff_at",
+        "purchases.occurred_at > windows.cutoff_at",
         tests=(PURCHASE_LABELS,),
     ),
     Mutant(
         "the window includes the second at its end",
         "models/features/purchase_examples.sql",
-        "purchases.occurred_at < moments.window_end_at",
-        "purchases.occurred_at <= moments.window_end_at",
+        "purchases.occurred_at < windows.window_end_at",
+        "purchases.occurred_at <= windows.window_end_at",
         tests=(PURCHASE_LABELS,),
     ),
     Mutant(
@@ -373,15 +373,15 @@ MUTANTS = (
         tests=(PURCHASE_LABELS,),
     ),
     Mutant(
-        "windows cross the borders between periods",
-        "models/cutoffs/moments.sql",
-        "and until <= ",
-        "and day < ",
+        "windows of 7 days start every day and cross the borders between periods",
+        "models/cutoffs/purchase_windows.sql",
+        "lengths.until_day - numbers.number * lengths.horizon_days as day",
+        "lengths.until_day - numbers.number - lengths.horizon_days + 1 as day",
         tests=(PERIODS,),
     ),
     Mutant(
         "a day that was seen by half is a label",
-        "models/cutoffs/moments.sql",
+        "models/cutoffs/purchase_windows.sql",
         "max(last_event_at) as seen_until",
         "cast(max(day) + 1 as timestamp) as seen_until",
         tests=(PURCHASE + "test_a_window_that_was_not_seen_to_its_end_has_no_label",),
@@ -412,15 +412,22 @@ MUTANTS = (
     Mutant(
         "the purchase model is calibrated on the days that it was trained on",
         "ml/jobs/purchase.py",
-        "HELD = \"period = 'validation'",
-        "HELD = \"period = 'train'",
+        '"held": "period = \'validation\'',
+        '"held": "period = \'train\'',
         tests=(OWN_MOMENTS,),
     ),
     Mutant(
         "the purchase model is evaluated on the days that it was calibrated on",
         "ml/jobs/purchase.py",
-        "TEST = \"period = 'test'",
-        "TEST = \"period = 'validation'",
+        '"test": "period = \'test\'',
+        '"test": "period = \'validation\'',
+        tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "a purchase model learns from the windows of another length too",
+        "ml/jobs/purchase.py",
+        'f"horizon_days = {self.days} and {part}"',
+        'f"horizon_days > 0 and {part}"',
         tests=(OWN_MOMENTS,),
     ),
     Mutant(
@@ -448,7 +455,7 @@ MUTANTS = (
         "the audit lets events of the window pass",
         "ml/jobs/purchase.py",
         "past_days.last_event_at >= moments.cutoff_at",
-        "past_days.last_event_at >= moments.window_end_at",
+        "past_days.last_event_at >= purchase_windows.window_end_at",
         tests=(PURCHASE_AUDIT,),
     ),
 )

@@ -79,7 +79,7 @@ LABELLED = {"examples": {"fct_order_items"}, "purchase_examples": {"fct_events"}
 
 
 def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None:
-    gates = {"past_items", "targets"}, {"past_days", "moments"}
+    gates = {"past_items", "targets"}, {"past_days", "moments", "purchase_windows"}
     features = models(manifest, "features")
     for name, node in features.items():
         allowed = gates["purchase" in node["config"]["tags"]] | features.keys()
@@ -100,7 +100,9 @@ def test_every_table_of_features_is_of_shoppers_or_of_the_population(manifest: M
     }
     assert {name for name in tags if "population" in tags[name]} == set(POPULATION)
     assert {name for name in tags if not tags[name]} == set(AT_CUTOFF_0)
-    assert {name for name in tags if tags[name] == {"purchase"}} == {"moments", "feat_moments"}
+    assert {name for name in tags if tags[name] == {"purchase"}} == {
+        *("purchase_windows", "moments", "feat_moments")
+    }
     core = models(manifest, "core")
     purchase = {name for name, node in core.items() if "purchase" in node["config"]["tags"]}
     assert purchase == {"fct_events", "user_days"}
@@ -126,18 +128,22 @@ def test_the_past_is_decided_once(manifest: Manifest) -> None:
 
 
 def test_the_past_of_a_moment_is_decided_once(manifest: Manifest) -> None:
-    """Events and days reach features through `moments` and `past_days` alone."""
+    """Events and days reach features through `moments` and `past_days` alone.
+
+    No feature knows the window, not even its length: they read nothing that has it.
+    """
     readers = {
         table: {
             name
             for name, node in models(manifest).items()
             if table in parents(node) and node["fqn"][1] in ("cutoffs", "features")
         }
-        for table in ("fct_events", "user_days", "moments", "past_days")
+        for table in ("fct_events", "user_days", "purchase_windows", "moments", "past_days")
     }
     assert readers == {
         "fct_events": {"purchase_examples"},
-        "user_days": {"moments", "past_days"},
+        "user_days": {"purchase_windows", "moments", "past_days"},
+        "purchase_windows": {"moments", "purchase_examples"},
         "moments": {"past_days", "feat_moments", "purchase_examples"},
         "past_days": {"feat_moments"},
     }
@@ -158,7 +164,8 @@ def test_features_are_the_columns_that_say_so(manifest: Manifest) -> None:
     keys = {
         "examples": {"product_id", "context_source"},
         "purchase_examples": {
-            *("cutoff_at", "window_end_at", "period", "is_robot", "days_since_first_purchase")
+            *("horizon_days", "cutoff_at", "window_end_at", "period", "is_robot"),
+            "days_since_first_purchase",
         },
     }
     for name, own in keys.items():
@@ -232,7 +239,8 @@ def test_every_column_is_documented_and_exists(
 def test_public_models_have_a_contract(manifest: Manifest) -> None:
     public = {n for n, node in models(manifest).items() if node["config"]["access"] == "public"}
     assert public >= {"examples", "targets", "fct_predictions", "fct_baskets", "fct_demand"}
-    assert public >= {"fct_events", "user_days", "moments", "purchase_examples"}
+    assert public >= {"fct_events", "user_days", "purchase_windows", "moments"}
+    assert public >= {"purchase_examples", "fct_purchase_propensity", "fct_weekly_propensity"}
     assert public >= models(manifest, "reporting").keys()
     for name in public:
         assert models(manifest)[name]["config"]["contract"]["enforced"], name

@@ -172,14 +172,14 @@ def test_accepts_an_empty_database_and_an_empty_folder(place: Place) -> None:
 @pytest.mark.parametrize("card", ["README.md", "README", "model_card.md"])
 def test_a_model_card_replaces_no_other_file(card: str, place: Place) -> None:
     write("mine")(place.folder / "README.md")
-    write('{"mine": 1}')(place.folder / "model_card" / "instacart.json")
+    write('{"mine": 1}')(place.folder / "model_card" / "instacart.reorder.json")
     done = place.call(
         *("restock", "evaluate", "--folds", "2", "--card", place.folder / card),
         RESTOCK_SOURCE="instacart",
     )
     assert done.returncode == 2 and "--card" in done.stderr
     assert (place.folder / "README.md").read_text() == "mine"
-    assert (place.folder / "model_card" / "instacart.json").read_text() == '{"mine": 1}'
+    assert (place.folder / "model_card" / "instacart.reorder.json").read_text() == '{"mine": 1}'
 
 
 def test_a_link_replaces_no_folder(tmp_path: Path) -> None:

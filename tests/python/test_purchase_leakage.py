@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 START = datetime(2024, 1, 1)
 DAYS, SHOPPERS, ROBOT = 60, 30, 7
+HORIZONS = (1, 7)  # in days
 TYPES = ("view", "search", "cart", "remove", "checkout", "purchase")
 
 # `midnight` is the cutoff under attack.
@@ -89,7 +90,7 @@ def made_up_events() -> list[tuple[Any, ...]]:
 class Shop:
     """The models from staging to `purchase_examples`, compiled by dbt, on an in-memory database."""
 
-    def __init__(self, folder: Path, horizon_hours: int = 24) -> None:
+    def __init__(self, folder: Path) -> None:
         raw = folder / "raw"
         raw.mkdir()
         (raw / "order_lines.csv").write_text(
@@ -101,7 +102,6 @@ class Shop:
         dbt.run(
             settings,
             *("compile", "--select", "+purchase_examples,resource_type:model"),
-            *("--vars", f"{{horizon_hours: {horizon_hours}}}"),
             *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
             progress=lambda what, done, total: None,
         )
@@ -181,7 +181,7 @@ class Shop:
             f"""
             select {times} as times, * exclude ({NO_FEATURES})
             from {schema}.purchase_examples
-            semi join {other}.purchase_examples using (cutoff_at, user_id)
+            semi join {other}.purchase_examples using (horizon_days, cutoff_at, user_id)
             where {where}
             """
             for times, schema, other in ((1, "before", "main"), (-1, "main", "before"))
@@ -230,13 +230,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop.con.close()
 
 
-@pytest.fixture(scope="module")
-def weekly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    shop = Shop(tmp_path_factory.mktemp("weekly"), horizon_hours=168)
-    yield shop
-    shop.con.close()
-
-
 @pytest.mark.parametrize("orders", [False, True])
 def test_purchase_features_do_not_leak(shop: Shop, orders: bool) -> None:
     shop.build(orders=orders)
@@ -266,31 +259,24 @@ def test_purchase_features_are_the_same_in_any_order_of_the_rows(shop: Shop) -> 
 
 
 @pytest.mark.parametrize("orders", [False, True])
-def test_purchase_labels_are_the_purchases_of_the_window(
-    shop: Shop, weekly: Shop, orders: bool
-) -> None:
+def test_purchase_labels_are_the_purchases_of_the_window(shop: Shop, orders: bool) -> None:
     """Worked out for each row, without the models: from midnight on, for so many whole hours."""
-    for place, hours in ((shop, 24), (weekly, 168)):
-        place.build(orders=orders)
-        # An order happens when it is known.
-        at = "known_at" if orders else "occurred_at"
-        wrong = f"""
-            from purchase_examples
-            where label is distinct from case when cutoff > 0 then (
-                select count(*) > 0 from landed.events
-                where events.user_id = purchase_examples.user_id
-                    and event_type = 'purchase'
-                    and floor(epoch({at} - cutoff_at) / 3600) between 0 and {hours - 1}
-            ) end
-        """
-        assert place.count(wrong) == 0
-        assert {
-            label for (label,) in place.rows("select distinct label from purchase_examples")
-        } == {
-            True,
-            False,
-            None,
-        }
+    shop.build(orders=orders)
+    # An order happens when it is known.
+    at = "known_at" if orders else "occurred_at"
+    wrong = f"""
+        from purchase_examples
+        where label is distinct from case when cutoff > 0 then (
+            select count(*) > 0 from landed.events
+            where events.user_id = purchase_examples.user_id
+                and event_type = 'purchase'
+                and floor(epoch({at} - cutoff_at) / 3600) between 0 and 24 * horizon_days - 1
+        ) end
+    """
+    assert shop.count(wrong) == 0
+    assert shop.rows(
+        "select distinct horizon_days, label from purchase_examples order by all nulls last"
+    ) == [(days, label) for days in HORIZONS for label in (False, True, None)]
 
 
 def test_purchases_are_counted_once(shop: Shop) -> None:
@@ -304,34 +290,33 @@ def test_purchases_are_counted_once(shop: Shop) -> None:
         )
 
 
-@pytest.mark.parametrize("hours", [24, 168])
-def test_periods_do_not_overlap(shop: Shop, weekly: Shop, hours: int) -> None:
-    place = shop if hours == 24 else weekly
-    place.build(orders=False)
-    periods = place.rows(
-        """
+@pytest.mark.parametrize("days", HORIZONS)
+def test_periods_do_not_overlap(shop: Shop, days: int) -> None:
+    shop.build(orders=False)
+    periods = shop.rows(
+        f"""
         select period, min(cutoff_at), max(window_end_at), count(distinct cutoff_at)
-        from moments where cutoff > 0 group by period order by max(cutoff_at)
+        from purchase_examples where cutoff > 0 and horizon_days = {days}
+        group by period order by max(cutoff_at)
         """
     )
     assert [period for period, *_ in periods] == ["train", "validation", "test"]
     for (_, _, end, _), (_, start, *_) in pairwise(periods):
         assert end <= start
-    # A fifth of the 59 days after the first is 11, and a tenth 5, but at least a window.
+    # The log covers 58 days after the first, or 8 weeks: a fifth and a tenth, but at least one.
     counts = {period: count for period, _, _, count in periods}
-    assert counts["test"] == 11 - hours // 24 + 1
-    assert counts["validation"] == (5 if hours == 24 else 1)
+    assert counts == (
+        {"test": 11, "validation": 5, "train": 42}
+        if days == 1
+        else {"test": 1, "validation": 1, "train": 6}
+    )
 
 
-@pytest.mark.parametrize("hours", [24, 168])
-def test_a_window_that_was_not_seen_to_its_end_has_no_label(
-    shop: Shop, weekly: Shop, hours: int
-) -> None:
+def test_a_window_that_was_not_seen_to_its_end_has_no_label(shop: Shop) -> None:
     """The log ends at noon; and then in the last second before, and at, a midnight."""
-    place = shop if hours == 24 else weekly
     cut = START + timedelta(days=50)
     for end in (timedelta(hours=12), timedelta(seconds=-1), timedelta()):
-        place.build(
+        shop.build(
             f"""
             from landed.events where known_at < timestamp '{cut}' - interval 1 day
             union all by name
@@ -341,11 +326,10 @@ def test_a_window_that_was_not_seen_to_its_end_has_no_label(
             orders=False,
         )
         whole_day = cut if end >= timedelta() else cut - timedelta(days=1)
-        assert place.rows("select max(window_end_at) from moments where cutoff > 0") == [
-            (whole_day,)
-        ]
+        newest = "select max(window_end_at) from purchase_examples where cutoff > 0"
+        assert shop.rows(f"{newest} group by horizon_days") == [(whole_day,)] * len(HORIZONS)
         now = cut + timedelta(days=1 if end >= timedelta() else 0)
-        assert place.rows("select distinct cutoff_at from moments where cutoff = 0") == [(now,)]
+        assert shop.rows("select distinct cutoff_at from moments where cutoff = 0") == [(now,)]
 
 
 def test_robots_are_marked_from_the_next_midnight_on(shop: Shop) -> None:
@@ -357,5 +341,8 @@ def test_robots_are_marked_from_the_next_midnight_on(shop: Shop) -> None:
 
 
 def test_a_source_without_dates_has_no_moments(published: Place) -> None:
-    for table in ("fct_events", "user_days", "moments", "feat_moments", "purchase_examples"):
+    for table in (
+        *("fct_events", "user_days", "purchase_windows", "moments", "feat_moments"),
+        "purchase_examples",
+    ):
         assert published.query(f"select count(*) from {table}") == [(0,)], table
