@@ -116,7 +116,9 @@ class Site:
         sitemap: dict[str, dict[Any, str]] = {}
         for page in pages:
             for name in page.queries.keys() & shared:
-                raise SiteError(page.queries[name].place(), f"{name!r} is a shared query; rename it")
+                raise SiteError(
+                    page.queries[name].place(), f"{name!r} is a shared query; rename it"
+                )
             sitemap[page.name] = {} if page.folder else {None: page.name}
             if page.folder:
                 with self._noting_failure(page, keep_going):
@@ -170,5 +172,7 @@ def _rows(page: Page, queries: Queries) -> dict[Any, str]:
 
 def _row(page: Page, value: Any, address: str) -> Page:
     """Return a page with its address, and the value of its parameter in its title."""
-    title, description = (INPUT.sub(lambda _: str(value), text) for text in (page.title, page.description))
+    title, description = (
+        INPUT.sub(lambda _: str(value), text) for text in (page.title, page.description)
+    )
     return page._replace(name=address, title=title, description=description)

@@ -231,8 +231,8 @@ DEFINITIONS = (
             Attribute("search", "Whether the table has a search box.", Type.FLAG, default=False),
             Attribute(
                 "rest",
-                "The column that is true in the row for all that `limit` leaves out. That row stays "
-                "last, and the download does not have it.",
+                "The column that is true in the row for all that `limit` leaves out. That row "
+                "stays last, and the download does not have it.",
                 Type.COLUMN,
             ),
             EMPTY_MESSAGE,

@@ -21,7 +21,9 @@ def addresses(folder: str, values: Iterable[Any]) -> dict[Any, str]:
     names = {value: _plain(str(value)) for value in values if value is not None}
     counts = Counter(names.values())
     return {
-        value: f"{folder}/{name}" if name and counts[name] == 1 else f"{folder}/{_told(name, value)}"
+        value: f"{folder}/{name}"
+        if name and counts[name] == 1
+        else f"{folder}/{_told(name, value)}"
         for value, name in list(names.items())[:MAX_PAGES]
     }
 

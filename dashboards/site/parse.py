@@ -44,7 +44,12 @@ def parse_page(path: Path) -> Page:
     if not head:
         lines = "---, title: ..., description: ..., group: ..., order: 1, ---"
         raise SiteError(f"{path}:1", f"no front matter; begin with {lines}")
-    about = head["title"], head["description"] or "", head["group"] or "", int(head["order"] or 1000)
+    about = (
+        head["title"],
+        head["description"] or "",
+        head["group"] or "",
+        int(head["order"] or 1000),
+    )
     parser = _Parser(path, text)
     root = parser.parse(head.end())
     if not path.stem.startswith("["):

@@ -119,7 +119,9 @@ class Queries:
         if not needed:
             return last
         parts = ",\n".join(f'"{each}" as (\n{sql}\n)' for each, sql in needed.items())
-        return f"with {parts}\n" + (f"(\n{last}\n)" if last.lower().startswith("with") else last)
+        return f"with {parts}\n" + (
+            f"from (\n{last}\n)" if last.lower().startswith("with") else last
+        )
 
 
 def as_csv(fields: Iterable[Field]) -> str:
@@ -132,8 +134,10 @@ def as_csv(fields: Iterable[Field]) -> str:
 
 
 def _literal(value: Any) -> str:
-    if value is None or isinstance(value, (bool, int, float)):
-        return {None: "null"}.get(value, str(value))
+    if value is None:
+        return "null"
+    if isinstance(value, (bool, int, float)):
+        return str(value)
     return "'" + str(value).replace("'", "''") + "'"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from ml.errors import RestockError
 from ml.jobs.build import build
@@ -65,7 +66,7 @@ def run(
                 if _has_purchase_model(same_model) and not _reason_to_skip_purchases(same_model):
                     function = OF_TASK["purchase"]["score"]
                     results["purchase score"] = step("purchase score", same_model, function)
-                failures = _draw(same_model, step, results)
+                failures = _draw(same_model, settings.dashboards, step, results)
                 releases.publish(release, same_model, settings)
                 _tell(failures)
                 return results
@@ -80,7 +81,7 @@ def run(
         if not _reason_to_skip_purchases(work):
             for name, function in OF_TASK["purchase"].items():
                 results[f"purchase {name}"] = step(f"purchase {name}", work, function)
-        failures = _draw(work, step, results)
+        failures = _draw(work, settings.dashboards, step, results)
         releases.publish(release, work, settings)
         _tell(failures)
     finally:
@@ -111,14 +112,19 @@ def _reason_to_skip_purchases(settings: Settings) -> str:
 
 
 def _draw(
-    work: Settings, step: Callable[[str, Settings, Step], Result], results: dict[str, Result]
+    work: Settings,
+    opened_at: Path,
+    step: Callable[[str, Settings, Step], Result],
+    results: dict[str, Result],
 ) -> dict[str, str]:
     """Draw the pages of a release, and return why pages failed, by name.
 
     Whatever happens here, the scores are made: a release without pages has one that says so.
     """
     try:
-        results["report"] = step("report", work, partial(report, keep_going=True))
+        results["report"] = step(
+            "report", work, partial(report, keep_going=True, opened_at=opened_at)
+        )
     except Exception as error:
         reason = str(error) or repr(error)
         with suppress(OSError):
