@@ -1,6 +1,7 @@
 """Builds the site from pages and a warehouse, as files that need no network."""
 
 import base64
+import itertools
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,13 +94,13 @@ class Site:
             docs=self.docs,
             footer=[body for _, body in drawn.pop("footer", [])],
         )
-        for shown in (each for several in drawn.values() for each in several):
-            name = shown[0].name
-            up = "../" * name.count("/")
-            made[f"{name}.html"] = to_files(render(shown=[shown], up=up, inline={}), up)
+        for page, body in itertools.chain(*drawn.values()):
+            up = "../" * page.name.count("/")
+            text = render(shown=[(page, body)], up=up, inline={})
+            made[f"{page.name}.html"] = to_files(text, up)
         if standalone:
-            together = [each for page in plain for each in drawn[page.name]]
-            made["standalone.html"] = to_parts(render(shown=together, up="", inline=parts))
+            shown = [*itertools.chain(*(drawn[page.name] for page in plain))]
+            made["standalone.html"] = to_parts(render(shown=shown, up="", inline=parts))
         for page in pages:
             made |= self._drawn[page.name][2]
         return {**made, **parts}

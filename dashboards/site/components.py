@@ -128,12 +128,6 @@ DEFINITIONS = (
             ),
             Attribute("comparisonFmt", "The format of `comparison`.", Type.FORMAT),
             Attribute("comparisonTitle", "The text beside it, such as `since last week`."),
-            Attribute(
-                "comparisonDelta",
-                "Whether the comparison is a change, with an arrow and a colour.",
-                Type.FLAG,
-                default=True,
-            ),
             Attribute("downIsGood", "Whether a fall is good.", Type.FLAG, default=False),
             Attribute(
                 "neutral", "Whether a change is neither good nor bad.", Type.FLAG, default=False

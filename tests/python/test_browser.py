@@ -354,6 +354,10 @@ def test_every_component(site: Site, page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 360, "height": 900})
     assert fits(page)
     nobody_is_shut_out(page)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    after = "getComputedStyle(document.querySelector('footer'), '::after').content"
+    assert re.fullmatch(r'"Printed \d+ \w+ \d{4}\."', page.evaluate(after))
+    assert not page.locator(".download:visible, nav:visible").count()
 
 
 def test_standalone_has_every_page_in_one_file(site: Site, page: Page, tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ class TestBigValue:
             ('comparisonTitle="since last week"', "positive", "▲ up 20.0% since last week"),
             ("downIsGood", "negative", "▲ up 20.0%"),
             ("neutral", "", "▲ up 20.0%"),
-            ("comparisonDelta=false comparisonFmt=pct0", "", "20%"),
+            ("comparisonFmt=pct0", "positive", "▲ up 20%"),
         ],
     )
     def test_a_comparison_is_a_change(
