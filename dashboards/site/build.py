@@ -149,16 +149,16 @@ class Site:
             self.failures[page.name] = str(error) or repr(error)
 
     def _hash(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Put a view in front of each table with a ``user_id``, which shows a salted hash of it."""
+        """Put a view that hashes ``user_id`` in front of each report table that has one."""
         tables = connection.execute(
             "select database_name, table_name from duckdb_columns() where column_name = 'user_id' "
-            "and schema_name = 'main' and database_name = current_database()"
+            "and database_name = current_database() and starts_with(table_name, 'rpt_')"
         )
         for database, table in tables.fetchall():
             hashed = f"left(sha256('{self._salt}' || user_id), 12) as user_id"
             connection.execute(
                 f'create temp view "{table}" as '
-                f'select * replace ({hashed}) from "{database}".main."{table}"'
+                f'select * replace ({hashed}) from "{database}"."{table}"'
             )
 
 

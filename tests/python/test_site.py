@@ -593,7 +593,11 @@ class TestHashedIds:
             (tmp_path / name).mkdir()
         with duckdb.connect(tmp_path / "a.duckdb") as con:
             con.execute("create table rpt_a as select 4711 as user_id, 'x' as name")
-            con.execute("create table rpt_b as select '4711' as user_id, 3 as n")
+            con.execute("create table b as select '4711' as user_id, 3 as n")
+            con.execute("create view rpt_b as from b")
+            con.execute("create table lost as select 1 as user_id")
+            con.execute("create view landed as from lost")
+            con.execute("drop table lost")  # as raw files are, after a run
         (tmp_path / "pages" / "index.md").write_text(
             HEAD + "```sql q\nselect user_id, name, n from rpt_a inner join rpt_b using (user_id)\n"
             "```\n<DataTable data=q/>"
