@@ -220,6 +220,7 @@ def report(
     source: options.Source = None,
     raw_dir: options.RawDir = None,
     standalone: options.Standalone = False,
+    hash_ids: options.HashIds = False,
     watch: options.Watch = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -229,7 +230,8 @@ def report(
 
     def draw() -> None:
         with session.job(source=source, raw_dir=raw_dir) as settings:
-            session.step("report", settings, partial(write_pages, standalone=standalone))
+            step = partial(write_pages, standalone=standalone, hash_ids=hash_ids)
+            session.step("report", settings, step)
 
     if not watch:
         draw()

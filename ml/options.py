@@ -124,6 +124,13 @@ Standalone = Annotated[
     bool,
     typer.Option("--standalone", help="Also write standalone.html, a single file with every page."),
 ]
+HashIds = Annotated[
+    bool,
+    typer.Option(
+        "--hash-ids",
+        help="Show a hash in place of each shopper's id, for pages that leave the house.",
+    ),
+]
 Watch = Annotated[
     bool,
     typer.Option(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from ml.errors import RestockError
 from ml.jobs.build import build
@@ -66,7 +67,7 @@ def run(
                 for task in _purchase_tasks(same_model, trained=True):
                     name = f"{task} score"
                     results[name] = step(name, same_model, OF_TASK[task]["score"])
-                failures = _draw(same_model, step, results)
+                failures = _draw(same_model, settings.dashboards, step, results)
                 releases.publish(release, same_model, settings)
                 _tell(failures)
                 return results
@@ -81,7 +82,7 @@ def run(
         for task in _purchase_tasks(work):
             for name, function in OF_TASK[task].items():
                 results[f"{task} {name}"] = step(f"{task} {name}", work, function)
-        failures = _draw(work, step, results)
+        failures = _draw(work, settings.dashboards, step, results)
         releases.publish(release, work, settings)
         _tell(failures)
     finally:
@@ -120,14 +121,19 @@ def _reasons_to_skip(settings: Settings) -> dict[str, str]:
 
 
 def _draw(
-    work: Settings, step: Callable[[str, Settings, Step], Result], results: dict[str, Result]
+    work: Settings,
+    opened_at: Path,
+    step: Callable[[str, Settings, Step], Result],
+    results: dict[str, Result],
 ) -> dict[str, str]:
     """Draw the pages of a release, and return why pages failed, by name.
 
     Whatever happens here, the scores are made: a release without pages has one that says so.
     """
     try:
-        results["report"] = step("report", work, partial(report, keep_going=True))
+        results["report"] = step(
+            "report", work, partial(report, keep_going=True, opened_at=opened_at)
+        )
     except Exception as error:
         reason = str(error) or repr(error)
         with suppress(OSError):

@@ -30,7 +30,7 @@ _IN_RELEASE = (
     r"{warehouse}(\.wal|\.tmp)?|changed\.duckdb(\.wal|\.tmp)?|models|" + _MODEL + r"|pages|\..*"
 )
 _PAGE = "· Restock</title>"
-_ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)")
+_ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)|assets/[\w-]+\.txt|downloads/[\w.-]+\.csv")
 
 
 def check(settings: Settings) -> None:
@@ -158,14 +158,13 @@ def _is_unfinished_model(folder: Path) -> bool:
 
 
 def _is_pages(folder: Path) -> bool:
-    """Return whether a folder, which may be empty, has nothing but pages and their assets."""
+    """Return whether a folder is empty, or has our first page and nothing but pages and assets."""
     if folder.is_symlink() or not folder.is_dir() or folder.is_mount():
         return False
-    return all(
-        _is_page(path) or _ASSET.fullmatch(str(path.relative_to(folder)))
-        for path in folder.rglob("*")
-        if not path.is_dir()
-    )
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    if files and folder / "index.html" not in files:
+        return False
+    return all(_is_page(path) or _ASSET.fullmatch(str(path.relative_to(folder))) for path in files)
 
 
 def _is_page(path: Path) -> bool:

@@ -249,7 +249,8 @@ def test_public_models_have_a_contract(manifest: Manifest) -> None:
 def test_the_dashboard_exposure_names_the_tables_that_pages_read(manifest: Manifest) -> None:
     exposure = manifest["exposures"]["exposure.restock.dashboard"]
     folder = ROOT / "dashboards"
-    pages = [parse_page(path) for path in (folder / "pages").glob("*.md")]
+    paths = (*(folder / "pages").glob("*.md"), *(folder / "pages").glob("*/[[]*.md"))
+    pages = [parse_page(path) for path in paths]
     queries = [query for page in pages for query in page.queries.values()]
     queries += [Query(p.stem, p.read_text(), p, 1) for p in (folder / "queries").glob("*.sql")]
     plain = [QUERY.sub("(select 1)", INPUT.sub("null", query.sql)) for query in queries]

@@ -102,6 +102,7 @@ FOREIGN: dict[str, tuple[str, Make, str]] = {
     "a site with one page of ours": (
         "pages/blog/first.html", write("<title>Overview · Mine</title>"), DASHBOARDS
     ),
+    "a folder of downloads": ("pages/downloads/mine.csv", NOTES, DASHBOARDS),
     "a file for the pages": ("pages", NOTES, DASHBOARDS),
     "a link for the pages": ("pages", link_to("www"), DASHBOARDS),
     "another database": ("restock.duckdb", CRM, WAREHOUSE),
