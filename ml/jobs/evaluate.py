@@ -117,7 +117,7 @@ def _holdout(
         beside = task.beside(settings, con, columns, test)
         models = {name: predicted}
         if peers:
-            models |= _peers(settings, progress, con, columns, test, name, task)
+            models |= _peers(settings, progress, con, columns, test, report)
         report.add(test, models, beside)
         report.add_paired(test, predicted, beside)
         for mask in masks:
@@ -155,15 +155,15 @@ def _peers(
     con: duckdb.DuckDBPyConnection,
     columns: Sequence[Feature],
     test: Examples,
-    name: str,
-    task: Task,
+    report: EvaluationReport,
 ) -> dict[str, Predictions]:
-    """Train every estimator but the one named on the part ``train``, and predict test rows."""
+    """Train every estimator but the production model's on the part ``train``, and predict."""
+    task = report.task
     learned = train.draw(con, columns, settings, task)
     few = np.random.default_rng(settings.seed).random(len(learned)) < OTHERS_ROWS / len(learned)
     held = examples.read_part(con, columns, task.parts["held"], task.table)
     predicted = {}
-    for peer in [known for known in estimators.ESTIMATORS if known != name]:
+    for peer in [name for name in estimators.ESTIMATORS if name != report.model]:
         progress(f"fitting {peer}", 2, 5)
         model = train.fit(settings.for_model(peer), learned.of(few), held, task)
         predicted[peer] = Predictions.of(model, test)

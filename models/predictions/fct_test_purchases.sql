@@ -11,7 +11,7 @@ examples as (
         cutoff_at,
         label
     from {{ ref('purchase_examples') }}
-    where cutoff > 0
+    where horizon_days = 1 and cutoff > 0
 ),
 
 ranked as (
