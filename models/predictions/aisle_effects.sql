@@ -82,7 +82,7 @@ ranked as (
     select
         half,
         effect,
-        row_number() over (partition by half order by log_likelihood desc, effect) as place
+        row_number() over (partition by half order by log_likelihood desc, effect asc) as place
     from sums
 ),
 

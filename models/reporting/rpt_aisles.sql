@@ -1,5 +1,5 @@
--- Aisles most at risk come first: those where fewer returns are expected than the same shoppers' own
--- past gives. An aisle of few shoppers has no rank.
+-- Aisles most at risk come first: those where fewer returns are expected than the same shoppers'
+-- own past gives. An aisle of few shoppers has no rank.
 with
 
 returns as (
@@ -31,16 +31,24 @@ sums as (
     group by department, aisle
 ),
 
-test_sums as (
+test_counts as (
     select
         department,
         aisle,
         count(*) as shopper_count,
         sum(case when has_returned then 1 else 0 end) as observed_returns,
         {{ exact_sum('return_probability') }} as expected_returns,
-        {{ exact_sum('return_probability * (1 - return_probability)') }} as returns_variance
+        {{ exact_sum('return_probability * (1 - return_probability)') }} as variance
     from tested
     group by department, aisle
+),
+
+test_sums as (
+    select
+        *,
+        {{ count_end('expected_returns', 'variance', '-') }} as low_returns,
+        {{ count_end('expected_returns', 'variance', '+') }} as high_returns
+    from test_counts
 ),
 
 rated as (
@@ -65,10 +73,8 @@ final as (
         cast(rated.past_orders / rated.shopper_count as double) as past_order_share,
         cast(coalesce(test_sums.shopper_count, 0) as integer) as test_shopper_count,
         cast(test_sums.expected_returns as double) as test_expected_returns,
-        cast({{ count_end('test_sums.expected_returns', 'test_sums.returns_variance', '-') }} as double)
-            as test_low_returns,
-        cast({{ count_end('test_sums.expected_returns', 'test_sums.returns_variance', '+') }} as double)
-            as test_high_returns,
+        cast(test_sums.low_returns as double) as test_low_returns,
+        cast(test_sums.high_returns as double) as test_high_returns,
         cast(test_sums.observed_returns as integer) as test_observed_returns,
         case
             when rated.is_ranked

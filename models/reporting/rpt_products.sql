@@ -1,5 +1,5 @@
--- The first products of four rankings. A product is rising or fading if its trend is not likely to be
--- chance.
+-- The first products of four rankings: by units, by mean probability, and by what rising products
+-- gain and fading products lose.
 with
 
 products as (
