@@ -8,10 +8,11 @@
 
 {#- Up to 2^20, so that `exact_sum` is exact for 128 such products. -#}
 {% macro hazard(probability, effect) -%}
+    {%- set absent = 'greatest(1 - cast(' ~ probability ~ ' as double), 1e-7)' -%}
     least(
         case
-            when {{ effect }} = 0 then -ln(greatest(1 - {{ probability }}, 1e-7))
-            else (power(greatest(1 - {{ probability }}, 1e-7), -{{ effect }}) - 1) / {{ effect }}
+            when {{ effect }} = 0 then -ln({{ absent }})
+            else (power({{ absent }}, -{{ effect }}) - 1) / {{ effect }}
         end,
         {{ 2 ** 20 }}
     )

@@ -337,7 +337,7 @@ def test_complete_journey(complete_journey: Place) -> None:
 
 
 def test_aisle_returns_agree_with_what_came(complete_journey: Place) -> None:
-    """Over test shoppers. The model is from fewer rows than usual: docs/evaluation.md has the bars."""
+    """Over test shoppers. docs/evaluation.md has the figures of a model from all training rows."""
     returns = complete_journey.query(
         "select test_shopper_count, test_expected_returns, test_observed_returns, "
         "test_observed_returns between test_low_returns and test_high_returns from rpt_aisles "
