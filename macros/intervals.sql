@@ -36,3 +36,16 @@
 {% macro count_end(count, variance, sign) -%}
     greatest(0, {{ count }} {{ sign }} 1.96 * sqrt({{ variance }}))
 {%- endmacro %}
+
+{#- The probability that a standard normal variable is at least as far from 0 as z (Abramowitz and
+    Stegun 1964, equation 26.2.17, which errs by less than 2e-7). -#}
+{% macro two_sided_p(z) -%}
+    {%- set t = '(1 / (1 + 0.2316419 * abs(' ~ z ~ ')))' -%}
+    sqrt(2 / pi()) * exp(-0.5 * power({{ z }}, 2)) * {{ t }} * (
+        0.319381530 + {{ t }} * (
+            -0.356563782 + {{ t }} * (
+                1.781477937 + {{ t }} * (-1.821255978 + {{ t }} * 1.330274429)
+            )
+        )
+    )
+{%- endmacro %}

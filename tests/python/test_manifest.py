@@ -239,6 +239,7 @@ def test_every_column_is_documented_and_exists(
 def test_public_models_have_a_contract(manifest: Manifest) -> None:
     public = {n for n, node in models(manifest).items() if node["config"]["access"] == "public"}
     assert public >= {"examples", "targets", "fct_predictions", "fct_baskets", "fct_demand"}
+    assert public >= {"fct_recommendations", "fct_aisle_returns", "fct_product_trends"}
     assert public >= {"fct_events", "user_days", "purchase_windows", "moments"}
     assert public >= {"purchase_examples", "fct_purchase_propensity", "fct_weekly_propensity"}
     assert public >= models(manifest, "reporting").keys()
