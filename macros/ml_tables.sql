@@ -123,6 +123,9 @@ the same content exist for each task. -#}
         shopper_count bigint,
         oldest_order date,
         newest_order date,
+        event_count bigint,
+        oldest_event date,
+        newest_event date,
         recorded_at timestamp
     );
     create table if not exists ml.left_out (

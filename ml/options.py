@@ -83,7 +83,7 @@ AsOf = Annotated[
     typer.Option(
         metavar="DATE",
         help="Score as if every shopper ordered on this date, such as 2018-01-10. It cannot be "
-        "earlier than the newest order.",
+        "earlier than the newest order or event.",
         show_default=False,
     ),
 ]

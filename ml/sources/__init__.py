@@ -14,7 +14,7 @@ from ml.sources.receipt import (
     delivery,
     landed,
     lines_after,
-    newest_order,
+    newest,
 )
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "land",
     "landed",
     "lines_after",
-    "newest_order",
+    "newest",
     "take_in",
     "with_source",
 ]

@@ -28,7 +28,7 @@ from ml.errors import StorageError
 from ml.reading import Reading
 from ml.settings import Settings
 from ml.sources import complete_journey, event_types, instacart, mongo, order_log
-from ml.sources.folder import candidates, gather
+from ml.sources.folder import candidates, gather, tell_attributes
 from ml.sources.landing import Table
 from ml.sources.landing_folder import replacing
 from ml.sources.raw import SourceError, parquet
@@ -99,6 +99,7 @@ def land(
             scratch = folder / "scratch"
             scratch.mkdir()
             notes: list[str] = []
+            tell_attributes(raw_dir, notes)
             files = gather(raw_dir, paths, wanted, scratch, notes)
             limits = {"threads": threads, "memory_limit": memory_limit}
             config = {name: limit for name, limit in limits.items() if limit is not None}

@@ -1,7 +1,7 @@
 """Tables of the schema ``ml`` about runs: tests, raw files, deliveries and earlier releases."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -48,9 +48,11 @@ def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         for row in values:
             con.execute(f"insert into ml.{table} values ({', '.join('?' * len(row))})", row)
     now = datetime.now(UTC).replace(tzinfo=None)
+    delivered = {**asdict(sources.delivery(settings.landing)), "recorded_at": now}
     con.execute(
-        "insert into ml.deliveries values (?, ?, ?, ?, ?, ?)",
-        [*astuple(sources.delivery(settings.landing)), now],
+        f"insert into ml.deliveries ({', '.join(delivered)}) "
+        f"values ({', '.join('?' * len(delivered))})",
+        [*delivered.values()],
     )
 
 
@@ -62,12 +64,13 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
         known = "select 1 from duckdb_tables() where schema_name = 'ml' and table_name = ?"
         if not con.execute(known, ["deliveries"]).fetchall():
             return None
-        rows = con.execute(
+        found = con.execute(
             "select * exclude (recorded_at) from ml.deliveries where source = ? "
             "order by recorded_at desc limit 1",
             [source],
-        ).fetchall()
-    return Delivery(*rows[0]) if rows else None
+        ).to_arrow_table()
+    # The table of an older warehouse may have fewer columns.
+    return Delivery(**found.to_pylist()[0]) if len(found) else None
 
 
 def copy_history(old: Settings, new: Settings) -> None:

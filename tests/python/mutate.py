@@ -42,6 +42,7 @@ TRUTH = PURCHASE_JOBS + "test_nobody_beats_the_truth"
 OWN_MOMENTS = PURCHASE_JOBS + "test_each_job_reads_only_its_own_moments"
 PURCHASE_AUDIT = PURCHASE_JOBS + "test_the_audit_detects_damage"
 PERIODS = PURCHASE + "test_periods_do_not_overlap"
+EVENTS = "tests/python/test_events.py::"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 
@@ -330,6 +331,21 @@ MUTANTS = (
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
+        "checkouts up to the end of the window beat the truth",
+        "models/features/purchase_examples.sql",
+        "features.checkout_1_day_count,",
+        CHECKOUTS_OF_THE_WINDOW,
+        tests=(TRUTH,),
+    ),
+    Mutant(
+        "a session counts on the day that it started",
+        "models/core/user_days.sql",
+        "events as (\n    select * from",
+        "events as (\n    select * replace (min(known_at) over (\n"
+        "        partition by user_id, coalesce(session_id, event_id)\n    ) as known_at) from",
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
         "a purchase rate starts from that of everyone on all days",
         "models/features/feat_moments.sql",
         "totals.purchases / totals.tenure_days as purchase_rate",
@@ -408,6 +424,34 @@ MUTANTS = (
         "period = 'train' and split <> 'test'",
         "period = 'train' and split is not null",
         tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "robots teach the purchase model",
+        "ml/jobs/purchase.py",
+        "TRAIN = \"period = 'train' and split <> 'test' and not is_robot\"",
+        "TRAIN = \"period = 'train' and split <> 'test'\"",
+        tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "an event that is there twice counts twice",
+        "ml/sources/event_selection.py",
+        "where place > 1",
+        "where place > 2",
+        tests=(EVENTS + "test_without_ids_rows_alike_in_every_column_are_one",),
+    ),
+    Mutant(
+        "times in UTC stay in UTC",
+        "ml/sources/clock.py",
+        "timezone('{timezone or 'UTC'}', {instant})",
+        "timezone('UTC', {instant})",
+        tests=(EVENTS + "test_a_log_lands_alike_on_every_clock",),
+    ),
+    Mutant(
+        "the audit takes a column that is the label for a good one",
+        "ml/jobs/audit.py",
+        "IMPLAUSIBLE_AUC = 0.95",
+        "IMPLAUSIBLE_AUC = 1.0",
+        tests=(PURCHASE + "test_orders_mapped_to_checkouts_leak_nothing_unless_they_come_early",),
     ),
     Mutant(
         "the purchase model is calibrated on the days that it was trained on",

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import Place
 
+from ml.jobs.audit import IMPLAUSIBLE_AUC, separation
 from ml.settings import Settings
 from ml.warehouse import dbt
 
@@ -152,7 +153,7 @@ class Shop:
             create or replace table stg_order_log__order_items as
             select
                 order_id, unnest(range(1 + length(order_id) % 3)) as product_id,
-                1 as cart_position
+                1 as cart_position, cast(length(order_id) as decimal(18, 4)) as sales_value
             from stg_order_log__orders
             """
         )
@@ -247,6 +248,71 @@ def test_other_shoppers_change_no_purchase_feature(shop: Shop) -> None:
     kept, changed = shop.compared("true")
     assert kept > 200
     assert changed == 0
+
+
+def test_a_robot_changes_no_feature_of_others(shop: Shop) -> None:
+    shop.build(orders=False)
+    shop.keep()
+    shop.build(
+        f"""
+        from landed.events union all by name
+        select 'x' || range as event_id, {SHOPPERS} as user_id, 'view' as event_type,
+            timestamp '{START}' + to_seconds(864000 + range / 2) as occurred_at,
+            occurred_at as known_at, range % 9 as product_id, 'x' as session_id, 1 as event_value
+        from range(100000)
+        """,
+        orders=False,
+    )
+    assert shop.count(f"from moments where user_id = {SHOPPERS} and is_robot") > 0
+    kept, changed = shop.compared("true")
+    assert kept == shop.count("from before.purchase_examples")
+    assert changed == 0
+
+
+def test_a_clock_eight_hours_ahead_changes_only_hours(shop: Shop) -> None:
+    """As for a log in UTC of a shop at -8 hours, whose shoppers come before 16:00."""
+    early = "from landed.events where hour(occurred_at) < 16 and hour(known_at) < 16"
+    shop.build(early, orders=False)
+    shop.keep()
+    later = ", ".join(f"{at} + interval 8 hours as {at}" for at in ("occurred_at", "known_at"))
+    shop.build(f"select * replace ({later}) {early}", orders=False)
+    columns = [name for name, *_ in shop.rows("describe purchase_examples")]
+    (differ,) = shop.rows(
+        f"""
+        select {", ".join(f"count_if(old.{c} is distinct from new.{c})" for c in columns)}
+        from before.purchase_examples as old
+        full join purchase_examples as new using (cutoff_at, user_id)
+        """
+    )
+    assert {name for name, count in zip(columns, differ, strict=True) if count} == {
+        f"hours_since_{what}" for what in ("purchase", "event", "view", "cart", "checkout")
+    }
+
+
+def test_orders_mapped_to_checkouts_leak_nothing_unless_they_come_early(shop: Shop) -> None:
+    """A wrong row in event_types.csv makes checkouts of the orders.
+
+    At the time of its order, a checkout is after the cutoff. If the orders have later times, as of
+    delivery, it is before, and the single-column AUC of the audit shows it.
+    """
+    for before, is_noticed in (("0 hours", False), ("1 day", True)):
+        shop.build(
+            f"""
+            from landed.events where event_type <> 'checkout' union all by name
+            select * replace (
+                event_id || 'c' as event_id, 'checkout' as event_type,
+                known_at - interval {before} as occurred_at, known_at - interval {before} as known_at
+            ) from landed.events where event_type = 'purchase'
+            """,
+            orders=True,
+        )
+        rows = shop.con.execute(
+            "select * from purchase_examples where period is not null order by user_id, cutoff"
+        ).fetchnumpy()
+        offsets = np.append(np.unique(rows["user_id"], return_index=True)[1], len(rows["label"]))
+        checkouts, label = rows["checkout_1_day_count"], rows["label"].astype(np.int8)
+        auc = separation(checkouts.astype(np.float32), label, offsets)
+        assert (auc > IMPLAUSIBLE_AUC) == is_noticed, before
 
 
 def test_purchase_features_are_the_same_in_any_order_of_the_rows(shop: Shop) -> None:
