@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from ml.jobs import evaluate, fetch, train
-from ml.jobs.task import PURCHASE
+from ml.jobs.task import TASKS
 from ml.modelling.metrics import reliability_bins
 from ml.settings import Settings
 from ml.simulation.events import simulate_events
@@ -36,7 +36,7 @@ FORECASTS = f"""
         select avg(label::integer) as share
         from events.purchase_examples
         anti join "orders alone".purchase_examples using (user_id, cutoff_at)
-        where {PURCHASE.parts["train"]}
+        where {TASKS["purchase"].parts["train"]}
     )
     select
         bought,
@@ -67,8 +67,8 @@ def measure(simulated: Path, files: str, folder: Path) -> Path:
     fetch.fetch(settings, quiet)
     models = (f"+{name},resource_type:model" for name in ("purchase_examples", "targets"))
     dbt.run(settings, "build", "--select", *models, progress=quiet)
-    train.train(settings, quiet, PURCHASE)
-    evaluate.evaluate(settings, quiet, PURCHASE)
+    train.train(settings, quiet, TASKS["purchase"])
+    evaluate.evaluate(settings, quiet, TASKS["purchase"])
     return settings.warehouse
 
 

@@ -64,13 +64,15 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
         known = "select 1 from duckdb_tables() where schema_name = 'ml' and table_name = ?"
         if not con.execute(known, ["deliveries"]).fetchall():
             return None
-        found = con.execute(
+        cursor = con.execute(
             "select * exclude (recorded_at) from ml.deliveries where source = ? "
             "order by recorded_at desc limit 1",
             [source],
-        ).to_arrow_table()
-    # The table of an older warehouse may have fewer columns.
-    return Delivery(**found.to_pylist()[0]) if len(found) else None
+        )
+        # The table of an older warehouse may have fewer columns.
+        names = [name for name, *_ in cursor.description or ()]
+        rows = cursor.fetchall()
+    return Delivery(**dict(zip(names, rows[0], strict=True))) if rows else None
 
 
 def copy_history(old: Settings, new: Settings) -> None:
