@@ -137,6 +137,8 @@ class Session:
                 if "alias" in result:
                     label = name.replace("train", "model")
                     self.written[label] = settings.models / result["alias"]
+                if result.get("verdict"):
+                    self.written[name.replace("evaluate", "verdict")] = result["verdict"]
             if "report" in self.results:
                 self.written["pages"] = settings.dashboards / self.results["report"]["first_page"]
             if settings.warehouse.is_symlink():

@@ -26,7 +26,7 @@ from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
-from ml.settings import Settings
+from ml.settings import AUTO, Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS, Examples
 from ml.warehouse.feature_list import Feature, features
@@ -46,8 +46,8 @@ def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> di
 
     Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions`` and
     ``ml.feature_importance``, or the tables of the task with the same ends of their names, and
-    adds the metrics to the model's JSON file. With too few test shoppers, folds measure the model
-    instead, and no feature importance is written.
+    ``ml.verdicts``. Adds the metrics to the model's JSON file. With too few test shoppers, folds
+    measure the model instead, and no feature importance is written.
 
     Raises:
         RestockError: if there is no model or too few labelled shoppers.
@@ -58,8 +58,7 @@ def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> di
         by_folds = task.measured_by_folds(con)
         tested = sampling.labelled_shoppers(con)["test"]
     if by_folds:
-        own = settings.for_model(trained["model_name"])
-        report, test, predicted = _by_folds(own, progress, columns)
+        report, test, predicted = _by_folds(settings, progress, columns, trained["model_name"])
         with connection.connect(settings) as con, connection.transaction(con):
             report.write(con, test, predicted)
             _write_test_predictions(con, report, test, predicted)
@@ -75,7 +74,13 @@ def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> di
     figures = {name: e.value for name, e in estimates.items() if not np.isnan(e.value)}
     measured = {"run_id": report.run_id, "split": "test", "protocol": report.protocol}
     versions.add_metrics(settings.models, measured | figures, task.alias)
-    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures, "note": note}
+    return {
+        "rows": len(test),
+        "run_id": report.run_id,
+        "figures": report.figures,
+        "note": note,
+        "verdict": report.said(),
+    }
 
 
 def _holdout(
@@ -99,12 +104,15 @@ def _holdout(
         beside = task.beside(settings, con, columns, test)
         report.add(test, {name: predicted}, beside)
         report.add_paired(test, predicted, beside)
+        report.add_verdict(test, predicted, beside)
         for mask in masks:
             report.add_segments(test, predicted, mask)
         for segment, X in variants.items():
             variant = replace(test, X=X)
             report.add_segment(segment, variant, Predictions.of(model, variant))
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
+        for segment, older, scores in task.earlier(con, columns, ["test"]):
+            report.add_earlier(segment, older, model.predict(older.X), scores)
         progress("computing feature importance", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
@@ -120,10 +128,14 @@ def _holdout(
 
 
 def _by_folds(
-    settings: Settings, progress: Progress, columns: Sequence[Feature]
+    settings: Settings, progress: Progress, columns: Sequence[Feature], name: str
 ) -> tuple[EvaluationReport, Examples, Predictions]:
-    """Measure the model where shoppers are few: each is a test shopper in one of five folds."""
-    report = EvaluationReport(settings, settings.model, f"{train.FOLDS}-fold")
+    """Measure the model ``name`` by five folds, where test shoppers are few.
+
+    Under ``model = "auto"``, each fold chooses anew, so that no test shopper has a part in it.
+    """
+    settings = settings if settings.model == AUTO else settings.for_model(name)
+    report = EvaluationReport(settings, name, f"{train.FOLDS}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, train.FOLDS + 1)
         learned = train.draw(con, columns, settings, splits=SPLITS)
@@ -132,19 +144,29 @@ def _by_folds(
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
+        earlier = list(reorder.earlier(con, columns, SPLITS))
     predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
+    of_earlier = [np.empty(len(older)) for _, older, _ in earlier]
     place_of_test = spaced(test.user_id, held.user_id)
     for fold in range(train.FOLDS):
         progress(f"fold {fold + 1}", fold, train.FOLDS + 1)
-        model = train.fit(settings, *train.divided(learned, held, fold))
+        model = train.fit(settings, columns, *train.divided(learned, held, fold))
         is_test = part_in_fold(place_of_test, fold, train.FOLDS) == "test"
         rows, part = np.repeat(is_test, np.diff(test.offsets)), test.of(is_test)
         predicted.fill(rows, Predictions.of(model, part))
         as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
-    report.add(test, {settings.model: predicted}, scores)
+        for (_, older, _), probability in zip(earlier, of_earlier, strict=True):
+            spot = spaced(older.user_id, held.user_id)
+            is_test = part_in_fold(spot, fold, train.FOLDS) == "test"
+            rows = np.repeat(is_test, np.diff(older.offsets))
+            probability[rows] = model.predict(older.X[rows])
+    report.add(test, {name: predicted}, scores)
+    report.add_verdict(test, predicted, scores)
     for segment in segments:
         report.add_segments(test, predicted, segment)
     report.add_segment("context=typical", test, as_served)
+    for (cutoff, older, beside), probability in zip(earlier, of_earlier, strict=True):
+        report.add_earlier(cutoff, older, probability, beside)
     progress("evaluated", train.FOLDS + 1, train.FOLDS + 1)
     return report, test, predicted
 
@@ -159,7 +181,9 @@ def cross_validate(
     """Measure every estimator and baseline at cutoff 1, with each shopper as a test shopper once.
 
     Each fold trains, validates and tests as `train.train` and `evaluate` do. Writes ``ml.metrics``,
-    ``ml.calibration_bins`` and, if ``card`` is given, the model card. Registers no model.
+    ``ml.calibration_bins``, ``ml.verdicts`` and, if ``card`` is given, the model card. Registers no
+    model. Under ``model = "auto"``, each fold chooses anew, and the figures have the name of the
+    first choice.
 
     Raises:
         SettingsError: if there are too few shoppers for the number of folds, or the rule of the
@@ -180,7 +204,8 @@ def cross_validate(
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
-    models = {name: Predictions.empty(len(test)) for name in estimators.ESTIMATORS}
+    names = dict.fromkeys((settings.model, *estimators.ESTIMATORS))
+    models = {name: Predictions.empty(len(test)) for name in names}
     main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
     learned_place = place(learned.user_id)
@@ -200,24 +225,28 @@ def cross_validate(
         for step, name in enumerate(models):
             progress(f"fold {fold + 1}: {name}", fold * len(models) + step, folds * len(models))
             if name == settings.model:
-                model = train.fit(settings, training, validation)
+                model = train.fit(settings, columns, training, validation)
+                chosen = model.name
                 as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
             else:
-                model = train.fit(settings.for_model(name), few, newest)
+                model = train.fit(settings.for_model(name), columns, few, newest)
             models[name].fill(rows, Predictions.of(model, part))
         if fold == 0:
+            report.model = chosen
             report.add_segment(_size(len(np.unique(training.user_id))), part, main.rows(rows))
             # Nested samples of shoppers, by digits of the hash that the folds do not use.
             order = place(training.user_id, digit=8)
             for share in CURVE:
                 progress("learning curve", len(models), folds * len(models))
                 some = training.of(order < share)
-                model = train.fit(settings, some, newest)
+                model = train.fit(settings, columns, some, newest)
                 report.add_segment(
                     _size(len(np.unique(some.user_id))), part, Predictions.of(model, part)
                 )
     progress("computing metrics", folds, folds + 2)
+    models[report.model] = models.pop(settings.model)
     report.add(test, models, scores)
+    report.add_verdict(test, main, scores)
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
@@ -228,9 +257,15 @@ def cross_validate(
         ).fetchall()
     if card:
         bins = metrics.reliability_bins(main.probability, test.label)
-        model_card.write(card, settings, columns, report.protocol, report.rows, bins, newest_order)
+        own = settings.for_model(report.model)
+        model_card.write(card, own, columns, report.protocol, report.rows, bins, newest_order)
     progress("evaluated", folds + 2, folds + 2)
-    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
+    return {
+        "rows": len(test),
+        "run_id": report.run_id,
+        "figures": report.figures,
+        "verdict": report.said(),
+    }
 
 
 def _size(shoppers: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ml.jobs import train
+from ml.jobs.task import REORDER
 from ml.modelling import metrics
 from ml.registry import versions
 from ml.settings import Settings
@@ -60,7 +61,8 @@ def write(
 
 def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
     """Return the features, the model and the parameters that produced the metrics."""
-    pipeline = train.unfitted(settings)
+    is_simple = settings.model in REORDER.simple
+    parameters = {} if is_simple else train.unfitted(settings).steps[-1][1].get_params()
     groups = [column.group for column in columns]
     return {
         "model": settings.model,
@@ -68,7 +70,7 @@ def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
         "training_rows": settings.training_rows,
         "parameters": {
             name: value
-            for name, value in sorted(pipeline.steps[-1][1].get_params().items())
+            for name, value in sorted(parameters.items())
             if isinstance(value, str | int | float | bool) and name not in ("n_jobs", "verbose")
         },
         "feature_version": versions.feature_version(columns),

@@ -1,6 +1,6 @@
 """The two questions: which products a shopper buys again, and who buys in the next 24 hours."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.jobs import purchase, reorder
+from ml.modelling import baselines, purchase_baselines
 from ml.modelling.folds import Strings
 from ml.modelling.rules import BasketRule, DailyList, Rule, Score
 from ml.registry import versions
@@ -38,6 +39,10 @@ class Task:
             by the name of a segment.
         counts: SQL counts of violations, by the name of the check.
         audited: parts that the audit compares: past, now, and earlier ones.
+        simple: baselines that need no fit, as weights of features; ``model = "auto"`` can serve
+            one of them.
+        earlier: test rows of earlier times, each with a segment and the scores of baselines, from
+            a connection, the features and the splits.
     """
 
     name: str
@@ -53,6 +58,11 @@ class Task:
     ]
     counts: Mapping[str, str]
     audited: Callable[[Connection], list[str]]
+    simple: Mapping[str, Mapping[str, float]]
+    earlier: Callable[
+        [Connection, Sequence[Feature], Sequence[str]],
+        Iterator[tuple[str, Examples, dict[str, Score]]],
+    ]
 
     @property
     def alias(self) -> str:
@@ -80,6 +90,8 @@ REORDER = Task(
     segments=reorder.segments,
     counts=reorder.COUNTS,
     audited=reorder.audited,
+    simple=baselines.SIMPLE,
+    earlier=reorder.earlier,
 )
 PURCHASE = Task(
     name="purchase",
@@ -97,5 +109,7 @@ PURCHASE = Task(
     segments=purchase.segments,
     counts=purchase.COUNTS,
     audited=purchase.audited,
+    simple=purchase_baselines.SIMPLE,
+    earlier=lambda con, columns, splits: iter(()),
 )
 TASKS = {task.name: task for task in (REORDER, PURCHASE)}

@@ -1,4 +1,4 @@
-"""Tables of the schema ``ml`` about runs: tests, raw files, deliveries and earlier releases."""
+"""Tables of the schema ``ml`` about runs: tests, KPIs, raw files and earlier releases."""
 
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -24,6 +24,12 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
         "(test_name, model_name, status, failures, seconds, finished_at) values (?, ?, ?, ?, ?, ?)",
         rows,
     )
+
+
+def record_kpis(con: duckdb.DuckDBPyConnection) -> None:
+    """Add the KPIs of the newest batch to ``ml.kpis``, replacing older ones of the same batch."""
+    con.execute("delete from ml.kpis where batch_id in (select batch_id from rpt_kpis)")
+    con.execute("insert into ml.kpis by name select * from rpt_kpis")
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -71,7 +77,7 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
 
 
 def copy_history(old: Settings, new: Settings) -> None:
-    """Copy the batches, deliveries, metrics and audits of earlier runs into a new warehouse."""
+    """Copy the batches, deliveries, figures and audits of earlier runs into a new warehouse."""
     with connect(new) as con:
         con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {
@@ -82,7 +88,13 @@ def copy_history(old: Settings, new: Settings) -> None:
             ).fetchall()
         }
         kept = ("batches", "metrics", "calibration_bins", "audit")
-        for table in ("deliveries", *kept, *(f"purchase_{name}" for name in kept)):
+        for table in (
+            "deliveries",
+            "verdicts",
+            "kpis",
+            *kept,
+            *(f"purchase_{name}" for name in kept),
+        ):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
         con.execute("detach old")
