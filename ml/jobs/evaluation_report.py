@@ -119,15 +119,16 @@ class EvaluationReport:
             return ""
         model, rule = (name.replace("_", " ") for name in (self.model, found.rule))
         conclusion = {
-            verdict.BETTER: "The difference is real",
-            verdict.WORSE: f"The difference is real: {rule} is better",
-            verdict.CHANCE: "The difference may be chance",
+            verdict.BETTER: "the difference is real",
+            verdict.WORSE: f"the difference is real, and {rule} is better",
+            verdict.CHANCE: "the difference may be chance",
         }[found.verdict]
         if found.verdict != verdict.BETTER and not self.is_auto:
-            conclusion += '. model = "auto" serves a simple rule if it predicts better'
+            conclusion += '. With model = "auto", a simple rule is served if it predicts better'
+        which = "other" if self.model in self.task.simple else "simple"
         return (
-            f"{model} is better than {rule}, the best simple rule, for {found.better:.0%} of "
-            f"{found.shoppers:,} shoppers and worse for {found.worse:.0%}. {conclusion}"
+            f"{model} is better than {rule}, the best {which} rule, for {found.better:.0%} of "
+            f"{found.shoppers:,} test shoppers and worse for {found.worse:.0%}: {conclusion}"
         )
 
     def comparison(self, names: Sequence[str]) -> str:

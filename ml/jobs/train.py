@@ -219,9 +219,11 @@ def _choice(model: Model) -> str:
     if not model.log_loss:
         return ""
     default, *simple = model.log_loss
-    other = min(simple, key=lambda name: model.log_loss[name]) if model.name == default else default
+    best = min(simple, key=model.log_loss.__getitem__)
+    loss, of_best = model.log_loss[default], model.log_loss[best]
+    is_within = ", within one standard error" if model.name == default and of_best < loss else ""
     return (
-        f"auto: {model.name.replace('_', ' ')} is served. Its log-loss on validation shoppers is "
-        f"{model.log_loss[model.name]:.4f}, and that of {other.replace('_', ' ')} is "
-        f"{model.log_loss[other]:.4f}"
+        f"auto: {model.name.replace('_', ' ')} is served. Log-loss on validation shoppers: "
+        f"{loss:.4f} for {default.replace('_', ' ')} and {of_best:.4f} for "
+        f"{best.replace('_', ' ')}, the best simple rule{is_within}"
     )

@@ -84,6 +84,14 @@ def test_a_small_shop_is_measured_by_folds_and_published(place: Place, name: str
         rf"in which each of the {shoppers} shoppers is a test shopper once",
         done.stderr,
     )
+    assert re.search(
+        r"verdict: gradient boosting is better than .*, the best simple rule, for \d+% of "
+        r"\d+ test shoppers and worse for \d+%: the difference (is real|may be chance)",
+        done.stderr,
+    )
+    assert place.query(
+        "select distinct cutoff, shopper_count from rpt_test_cutoffs order by cutoff"
+    ) == [(cutoff, shoppers) for cutoff in (1, 2, 3)]
     pairs = place.query("select count(distinct (user_id, product_id)) from fct_order_items")
     assert place.query("select count(*) from fct_predictions") == pairs
     assert place.query(
