@@ -1,11 +1,14 @@
 """The verdict on a model, and the choice between a model and simple rules under ``auto``."""
 
+import hashlib
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import shops
 from conftest import TRAINING_ROWS, Place
 from sklearn.metrics import log_loss
 
@@ -158,6 +161,64 @@ def test_auto_keeps_the_model_if_the_labels_cannot_tell() -> None:
     learned, held = made_up(60, seed=1, habit=True)
     one_class = replace(held, label=np.zeros_like(held.label))
     assert train.fit(settings, COLUMNS, learned, one_class).name == "gradient_boosting"
+
+
+def split(user: int) -> str:
+    """The split of `targets`, which goes by a hash of the ID."""
+    digest = hashlib.md5(str(user).encode()).hexdigest()
+    return "test" if digest < "3333" else "validation" if digest < "4ccc" else "train"
+
+
+@pytest.mark.slow
+def test_auto_serves_a_simple_rule_from_training_to_the_pages(place: Place) -> None:
+    """Habits never change, few shoppers train, and many validate."""
+    ids = range(1, 1_000)
+    users = [
+        user
+        for name, count in {"train": 30, "validation": 60, "test": 12}.items()
+        for user in [user for user in ids if split(user) == name][:count]
+    ]
+    raw = shops.write(place.folder / "raw", shops.steady(users))
+    options = ("--source", "order_log", "--raw-dir", raw, "--model", "auto")
+    done = place.call("restock", "run", *options)
+    assert done.returncode == 0, done.stderr
+    assert "auto: personal frequency is served" in done.stderr
+    assert "verdict: personal frequency is better than" in done.stderr
+    card = json.loads((place.model / "model.json").read_text())
+    assert card["model_name"] == "personal_frequency"
+    assert card["candidates"]["personal_frequency"] < card["candidates"]["gradient_boosting"]
+    assert place.query("select model_name, pair_count from rpt_score_summary") == [
+        ("personal_frequency", 11 * len(users))
+    ]
+    # The ranks are those of the rule, and the probabilities are calibrated.
+    assert place.query(
+        """
+        select count(*) from fct_predictions as a
+        inner join fct_predictions as b using (user_id)
+        inner join feat_user_products as of_a
+            on of_a.cutoff = 0 and of_a.user_id = a.user_id and of_a.product_id = a.product_id
+        inner join feat_user_products as of_b
+            on of_b.cutoff = 0 and of_b.user_id = b.user_id and of_b.product_id = b.product_id
+        where a.rank_in_user < b.rank_in_user and of_a.pair_order_share < of_b.pair_order_share
+        """
+    ) == [(0,)]
+    ((predicted, observed),) = place.query(
+        "select predicted_share, observed_share from rpt_test_summary"
+    )
+    assert predicted == pytest.approx(observed, abs=0.1)
+    assert place.query("select model_name, rule_name <> model_name from rpt_verdict") != []
+    # One row for each name: the rule that is served takes the place of its uncalibrated score.
+    for segment in ("all", "cutoff=2"):
+        assert (
+            place.query(
+                f"select count(*), count(distinct model_name) from ml.metrics where metric = 'auc' "
+                f"and segment = '{segment}' group by model_name having count(*) > 1"
+            )
+            == []
+        )
+    assert place.query(
+        "select count(log_loss) from rpt_test_cutoffs where model_name = 'personal_frequency'"
+    ) == [(3,)]
 
 
 @pytest.mark.slow
