@@ -23,7 +23,7 @@ purchase_verdicts as (
 
 buyers as (
     select {{ exact_sum('purchase_probability') }} as expected_count
-    from {{ ref('fct_purchase_propensity') }}
+    from {{ source('ml', 'purchase_predictions') }}
 ),
 
 drifting as (
