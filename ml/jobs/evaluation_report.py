@@ -83,7 +83,9 @@ class EvaluationReport:
 
         A baseline chooses no rows.
         """
-        baselines = [name for name, score in beside.items() if score.chosen is None]
+        baselines = [
+            name for name, score in beside.items() if score.chosen is None and name != self.model
+        ]
         best = max(baselines, key=lambda name: self.figures[name]["auc"].value)
         self.paired = self.task.rule.paired(
             predicted.score(),

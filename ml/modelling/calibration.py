@@ -145,10 +145,11 @@ def held_out_loss(
 def is_lower(loss: Floats, other: Floats) -> bool:
     """Return whether a loss is lower than another by more than one standard error.
 
-    Both have one entry per shopper, and the standard error is that of the paired difference.
+    Both have one entry per shopper, and the standard error is that of the paired difference. One
+    shopper alone has none.
     """
     gain = other - loss
-    return bool(gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1) > 0)
+    return len(gain) > 1 and bool(gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1) > 0)
 
 
 def _held_out(offsets: Ints, folds: int, seed: int) -> list[Bools]:

@@ -218,7 +218,7 @@ def test_the_history_has_the_kpis_of_both_batches(incremented: Place, published:
     counts = [place.query(COUNT)[0][0] for place in (published, incremented)]
     assert changes["pairs"] == tuple(counts) and counts[0] != counts[1]
     assert changes["auc"][0] == changes["auc"][1] > 0.5
-    assert published.query("select from rpt_history where kpi = 'verdict'") != []
+    assert published.query("select 1 from rpt_history where kpi = 'verdict'") != []
     batches = "select batch_id, finished_at from ml.batches order by all"
     for place in (published, incremented):
         of_history = "select distinct batch_id, finished_at from rpt_history order by all"
