@@ -58,7 +58,8 @@ def evaluate(settings: Settings, progress: Progress, task: Task = REORDER) -> di
         by_folds = task.measured_by_folds(con)
         tested = sampling.labelled_shoppers(con)["test"]
     if by_folds:
-        report, test, predicted = _by_folds(settings, progress, columns, trained["model_name"])
+        own = settings.for_model(trained["model_name"])
+        report, test, predicted = _by_folds(own, progress, columns)
         with connection.connect(settings) as con, connection.transaction(con):
             report.write(con, test, predicted)
             _write_test_predictions(con, report, test, predicted)
@@ -128,14 +129,10 @@ def _holdout(
 
 
 def _by_folds(
-    settings: Settings, progress: Progress, columns: Sequence[Feature], name: str
+    settings: Settings, progress: Progress, columns: Sequence[Feature]
 ) -> tuple[EvaluationReport, Examples, Predictions]:
-    """Measure the model ``name`` by five folds, where test shoppers are few.
-
-    Under ``model = "auto"``, each fold chooses anew, so that no test shopper has a part in it.
-    """
-    settings = settings if settings.model == AUTO else settings.for_model(name)
-    report = EvaluationReport(settings, name, f"{train.FOLDS}-fold")
+    """Measure the model where shoppers are few: each is a test shopper in one of five folds."""
+    report = EvaluationReport(settings, settings.model, f"{train.FOLDS}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, train.FOLDS + 1)
         learned = train.draw(con, columns, settings, splits=SPLITS)
@@ -160,7 +157,7 @@ def _by_folds(
             is_test = part_in_fold(spot, fold, train.FOLDS) == "test"
             rows = np.repeat(is_test, np.diff(older.offsets))
             probability[rows] = model.predict(older.X[rows])
-    report.add(test, {name: predicted}, scores)
+    report.add(test, {settings.model: predicted}, scores)
     report.add_verdict(test, predicted, scores)
     for segment in segments:
         report.add_segments(test, predicted, segment)
@@ -182,8 +179,7 @@ def cross_validate(
 
     Each fold trains, validates and tests as `train.train` and `evaluate` do. Writes ``ml.metrics``,
     ``ml.calibration_bins``, ``ml.verdicts`` and, if ``card`` is given, the model card. Registers no
-    model. Under ``model = "auto"``, each fold chooses anew, and the figures have the name of the
-    first choice.
+    model. Under ``model = "auto"``, it measures the choice of the production model.
 
     Raises:
         SettingsError: if there are too few shoppers for the number of folds, or the rule of the
@@ -195,6 +191,8 @@ def cross_validate(
             "Leave out --folds: its evaluation is by time."
         )
     columns = features(settings)
+    if settings.model == AUTO:
+        settings = settings.for_model(versions.metadata(settings.models)["model_name"])
     report = EvaluationReport(settings, settings.model, f"{folds}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, folds + 2)
@@ -226,13 +224,11 @@ def cross_validate(
             progress(f"fold {fold + 1}: {name}", fold * len(models) + step, folds * len(models))
             if name == settings.model:
                 model = train.fit(settings, columns, training, validation)
-                chosen = model.name
                 as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
             else:
                 model = train.fit(settings.for_model(name), columns, few, newest)
             models[name].fill(rows, Predictions.of(model, part))
         if fold == 0:
-            report.model = chosen
             report.add_segment(_size(len(np.unique(training.user_id))), part, main.rows(rows))
             # Nested samples of shoppers, by digits of the hash that the folds do not use.
             order = place(training.user_id, digit=8)
@@ -244,7 +240,6 @@ def cross_validate(
                     _size(len(np.unique(some.user_id))), part, Predictions.of(model, part)
                 )
     progress("computing metrics", folds, folds + 2)
-    models[report.model] = models.pop(settings.model)
     report.add(test, models, scores)
     report.add_verdict(test, main, scores)
     for segment in segments:
@@ -257,8 +252,7 @@ def cross_validate(
         ).fetchall()
     if card:
         bins = metrics.reliability_bins(main.probability, test.label)
-        own = settings.for_model(report.model)
-        model_card.write(card, own, columns, report.protocol, report.rows, bins, newest_order)
+        model_card.write(card, settings, columns, report.protocol, report.rows, bins, newest_order)
     progress("evaluated", folds + 2, folds + 2)
     return {
         "rows": len(test),

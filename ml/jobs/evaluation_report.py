@@ -125,9 +125,10 @@ class EvaluationReport:
             verdict.WORSE: f"the difference is real, and {rule} is better",
             verdict.CHANCE: "the difference may be chance",
         }[found.verdict]
-        if found.verdict != verdict.BETTER and not self.is_auto:
+        is_simple = self.model in self.task.simple
+        if found.verdict != verdict.BETTER and not (self.is_auto or is_simple):
             conclusion += '. With model = "auto", a simple rule is served if it predicts better'
-        which = "other" if self.model in self.task.simple else "simple"
+        which = "other" if is_simple else "simple"
         return (
             f"{model} is better than {rule}, the best {which} rule, for {found.better:.0%} of "
             f"{found.shoppers:,} test shoppers and worse for {found.worse:.0%}: {conclusion}"

@@ -53,6 +53,8 @@ def make(name: str, *, seed: int, threads: int = 0, parameters: Mapping[str, Any
 class WeightedMean(ClassifierMixin, BaseEstimator):
     """A score that is the weighted mean of columns from 0 to 1, with nothing to fit.
 
+    The score keeps a thousandth from 0 and 1, where the log-odds that calibrators use are infinite.
+
     Attributes:
         weights: weight of each column by its position; a missing value counts as 0.
     """
@@ -68,7 +70,7 @@ class WeightedMean(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> Any:
         """Return one minus the score, and the score, shape (n_rows, 2)."""
         values = np.nan_to_num(X[:, list(self.weights)].astype(float))
-        score = np.average(values, axis=1, weights=list(self.weights.values()))
+        score = 0.001 + 0.998 * np.average(values, axis=1, weights=list(self.weights.values()))
         return np.column_stack([1 - score, score])
 
 

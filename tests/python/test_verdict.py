@@ -16,6 +16,7 @@ from ml.jobs import train
 from ml.jobs.task import REORDER
 from ml.modelling import baselines
 from ml.modelling.calibration import is_lower
+from ml.modelling.estimators import of_baseline
 from ml.modelling.verdict import average_precision, compare, log_likelihood
 from ml.settings import AUTO, Settings
 from ml.warehouse import connection, examples
@@ -107,9 +108,9 @@ def test_a_lower_loss_is_lower_by_more_than_a_standard_error() -> None:
     assert not is_lower(loss, loss)
 
 
+OF_RULES = sorted({name for weights in baselines.SIMPLE.values() for name in weights})
 COLUMNS = [
-    *(Feature(name, "float", "pairs") for rule in baselines.SIMPLE.values() for name in rule),
-    *(Feature(f"other_{n}", "float", "pairs") for n in range(8)),
+    Feature(name, "float", "pairs") for name in (*OF_RULES, *(f"other_{n}" for n in range(8)))
 ]
 
 
@@ -154,6 +155,21 @@ def test_auto_serves_a_simple_rule_where_it_predicts_better(habit: bool, chosen:
     assert model.rule == named.rule
     # A rule's scores are calibrated like any other.
     assert np.mean(model.predict(held.X)) == pytest.approx(held.label.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("name", baselines.SIMPLE)
+def test_a_rule_that_is_served_ranks_as_its_baseline_does(name: str) -> None:
+    rng = np.random.default_rng(3)
+    columns = [column.name for column in COLUMNS]
+    X = rng.integers(2, size=(500, len(columns))) * rng.random((500, len(columns)))
+    X = X.astype(np.float32)
+    score = baselines.scores(dict(zip(columns, X.T, strict=True)))[name]
+    X[X == 0] = np.nan  # a missing value counts as 0
+    fitted = of_baseline(baselines.SIMPLE[name], columns).fit(X, np.zeros(500))
+    served = fitted.predict_proba(X)[:, 1]
+    assert served.min() > 0 and served.max() < 1
+    assert np.all(np.diff(served[np.argsort(score)]) > -1e-6)
+    assert np.ptp(served) > 0.5
 
 
 def test_auto_keeps_the_model_if_the_labels_cannot_tell() -> None:
