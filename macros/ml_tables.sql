@@ -112,6 +112,29 @@ the same content exist for each task. -#}
         reorder_probability float,
         in_basket boolean
     );
+    create table if not exists ml.verdicts (
+        run_id varchar,
+        task varchar,
+        protocol varchar,
+        metric varchar,
+        model_name varchar,
+        rule_name varchar,
+        shopper_count bigint,
+        better_share double,
+        worse_share double,
+        equal_share double,
+        difference double,
+        low double,
+        high double,
+        verdict varchar
+    );
+    create table if not exists ml.kpis (
+        batch_id varchar,
+        finished_at timestamp,
+        kpi varchar,
+        value double,
+        value_text varchar
+    );
     create table if not exists ml.raw_files (
         file_name varchar,
         table_name varchar,

@@ -38,8 +38,8 @@ Json = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression or "
-        "random_forest.",
+        help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression, "
+        "random_forest, or auto: gradient boosting unless a simple rule is better.",
         show_default=False,
     ),
 ]

@@ -29,6 +29,9 @@ IS_CLONE = not _WHEEL_PROJECT.is_dir()
 PROJECT = _PACKAGE.parent if IS_CLONE else _WHEEL_PROJECT
 """The dbt project: the clone, or the read-only copy inside the wheel."""
 SOURCES = ("complete_journey", "instacart", "order_log")
+DEFAULT_MODEL = "gradient_boosting"
+AUTO = "auto"
+"""The setting ``model`` that lets validation shoppers choose `DEFAULT_MODEL` or a simple rule."""
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
 IN_TOML = (
@@ -59,7 +62,8 @@ class Settings:
     """Days from each shopper's last order to cutoff 0, for data without dates; empty if unused."""
     memory_limit: str = ""
     """Memory for DuckDB and Python together, such as 3GB; empty for 60% of the machine's."""
-    model: str = "gradient_boosting"
+    model: str = DEFAULT_MODEL
+    """A model of ``ml/modelling/estimators.py``, or `AUTO`."""
     seed: int = 7
     threads: int = 0
     """Threads for DuckDB and the model; 0 uses every core."""
@@ -193,8 +197,12 @@ class Settings:
         )
 
     def for_model(self, name: str) -> Self:
-        """Return the settings for a model; ``parameters`` apply to the configured model only."""
-        return self if name == self.model else replace(self, model=name, parameters={})
+        """Return the settings for a model; ``parameters`` apply to the configured model only.
+
+        Under `AUTO`, that is `DEFAULT_MODEL`.
+        """
+        configured = DEFAULT_MODEL if self.model == AUTO else self.model
+        return replace(self, model=name, parameters=self.parameters if name == configured else {})
 
     @property
     def duckdb_memory(self) -> str:

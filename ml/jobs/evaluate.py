@@ -26,7 +26,7 @@ from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
-from ml.settings import Settings
+from ml.settings import AUTO, Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS, Examples
 from ml.warehouse.feature_list import Feature, features
@@ -56,8 +56,8 @@ def evaluate(
 
     Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions`` and
     ``ml.feature_importance``, or the tables of the task with the same ends of their names, and
-    adds the metrics to the model's JSON file. With too few test shoppers, folds measure the model
-    instead, and no feature importance is written.
+    ``ml.verdicts``. Adds the metrics to the model's JSON file. With too few test shoppers, folds
+    measure the model instead, and no feature importance is written.
 
     Raises:
         RestockError: if there is no model or too few labelled shoppers.
@@ -91,7 +91,13 @@ def evaluate(
     figures = {name: e.value for name, e in estimates.items() if not np.isnan(e.value)}
     measured = {"run_id": report.run_id, "split": "test", "protocol": report.protocol}
     versions.add_metrics(settings.models, measured | figures, task.alias)
-    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures, "note": note}
+    return {
+        "rows": len(test),
+        "run_id": report.run_id,
+        "figures": report.figures,
+        "note": note,
+        "verdict": report.said(),
+    }
 
 
 def _holdout(
@@ -120,12 +126,15 @@ def _holdout(
             models |= _peers(settings, progress, con, columns, test, report)
         report.add(test, models, beside)
         report.add_paired(test, predicted, beside)
+        report.add_verdict(test, predicted, beside)
         for mask in masks:
             report.add_segments(test, predicted, mask)
         for segment, X in variants.items():
             variant = replace(test, X=X)
             report.add_segment(segment, variant, Predictions.of(model, variant))
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
+        for segment, older, scores in task.backtests(con, columns, ["test"]):
+            report.add_earlier(segment, older, model.predict(older.X), scores)
         progress("computing feature importance", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
@@ -165,7 +174,7 @@ def _peers(
     predicted = {}
     for peer in [name for name in estimators.ESTIMATORS if name != report.model]:
         progress(f"fitting {peer}", 2, 5)
-        model = train.fit(settings.for_model(peer), learned.of(few), held, task)
+        model = train.fit(settings.for_model(peer), columns, learned.of(few), held, task)
         predicted[peer] = Predictions.of(model, test)
     return predicted
 
@@ -183,19 +192,29 @@ def _by_folds(
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
+        earlier = list(reorder.earlier(con, columns, SPLITS))
     predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
+    of_earlier = [np.empty(len(older)) for _, older, _ in earlier]
     place_of_test = spaced(test.user_id, held.user_id)
     for fold in range(train.FOLDS):
         progress(f"fold {fold + 1}", fold, train.FOLDS + 1)
-        model = train.fit(settings, *train.divided(learned, held, fold))
+        model = train.fit(settings, columns, *train.divided(learned, held, fold))
         is_test = part_in_fold(place_of_test, fold, train.FOLDS) == "test"
         rows, part = np.repeat(is_test, np.diff(test.offsets)), test.of(is_test)
         predicted.fill(rows, Predictions.of(model, part))
         as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
+        for (_, older, _), probability in zip(earlier, of_earlier, strict=True):
+            spot = spaced(older.user_id, held.user_id)
+            is_test = part_in_fold(spot, fold, train.FOLDS) == "test"
+            rows = np.repeat(is_test, np.diff(older.offsets))
+            probability[rows] = model.predict(older.X[rows])
     report.add(test, {settings.model: predicted}, scores)
+    report.add_verdict(test, predicted, scores)
     for segment in segments:
         report.add_segments(test, predicted, segment)
     report.add_segment("context=typical", test, as_served)
+    for (cutoff, older, beside), probability in zip(earlier, of_earlier, strict=True):
+        report.add_earlier(cutoff, older, probability, beside)
     progress("evaluated", train.FOLDS + 1, train.FOLDS + 1)
     return report, test, predicted
 
@@ -210,7 +229,8 @@ def cross_validate(
     """Measure every estimator and baseline at cutoff 1, with each shopper as a test shopper once.
 
     Each fold trains, validates and tests as `train.train` and `evaluate` do. Writes ``ml.metrics``,
-    ``ml.calibration_bins`` and, if ``card`` is given, the model card. Registers no model.
+    ``ml.calibration_bins``, ``ml.verdicts`` and, if ``card`` is given, the model card. Registers no
+    model. Under ``model = "auto"``, it measures the choice of the production model.
 
     Raises:
         SettingsError: if there are too few shoppers for the number of folds, or the rule of the
@@ -222,6 +242,8 @@ def cross_validate(
             "Leave out --folds: its evaluation is by time."
         )
     columns = features(settings)
+    if settings.model == AUTO:
+        settings = settings.for_model(versions.metadata(settings.models)["model_name"])
     report = EvaluationReport(settings, settings.model, f"{folds}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, folds + 2)
@@ -231,7 +253,8 @@ def cross_validate(
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
-    models = {name: Predictions.empty(len(test)) for name in estimators.ESTIMATORS}
+    names = dict.fromkeys((settings.model, *estimators.ESTIMATORS))
+    models = {name: Predictions.empty(len(test)) for name in names}
     main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
     learned_place = place(learned.user_id)
@@ -251,10 +274,10 @@ def cross_validate(
         for step, name in enumerate(models):
             progress(f"fold {fold + 1}: {name}", fold * len(models) + step, folds * len(models))
             if name == settings.model:
-                model = train.fit(settings, training, validation)
+                model = train.fit(settings, columns, training, validation)
                 as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
             else:
-                model = train.fit(settings.for_model(name), few, newest)
+                model = train.fit(settings.for_model(name), columns, few, newest)
             models[name].fill(rows, Predictions.of(model, part))
         if fold == 0:
             report.add_segment(_size(len(np.unique(training.user_id))), part, main.rows(rows))
@@ -263,12 +286,13 @@ def cross_validate(
             for share in CURVE:
                 progress("learning curve", len(models), folds * len(models))
                 some = training.of(order < share)
-                model = train.fit(settings, some, newest)
+                model = train.fit(settings, columns, some, newest)
                 report.add_segment(
                     _size(len(np.unique(some.user_id))), part, Predictions.of(model, part)
                 )
     progress("computing metrics", folds, folds + 2)
     report.add(test, models, scores)
+    report.add_verdict(test, main, scores)
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
@@ -281,7 +305,12 @@ def cross_validate(
         bins = metrics.reliability_bins(main.probability, test.label)
         model_card.write(card, settings, columns, report.protocol, report.rows, bins, newest_order)
     progress("evaluated", folds + 2, folds + 2)
-    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
+    return {
+        "rows": len(test),
+        "run_id": report.run_id,
+        "figures": report.figures,
+        "verdict": report.said(),
+    }
 
 
 def _size(shoppers: int) -> str:

@@ -138,7 +138,8 @@ def made_with(
     settings: Settings, columns: Sequence[Feature], task: Task = REORDER
 ) -> dict[str, Any]:
     """Return the features, the model and the parameters that produced the metrics."""
-    pipeline = train.unfitted(settings, task)
+    is_simple = settings.model in task.simple
+    parameters = {} if is_simple else train.unfitted(settings, task).steps[-1][1].get_params()
     groups = [column.group for column in columns]
     return {
         "model": settings.model,
@@ -146,7 +147,7 @@ def made_with(
         "training_rows": settings.training_rows,
         "parameters": {
             name: value
-            for name, value in sorted(pipeline.steps[-1][1].get_params().items())
+            for name, value in sorted(parameters.items())
             if isinstance(value, str | int | float | bool) and name not in ("n_jobs", "verbose")
         },
         "feature_version": versions.feature_version(columns),

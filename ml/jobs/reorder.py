@@ -1,7 +1,7 @@
 """What is particular to the reorder task: its folds, baselines, segments and audit counts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import numpy as np
@@ -10,14 +10,17 @@ import numpy.typing as npt
 from ml.errors import RestockError
 from ml.jobs import typical_context
 from ml.modelling import baselines
+from ml.modelling.basket import Floats
 from ml.modelling.folds import Strings
 from ml.modelling.metrics import FEW_SHOPPERS
 from ml.modelling.rules import Score
 from ml.settings import Settings
-from ml.warehouse import connection, sampling
+from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import Examples
 from ml.warehouse.feature_list import Feature
 
+TESTED_CUTOFFS = 3
+"""Newest cutoffs at which test shoppers are measured. The first is the main one."""
 MOST_DEPARTMENTS = 100
 """Departments measured on their own."""
 HISTORY = {
@@ -87,7 +90,6 @@ def beside(
     settings: Settings, con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
 ) -> dict[str, Score]:
     """Score the test pairs with every baseline, and with a perfect ranking, the ceiling."""
-    by_name = dict(zip((column.name for column in columns), test.X.T, strict=True))
     past = con.sql(
         "select user_id, product_id, order_number from past_items where cutoff = 1"
     ).to_arrow_table()
@@ -96,13 +98,28 @@ def beside(
     order_number = past.column("order_number").to_numpy()
     orders = np.zeros(len(users), dtype=np.int64)
     np.maximum.at(orders, user, order_number)
-    scores = baselines.scores(by_name) | baselines.peers(
+    scores = baselines.scores(_by_name(columns, test)) | baselines.peers(
         baselines.Past(user, product, order_number, orders),
         np.repeat(np.searchsorted(users, np.asarray(test.user_id)), np.diff(test.offsets)),
         np.searchsorted(products, test.key.to_numpy()),
     )
     ceiling = Score(test.label.astype(float), chosen=test.label == 1)
     return {name: Score(score) for name, score in scores.items()} | {"ceiling": ceiling}
+
+
+def earlier(
+    con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], splits: Sequence[str]
+) -> Iterator[tuple[str, Examples, dict[str, Score]]]:
+    """Yield the pairs of each cutoff before the first, its segment, and the simple baselines.
+
+    No model is trained on them: the split is by shopper. The other baselines would double the time.
+    """
+    for cutoff in sampling.label_cutoffs(con)[1:TESTED_CUTOFFS]:
+        part = examples.of_splits([cutoff], splits)
+        if examples.batches(con, part):
+            test = examples.read_part(con, columns, part)
+            scores = baselines.scores(_by_name(columns, test))
+            yield f"cutoff={cutoff}", test, {name: Score(score) for name, score in scores.items()}
 
 
 def segments(
@@ -138,3 +155,7 @@ def _largest(segment: list[str]) -> Strings:
         kept = set(names[:MOST_DEPARTMENTS])
         segment = [name if name in kept else rest for name in segment]
     return np.array(segment)
+
+
+def _by_name(columns: Sequence[Feature], test: Examples) -> dict[str, Floats]:
+    return dict(zip((column.name for column in columns), test.X.T, strict=True))

@@ -48,6 +48,7 @@ def with_tables(step: Step, selection: tuple[str, ...]) -> Step:
         built = dbt.run(settings, "build", *selection, progress=progress)
         with connection.connect(settings) as con, connection.transaction(con):
             run_records.record_tests(con, built.tests)
+            run_records.record_kpis(con)
         return result
 
     return both

@@ -1,6 +1,6 @@
 """The questions: which products a shopper buys again, and who buys in the next 24 hours or week."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.jobs import purchase, reorder
+from ml.modelling import baselines, purchase_baselines
 from ml.modelling.folds import Strings
 from ml.modelling.rules import BasketRule, DailyList, Rule, Score
 from ml.registry import versions
@@ -44,6 +45,10 @@ class Task:
         earlier: what they call the last.
         settle: SQL statements that end the transaction of a scoring job: they grade what was
             published before, and keep what is to be graded later.
+        simple: baselines that need no fit, as weights of features; ``model = "auto"`` can serve
+            one of them.
+        backtests: test rows of earlier times, each with a segment and the scores of baselines, from
+            a connection, the features and the splits.
     """
 
     name: str
@@ -62,6 +67,11 @@ class Task:
     audited: Callable[[Connection], list[str]]
     past: str
     earlier: str
+    simple: Mapping[str, Mapping[str, float]]
+    backtests: Callable[
+        [Connection, Sequence[Feature], Sequence[str]],
+        Iterator[tuple[str, Examples, dict[str, Score]]],
+    ]
     settle: Sequence[str] = ()
 
     @property
@@ -93,6 +103,8 @@ REORDER = Task(
     audited=reorder.audited,
     past="at cutoff 1",
     earlier="cutoffs 2 and 3",
+    simple=baselines.SIMPLE,
+    backtests=reorder.earlier,
 )
 
 
@@ -112,6 +124,8 @@ def _purchase(name: str, horizon: purchase.Horizon) -> Task:
         audited=horizon.audited,
         past="in the test period",
         earlier="the validation period",
+        simple=purchase_baselines.SIMPLE,
+        backtests=lambda con, columns, splits: iter(()),
         settle=horizon.settle,
     )
 

@@ -99,6 +99,7 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     built = _dbt(settings, "build", "--select", *rebuilt)
     with connection.connect(settings) as con, connection.transaction(con):
         run_records.record_tests(con, built.tests)
+        run_records.record_kpis(con)
         run_records.record_files(con, settings)
     progress("updated", 4, 4)
     return {"rows": scored["rows"], "is_full_run": False, "note": note, "shoppers": changed}

@@ -13,6 +13,12 @@ from scipy.special import betaln, expit, gammaln
 
 from ml.modelling.basket import Floats, Ints, user_of_pair
 
+SIMPLE: dict[str, dict[str, float]] = {
+    "own_rate": {"purchase_91_days_rate": 1},
+    "weekday_rate": {"dow_13_weeks_rate": 1},
+}
+"""Baselines that need no fit: weights of columns. A calibrator takes the place of the pull towards
+all shoppers' rates."""
 PROBABILITIES = ("base_rate", "own_rate", "weekday_rate", "bg_nbd")
 _RATE_DAYS = 91
 

@@ -1,4 +1,4 @@
-"""Tables of the schema ``ml`` about runs: tests, raw files, deliveries and earlier releases."""
+"""Tables of the schema ``ml`` about runs: tests, KPIs, raw files and earlier releases."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,6 +24,12 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
         "(test_name, model_name, status, failures, seconds, finished_at) values (?, ?, ?, ?, ?, ?)",
         rows,
     )
+
+
+def record_kpis(con: duckdb.DuckDBPyConnection) -> None:
+    """Add the KPIs of the newest batch to ``ml.kpis``, replacing older ones of the same batch."""
+    con.execute("delete from ml.kpis where batch_id in (select batch_id from rpt_kpis)")
+    con.execute("insert into ml.kpis by name select * from rpt_kpis")
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -76,7 +82,7 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
 
 
 def copy_history(old: Settings, new: Settings) -> None:
-    """Copy batches, deliveries, metrics, audits and lists with outcomes into a new warehouse."""
+    """Copy batches, deliveries, figures, audits and lists with outcomes into a new warehouse."""
     with connect(new) as con:
         con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {
@@ -89,7 +95,7 @@ def copy_history(old: Settings, new: Settings) -> None:
         kept = ("batches", "metrics", "calibration_bins", "audit")
         scopes = ("", "purchase_", "purchase_week_")
         of_tasks = (scope + name for scope in scopes for name in kept)
-        for table in ("deliveries", "purchase_outcomes", *of_tasks):
+        for table in ("deliveries", "verdicts", "kpis", "purchase_outcomes", *of_tasks):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
         if "purchase_lists" in known:

@@ -1,6 +1,7 @@
 """The model card says what the last evaluation found, of the features and model that are here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_a_card_is_written_from_one_evaluation(tmp_path: Path) -> None:
     assert "37.5% were bought again. The data have no dates.\n" in text
     assert "Weakest: context: typical (AUC 0.250)" in text
     assert "| 70 | 0.2500 (0.2500 to 0.2500) |" in text
+
+
+def test_a_card_names_a_rule_that_is_served(tmp_path: Path) -> None:
+    rows = [
+        ("run", "last_basket", "test", "5-fold", "all", name, 0.25) for name in model_card.SHOWN
+    ]
+    bins = metrics.reliability_bins(np.array([0.1, 0.9]), np.array([0, 1]))
+    settings = replace(Settings.load(), model="auto").for_model("last_basket")
+    model_card.write(tmp_path / "card.md", settings, [], "5-fold", rows, bins, None)
+    text = (tmp_path / "card.md").read_text()
+    assert "One model serves all shoppers and products: last basket.\n" in text
+    assert "| **last basket** | 0.2500 |" in text
 
 
 def test_figures_of_an_earlier_model_are_marked(tmp_path: Path) -> None:

@@ -174,6 +174,11 @@ def test_a_second_full_run_repeats_predictions_keeps_history_and_disturbs_no_rea
     assert place.query(batch) != before
     assert place.query(SAME) == published.query(SAME)
     assert place.query("select count(*) from ml.batches") == [(2,)]
+    assert place.query("select count(*) from ml.verdicts") == [(2,)]
+    # The same figures again, of another batch.
+    of_first = published.query("select kpi, value, value_text from rpt_history order by kpi")
+    for rows in ("previous_value, previous_value_text", "value, value_text"):
+        assert place.query(f"select kpi, {rows} from rpt_kpi_changes order by kpi") == of_first
     assert set(summary) == {"fetch", "build", "train", "evaluate", "score", "audit", "report"}
     assert summary["score"]["rows"] == len(place.query(SAME))
     assert len(list(place.folder.glob("*.releases/*"))) == 1

@@ -79,11 +79,20 @@ def test_a_small_shop_is_measured_by_folds_and_published(
 ) -> None:
     place = small_shop(name, SMALL[name])
     shoppers = len({line[0] for line in SMALL[name]})
+    said = (place.folder / "said").read_text()
     assert re.search(
         r"too few test shoppers \(\d\) to measure the model: the figures are from 5 folds, "
         rf"in which each of the {shoppers} shoppers is a test shopper once",
-        (place.folder / "said").read_text(),
+        said,
     )
+    assert re.search(
+        r"verdict: gradient boosting is better than .*, the best simple rule, for \d+% of "
+        r"\d+ test shoppers and worse for \d+%: the difference (is real|may be chance)",
+        said,
+    )
+    assert place.query(
+        "select distinct cutoff, shopper_count from rpt_test_cutoffs order by cutoff"
+    ) == [(cutoff, shoppers) for cutoff in (1, 2, 3)]
     pairs = place.query("select count(distinct (user_id, product_id)) from fct_order_items")
     assert place.query("select count(*) from fct_predictions") == pairs
     assert place.query(

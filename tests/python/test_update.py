@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 DELIVERED, LEAVER, NEWCOMER, NEW_PRODUCT = 5, 300, 301, 999_999
 
 
+COUNT = "select count(*) from fct_predictions"
 OF_PREDICTIONS = (
     *("fct_predictions", "pair_reasons", "fct_recommendations", "fct_baskets", "fct_demand"),
     *("fct_shoppers", "fct_aisle_returns", "fct_product_trends"),
@@ -211,6 +212,24 @@ def test_all_predictions_are_in_the_newest_batch(incremented: Place) -> None:
     assert batch in (incremented.folder / "pages/index.html").read_text()
 
 
+def test_the_history_has_the_kpis_of_both_batches(incremented: Place, published: Place) -> None:
+    """The pairs are those of the update; the AUC is that of the model, which stays."""
+    changes = {
+        kpi: (before, now)
+        for kpi, before, now in incremented.query(
+            "select kpi, previous_value, value from rpt_kpi_changes"
+        )
+    }
+    counts = [place.query(COUNT)[0][0] for place in (published, incremented)]
+    assert changes["pairs"] == tuple(counts) and counts[0] != counts[1]
+    assert changes["auc"][0] == changes["auc"][1] > 0.5
+    assert published.query("select 1 from rpt_history where kpi = 'verdict'") != []
+    batches = "select batch_id, finished_at from ml.batches order by all"
+    for place in (published, incremented):
+        of_history = "select distinct batch_id, finished_at from rpt_history order by all"
+        assert place.query(of_history) == place.query(batches)
+
+
 def test_training_and_test_examples_do_not_change(incremented: Place, published: Place) -> None:
     """Otherwise the published metrics would no longer match their test orders."""
     for table in ("targets", "pair_totals"):
@@ -228,6 +247,8 @@ def test_a_run_without_new_orders_changes_nothing(
     again = place.restock("run", "--source", "instacart", "--raw-dir", next_day)
     assert again["update"]["note"] == "0 of 300 shoppers have new or changed orders"
     assert place.query(SAME) == incremented.query(SAME)
+    history = "select * from rpt_history order by all"
+    assert place.query(history) == incremented.query(history)
 
 
 def test_many_changed_shoppers_require_a_full_run(
