@@ -29,7 +29,7 @@ buyers as (
 drifting as (
     select count(*) as shopper_count
     from {{ ref('fct_shoppers') }}
-    where segment in ('lapsing', 'slowing') and order_count >= {{ var('regular_orders') }}
+    where is_drifting
 ),
 
 files as (

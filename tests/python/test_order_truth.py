@@ -189,7 +189,7 @@ def test_the_scoring_date_may_lie_before_orders_ahead_of_today(place: Place) -> 
 
 
 def test_a_date_years_after_the_rest_is_refused_unless_allowed(place: Place) -> None:
-    """The day of the newest order decides who is lapsing, so an old data set needs this too."""
+    """The day of the newest order decides who is at risk, so an old data set needs this too."""
 
     def old(line: Line) -> Line:
         return line._replace(at=line.at.replace(year=2017))
