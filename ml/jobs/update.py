@@ -136,7 +136,7 @@ def _digests(settings: Settings) -> str:
         select user_id, sum(hash(orders, items.digest)) as digest
         from {_staged(settings, "orders")} as orders
         left join (
-            select order_id, sum(hash(product_id, cart_position)) as digest
+            select order_id, sum(hash(product_id, cart_position, quantity)) as digest
             from {_staged(settings, "order_items")}
             group by order_id
         ) as items on orders.order_id = items.order_id

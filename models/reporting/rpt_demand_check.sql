@@ -1,29 +1,60 @@
--- Coverage of the intervals, over all products, aisles and departments.
+-- Accuracy of the weekly forecasts in the closed weeks, by level and size. The size '5 or more'
+-- decides which forecast is published.
 with
 
-intervals as (
+weeks as (
+    select * from {{ ref('demand_forecasts') }}
+    where not is_coming
+),
+
+-- A name of five units or more counts in its own size and in '5 or more'.
+sizes as (
+    select 'under 5' as own_size, 'under 5' as size
+    union all
+    select '5 to 19' as own_size, '5 to 19' as size
+    union all
+    select '20 or more' as own_size, '20 or more' as size
+    union all
+    select '5 to 19' as own_size, '5 or more' as size
+    union all
+    select '20 or more' as own_size, '5 or more' as size
+),
+
+by_week as (
     select
-        *,
-        case
-            when test_bought_units between test_low_units and test_high_units then 1 else 0
-        end as is_within,
-        abs(test_bought_units - test_expected_units) as error_units
-    from {{ ref('demand_intervals') }}
-    where test_pair_count > 0
+        weeks.level,
+        weeks.method,
+        sizes.size,
+        weeks.cutoff_at,
+        count(*) as name_count,
+        {{ exact_sum('sold_units') }} as sold_units,
+        {{ exact_sum('abs(sold_units - shopper_units)') }} as shopper_error,
+        {{ exact_sum('abs(sold_units - naive_units)') }} as naive_error,
+        {{ exact_sum('abs(sold_units - trend_units)') }} as trend_error,
+        sum(case when high_units is not null then 1 else 0 end) as interval_count,
+        sum(case when sold_units between low_units and high_units then 1 else 0 end)
+            as within_count
+    from weeks
+    inner join sizes on weeks.size = sizes.own_size
+    group by weeks.level, weeks.method, sizes.size, weeks.cutoff_at
 ),
 
 final as (
     select
         level,
-        cast(count(*) as integer) as name_count,
-        cast(sum(test_pair_count) as integer) as pair_count,
-        cast({{ exact_sum('test_expected_units') }} as double) as expected_units,
-        cast(sum(test_bought_units) as integer) as bought_units,
-        sum(is_within) / cast(count(*) as double) as within_share,
-        cast({{ exact_sum('error_units') }} as double) / nullif(sum(test_bought_units), 0)
-            as error_share
-    from intervals
-    group by level
+        size,
+        method,
+        cast(count(*) as integer) as week_count,
+        cast(sum(name_count) as integer) as name_week_count,
+        cast(sum(sold_units) as double) as sold_units,
+        cast(sum(shopper_error) / nullif(sum(sold_units), 0) as double) as shopper_error_share,
+        cast(sum(naive_error) / nullif(sum(sold_units), 0) as double) as naive_error_share,
+        cast(sum(trend_error) / nullif(sum(sold_units), 0) as double) as trend_error_share,
+        cast(sum(case when shopper_error < naive_error then 1 else 0 end) as integer)
+            as better_week_count,
+        sum(within_count) / nullif(cast(sum(interval_count) as double), 0) as within_share
+    from by_week
+    group by level, size, method
 )
 
 select * from final
