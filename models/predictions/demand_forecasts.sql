@@ -1,7 +1,6 @@
--- Weekly forecasts by product, aisle and department, with 95% intervals. The forecast from shoppers
--- is published where its absolute errors, on names that sold five units or more a week, are lower
--- than those of the naive forecast: in total, and in most of the closed weeks. Elsewhere the naive
--- forecast is.
+-- Weekly forecasts by product, aisle and department, with 95% intervals. At each level and size, the
+-- forecast from shoppers is published if its errors are lower than those of the naive forecast: in
+-- total, and in most of the closed weeks. If not, the naive forecast is published.
 with
 
 product_weeks as (
@@ -57,20 +56,33 @@ sums as (
     group by level, department, aisle, product_name, product_id, cutoff_at, is_coming
 ),
 
+sized as (
+    select
+        *,
+        case
+            when naive_units < 5 then 'under 5'
+            when naive_units < 20 then '5 to 19'
+            else '20 or more'
+        end as size
+    from sums
+),
+
 errors as (
     select
         level,
+        size,
         cutoff_at,
         {{ exact_sum('abs(sold_units - shopper_units)') }} as shopper_error,
         {{ exact_sum('abs(sold_units - naive_units)') }} as naive_error
-    from sums
-    where not is_coming and naive_units >= 5
-    group by level, cutoff_at
+    from sized
+    where not is_coming
+    group by level, size, cutoff_at
 ),
 
 methods as (
     select
         level,
+        size,
         case
             when
                 sum(shopper_error) < sum(naive_error)
@@ -79,30 +91,28 @@ methods as (
             else 'naive'
         end as method
     from errors
-    group by level
+    group by level, size
 ),
 
 chosen as (
     select
-        sums.*,
+        sized.*,
         coalesce(methods.method, 'naive') as method,
-        case when methods.method = 'shoppers' then sums.shopper_units else sums.naive_units end
-            as expected_units,
-        case
-            when sums.naive_units < 5 then 'under 5'
-            when sums.naive_units < 20 then '5 to 19'
-            else '20 or more'
-        end as size
-    from sums
-    left join methods on sums.level = methods.level
+        case when methods.method = 'shoppers' then sized.shopper_units else sized.naive_units end
+            as expected_units
+    from sized
+    left join methods
+        on
+            sized.level = methods.level
+            and sized.size = methods.size
 ),
 
--- The error of a small count grows with its square root. That of a large one grows with the count,
--- because all shoppers share what moves it, such as a holiday.
+-- The error of a count up to 100 grows with its square root. That of a larger one grows with the
+-- count itself, because all shoppers share what moves it, such as a holiday.
 scaled as (
     select
         *,
-        greatest(sqrt(expected_units), expected_units / sqrt(20)) as error_scale
+        nullif(greatest(sqrt(expected_units), expected_units / 10), 0) as error_scale
     from chosen
 ),
 
@@ -128,7 +138,7 @@ ranked as (
         on
             weeks.cutoff_at <> scaled.cutoff_at
             and not scaled.is_coming
-            and scaled.error_scale > 0
+            and scaled.error_scale is not null
 ),
 
 ratios as (
@@ -155,7 +165,10 @@ final as (
         scaled.size,
         scaled.method,
         scaled.expected_units,
-        greatest(0, scaled.expected_units - ratios.error_ratio * scaled.error_scale) as low_units,
+        case
+            when ratios.error_ratio * scaled.error_scale > scaled.expected_units then 0
+            else scaled.expected_units - ratios.error_ratio * scaled.error_scale
+        end as low_units,
         scaled.expected_units + ratios.error_ratio * scaled.error_scale as high_units,
         scaled.sold_units,
         scaled.shopper_units,

@@ -110,7 +110,7 @@ by_week as (
     group by cutoff_at, past_end_day, is_coming, product_id, weeks_ago
 ),
 
--- A short log has fewer than four weeks.
+-- A short log has fewer than four full weeks.
 counted as (
     select
         by_week.*,
@@ -125,13 +125,13 @@ final as (
         is_coming,
         product_id,
         case when not is_coming then sum(case when weeks_ago = 0 then units else 0 end) end as sold_units,
-        sum(case when weeks_ago between 1 and 4 then units else 0 end) / recent_weeks
+        sum(case when weeks_ago between 1 and recent_weeks then units else 0 end) / recent_weeks
             as naive_units,
         -- The straight line through the last four weeks, one week on.
         sum(
             case weeks_ago when 1 then units when 2 then units / 2 when 4 then -units / 2 else 0 end
         ) as trend_units,
-        sum(case when weeks_ago between 1 and 4 then first_units else 0 end) / recent_weeks
+        sum(case when weeks_ago between 1 and recent_weeks then first_units else 0 end) / recent_weeks
             as first_time_units,
         sum(case when weeks_ago > 0 then repeat_units else 0 end) as repeat_units
     from counted

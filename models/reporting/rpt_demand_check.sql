@@ -1,5 +1,4 @@
--- Accuracy of the weekly forecasts in the closed weeks, by level and size. The size '5 or more'
--- decides which forecast is published.
+-- Accuracy of the weekly forecasts in the closed weeks, by level and size.
 with
 
 weeks as (
@@ -23,11 +22,13 @@ sizes as (
 by_week as (
     select
         weeks.level,
-        weeks.method,
         sizes.size,
         weeks.cutoff_at,
+        min(weeks.method) as first_method,
+        max(weeks.method) as last_method,
         count(*) as name_count,
         {{ exact_sum('sold_units') }} as sold_units,
+        {{ exact_sum('abs(sold_units - expected_units)') }} as error,
         {{ exact_sum('abs(sold_units - shopper_units)') }} as shopper_error,
         {{ exact_sum('abs(sold_units - naive_units)') }} as naive_error,
         {{ exact_sum('abs(sold_units - trend_units)') }} as trend_error,
@@ -36,17 +37,19 @@ by_week as (
             as within_count
     from weeks
     inner join sizes on weeks.size = sizes.own_size
-    group by weeks.level, weeks.method, sizes.size, weeks.cutoff_at
+    group by weeks.level, sizes.size, weeks.cutoff_at
 ),
 
 final as (
     select
         level,
         size,
-        method,
+        case when min(first_method) = max(last_method) then min(first_method) else 'both' end
+            as method,
         cast(count(*) as integer) as week_count,
         cast(sum(name_count) as integer) as name_week_count,
         cast(sum(sold_units) as double) as sold_units,
+        cast(sum(error) / nullif(sum(sold_units), 0) as double) as error_share,
         cast(sum(shopper_error) / nullif(sum(sold_units), 0) as double) as shopper_error_share,
         cast(sum(naive_error) / nullif(sum(sold_units), 0) as double) as naive_error_share,
         cast(sum(trend_error) / nullif(sum(sold_units), 0) as double) as trend_error_share,
@@ -54,7 +57,7 @@ final as (
             as better_week_count,
         sum(within_count) / nullif(cast(sum(interval_count) as double), 0) as within_share
     from by_week
-    group by level, size, method
+    group by level, size
 )
 
 select * from final
