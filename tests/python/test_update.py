@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 DELIVERED, LEAVER, NEWCOMER, NEW_PRODUCT = 5, 300, 301, 999_999
 
 
-OF_PREDICTIONS = ("fct_predictions", "fct_baskets", "fct_demand", "fct_shoppers")
+OF_PREDICTIONS = ("fct_predictions", "fct_baskets", "fct_expected_shoppers", "fct_shoppers")
 
 
 def settings(place: Place, raw_dir: Path) -> Settings:
