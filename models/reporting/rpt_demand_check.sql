@@ -7,16 +7,13 @@ weeks as (
 ),
 
 -- A name of five units or more counts in its own size and in '5 or more'.
-sizes as (
-    select 'under 5' as own_size, 'under 5' as size
-    union all
-    select '5 to 19' as own_size, '5 to 19' as size
-    union all
-    select '20 or more' as own_size, '20 or more' as size
-    union all
-    select '5 to 19' as own_size, '5 or more' as size
-    union all
-    select '20 or more' as own_size, '5 or more' as size
+sizes (own_size, size) as (
+    values
+    ('under 5', 'under 5'),
+    ('5 to 19', '5 to 19'),
+    ('20 or more', '20 or more'),
+    ('5 to 19', '5 or more'),
+    ('20 or more', '5 or more')
 ),
 
 by_week as (
@@ -27,14 +24,15 @@ by_week as (
         min(weeks.method) as first_method,
         max(weeks.method) as last_method,
         count(*) as name_count,
-        {{ exact_sum('sold_units') }} as sold_units,
-        {{ exact_sum('abs(sold_units - expected_units)') }} as error,
-        {{ exact_sum('abs(sold_units - shopper_units)') }} as shopper_error,
-        {{ exact_sum('abs(sold_units - naive_units)') }} as naive_error,
-        {{ exact_sum('abs(sold_units - trend_units)') }} as trend_error,
-        sum(case when high_units is not null then 1 else 0 end) as interval_count,
-        sum(case when sold_units between low_units and high_units then 1 else 0 end)
-            as within_count
+        {{ exact_sum('weeks.sold_units') }} as sold_units,
+        {{ exact_sum('abs(weeks.sold_units - weeks.expected_units)') }} as error,
+        {{ exact_sum('abs(weeks.sold_units - weeks.shopper_units)') }} as shopper_error,
+        {{ exact_sum('abs(weeks.sold_units - weeks.naive_units)') }} as naive_error,
+        {{ exact_sum('abs(weeks.sold_units - weeks.trend_units)') }} as trend_error,
+        sum(case when weeks.high_units is not null then 1 else 0 end) as interval_count,
+        sum(
+            case when weeks.sold_units between weeks.low_units and weeks.high_units then 1 else 0 end
+        ) as within_count
     from weeks
     inner join sizes on weeks.size = sizes.own_size
     group by weeks.level, sizes.size, weeks.cutoff_at
