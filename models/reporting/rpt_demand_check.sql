@@ -2,7 +2,10 @@
 with
 
 weeks as (
-    select * from {{ ref('demand_forecasts') }}
+    select
+        *,
+        case when sold_units between low_units and high_units then 1 else 0 end as is_within
+    from {{ ref('demand_forecasts') }}
     where not is_coming
 ),
 
@@ -30,9 +33,7 @@ by_week as (
         {{ exact_sum('abs(weeks.sold_units - weeks.naive_units)') }} as naive_error,
         {{ exact_sum('abs(weeks.sold_units - weeks.trend_units)') }} as trend_error,
         sum(case when weeks.high_units is not null then 1 else 0 end) as interval_count,
-        sum(
-            case when weeks.sold_units between weeks.low_units and weeks.high_units then 1 else 0 end
-        ) as within_count
+        sum(weeks.is_within) as within_count
     from weeks
     inner join sizes on weeks.size = sizes.own_size
     group by weeks.level, sizes.size, weeks.cutoff_at
