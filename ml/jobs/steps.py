@@ -34,6 +34,7 @@ AFTER = {
     "purchase": (
         "--select",
         *(f"tag:purchase,path:models/{p}" for p in ("predictions", "reporting")),
+        *("--exclude", "fct_weekly_propensity+"),
     ),
     "purchase_week": ("--select", "fct_weekly_propensity+"),
 }

@@ -137,7 +137,9 @@ def _digests(settings: Settings) -> str:
         select user_id, sum(hash(orders, items.digest)) as digest
         from {_staged(settings, "orders")} as orders
         left join (
-            select order_id, sum(hash(product_id, cart_position, sales_value)) as digest
+            select
+                order_id,
+                sum(hash(product_id, cart_position, quantity, sales_value)) as digest
             from {_staged(settings, "order_items")}
             group by order_id
         ) as items on orders.order_id = items.order_id

@@ -34,6 +34,7 @@ lines as (
         orders.order_hour,
         orders.days_since_prior_order,
         items.cart_position,
+        items.quantity,
         items.sales_value,
         sizes.order_item_count
     from items
@@ -54,6 +55,7 @@ final as (
         order_hour,
         days_since_prior_order,
         cast(cart_position as integer) as cart_position,
+        quantity,
         sales_value,
         cast(order_item_count as integer) as order_item_count,
         cast(row_number() over history as integer) as purchase_number,

@@ -24,8 +24,8 @@ DELIVERED, LEAVER, NEWCOMER, NEW_PRODUCT = 5, 300, 301, 999_999
 
 COUNT = "select count(*) from fct_predictions"
 OF_PREDICTIONS = (
-    *("fct_predictions", "pair_reasons", "fct_recommendations", "fct_baskets", "fct_demand"),
-    *("fct_shoppers", "fct_aisle_returns", "fct_product_trends"),
+    *("fct_predictions", "pair_reasons", "fct_recommendations", "fct_baskets"),
+    *("fct_expected_shoppers", "fct_shoppers", "fct_aisle_returns", "fct_product_trends"),
 )
 
 
