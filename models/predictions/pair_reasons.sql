@@ -41,6 +41,17 @@ facts as (
     cross join calendar
 ),
 
+-- After twice the usual gap, a product is not due but given up.
+rhythms as (
+    select
+        *,
+        coalesce(gap_days >= 1 and days_ago between gap_days and 2 * gap_days, false)
+            as is_due_by_days,
+        coalesce(gap_orders >= 2 and orders_ago between gap_orders and 2 * gap_orders, false)
+            as is_due_by_orders
+    from facts
+),
+
 final as (
     select
         user_id,
@@ -49,9 +60,9 @@ final as (
         reorder_probability,
         rank_in_user,
         in_basket,
+        is_due_by_days or is_due_by_orders as is_due,
         case
-            -- After twice the usual gap, a product is not due but given up.
-            when gap_days >= 1 and days_ago between gap_days and 2 * gap_days
+            when is_due_by_days
                 then concat(
                     case
                         when gap_days = 1 then 'due: every day'
@@ -62,7 +73,7 @@ final as (
                         else concat(', last bought ', days_ago, ' days ago')
                     end
                 )
-            when gap_orders >= 2 and orders_ago between gap_orders and 2 * gap_orders
+            when is_due_by_orders
                 then concat(
                     'due: every ', gap_orders, ' orders, last bought ', orders_ago, ' orders ago'
                 )
@@ -76,7 +87,7 @@ final as (
             when purchases > 1 then concat('bought ', purchases, ' times before')
             else 'bought before'
         end as reason
-    from facts
+    from rhythms
 )
 
 select * from final

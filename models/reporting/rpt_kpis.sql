@@ -26,6 +26,17 @@ buyers as (
     from {{ source('ml', 'purchase_predictions') }}
 ),
 
+week_buyers as (
+    select {{ exact_sum('purchase_probability') }} as expected_count
+    from {{ source('ml', 'purchase_week_predictions') }}
+),
+
+week_demand as (
+    select {{ exact_sum('expected_units') }} as expected_units
+    from {{ ref('fct_demand') }}
+    where level = 'department'
+),
+
 drifting as (
     select count(*) as shopper_count
     from {{ ref('fct_shoppers') }}
@@ -47,6 +58,8 @@ figures as (
         summary.basket_count as baskets,
         summary.basket_item_count as basket_items,
         buyers.expected_count as expected_buyers,
+        week_buyers.expected_count as expected_week_buyers,
+        week_demand.expected_units as expected_week_units,
         drifting.shopper_count as drifting_shoppers,
         cast(summary.newest_ordered_at as date) as newest_order,
         files.rejected_count as rejected_rows,
@@ -63,6 +76,8 @@ figures as (
         purchase_verdicts.difference as purchase_verdict_difference
     from summary
     cross join buyers
+    cross join week_buyers
+    cross join week_demand
     cross join drifting
     cross join files
     left join model on true
@@ -74,9 +89,10 @@ long as (
     {% set texts = ['newest_order', 'verdict', 'purchase_verdict'] %}
     {% set numbers = [
         'shoppers', 'pairs', 'mean_probability', 'expected_units', 'baskets', 'basket_items',
-        'expected_buyers', 'drifting_shoppers', 'rejected_rows', 'auc', 'log_loss',
-        'precision_at_5', 'mean_f1', 'calibration_error', 'verdict_difference',
-        'verdict_better_share', 'verdict_worse_share', 'purchase_verdict_difference',
+        'expected_buyers', 'expected_week_buyers', 'expected_week_units', 'drifting_shoppers',
+        'rejected_rows', 'auc', 'log_loss', 'precision_at_5', 'mean_f1', 'calibration_error',
+        'verdict_difference', 'verdict_better_share', 'verdict_worse_share',
+        'purchase_verdict_difference',
     ] %}
     {% for kpi in numbers + texts %}
         select

@@ -111,7 +111,7 @@ def test_a_small_shop_is_measured_by_folds_and_published(
     assert place.query(
         "select count(*) from rpt_model_segments where shopper_count < 10 and auc is not null"
     ) == [(0,)]
-    for page, text in {"index": "too few to set some of them aside", "model": "5-fold"}.items():
+    for page, text in {"index": "too few shoppers to set some aside", "accuracy": "5-fold"}.items():
         assert text in (place.folder / f"pages/{page}.html").read_text()
 
 
