@@ -38,29 +38,18 @@ marked as (
 ranked as (
     select
         *,
-        case
-            when is_on_likely
-                then row_number() over (
-                    order by
-                        is_on_likely desc, week_probability desc, expected_units desc, user_id asc
-                )
-        end as likely_rank,
-        case
-            when is_on_largest
-                then row_number() over (
-                    order by is_on_largest desc, expected_units desc, user_id asc
-                )
-        end as units_rank,
-        case
-            when is_on_drifting
-                then row_number() over (
-                    order by
-                        is_on_drifting desc,
-                        coalesce(weekly_spend, 0) desc,
-                        weekly_items desc,
-                        user_id asc
-                )
-        end as drifting_rank,
+        row_number() over (
+            partition by is_on_likely
+            order by week_probability desc, expected_units desc, user_id asc
+        ) as likely_place,
+        row_number() over (
+            partition by is_on_largest
+            order by expected_units desc, user_id asc
+        ) as largest_place,
+        row_number() over (
+            partition by is_on_drifting
+            order by coalesce(weekly_spend, 0) desc, weekly_items desc, user_id asc
+        ) as drifting_place,
         row_number() over (
             partition by segment
             order by basket_item_count > 0 desc, md5(cast(user_id as varchar)), user_id
@@ -85,9 +74,9 @@ final as (
         weekly_spend,
         expected_units,
         week_probability as week_probability_share,
-        cast(likely_rank as integer) as likely_rank,
-        cast(units_rank as integer) as units_rank,
-        cast(drifting_rank as integer) as drifting_rank,
+        cast(case when is_on_likely then likely_place end as integer) as likely_rank,
+        cast(case when is_on_largest then largest_place end as integer) as units_rank,
+        cast(case when is_on_drifting then drifting_place end as integer) as drifting_rank,
         cast(sample_rank as integer) as sample_rank
     from ranked
 )
