@@ -16,10 +16,10 @@
 
 {#- For sum(part) / sum(whole) over the rows of a group, both whole numbers (Cochran 1977, equation
     2.46). Rows are independent of one another; what one row counts need not be. From 0 to 1; null
-    below ten rows, which are too few to estimate the variance between rows. -#}
+    below ten rows with a `whole`, which are too few to estimate the variance between rows. -#}
 {% macro ratio_end(part, whole, sign) -%}
     case
-        when count(*) >= 10
+        when count({{ whole }}) >= 10
             then {{ 'greatest(0, ' if sign == '-' else 'least(1, ' }}(
                 sum({{ part }}) {{ sign }} 1.96 * sqrt(greatest(0,
                     sum(cast({{ part }} as double) * {{ part }})

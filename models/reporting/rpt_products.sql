@@ -1,5 +1,4 @@
--- The first products of four rankings: by units, by mean probability, and by what rising products
--- gain and fading products lose.
+-- The first products by units and by mean probability, and all that are rising or fading.
 with
 
 products as (
@@ -69,7 +68,7 @@ final as (
         cast(rising_rank as integer) as rising_rank,
         cast(fading_rank as integer) as fading_rank
     from ranked
-    where units_rank <= 50 or probability_rank <= 50 or rising_rank <= 50 or fading_rank <= 50
+    where units_rank <= 250 or probability_rank <= 250 or trend in ('rising', 'fading')
 )
 
 select * from final

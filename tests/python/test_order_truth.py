@@ -352,7 +352,7 @@ def test_lines_left_out_are_on_the_data_page_and_returns_are_not_recommended(pla
     assert counts["Order lines left out"] == 2 * returns
     assert counts["Order lines merged"] == 0
     assert counts["Order items"] == len(LINES) - returns
-    page = (place.folder / "pages" / "quality.html").read_text()
+    page = (place.folder / "pages" / "data.html").read_text()
     assert "returned later" in page and "Ignored columns: c (order_lines.csv)." in page
     staged = "select distinct quantity::double, sales_value from stg_order_log__order_items"
     assert place.query(staged) == [(1, None)]
