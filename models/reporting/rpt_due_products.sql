@@ -7,7 +7,8 @@ reasons as (
 ),
 
 products as (
-    select * from {{ ref('dim_products') }}
+    select * from {{ ref('demand_intervals') }}
+    where level = 'product'
 ),
 
 due as (
@@ -22,7 +23,7 @@ due as (
 final as (
     select
         due.product_id,
-        products.product_name,
+        products.name as product_name,
         products.aisle,
         cast(due.shopper_count as integer) as due_shopper_count,
         cast(due.expected_shoppers as double) as expected_shoppers,
