@@ -64,13 +64,14 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
         known = "select 1 from duckdb_tables() where schema_name = 'ml' and table_name = ?"
         if not con.execute(known, ["deliveries"]).fetchall():
             return None
-        found = con.execute(
+        rows = con.execute(
             "select * exclude (recorded_at) from ml.deliveries where source = ? "
             "order by recorded_at desc limit 1",
             [source],
-        ).to_arrow_table()
-    # The table of an older warehouse may have fewer columns.
-    return Delivery(**found.to_pylist()[0]) if len(found) else None
+        ).fetchall()
+        # The table of an older warehouse may have fewer columns.
+        columns = [name for name, *_ in con.description]
+    return Delivery(**dict(zip(columns, rows[0], strict=True))) if rows else None
 
 
 def copy_history(old: Settings, new: Settings) -> None:
