@@ -42,7 +42,8 @@ purchases as (
 logged as (
     select
         user_id,
-        event_id,
+        -- The ids of views and carts would be half of the work to write this table.
+        case when event_type = 'purchase' then event_id end as event_id,
         occurred_at,
         known_at,
         event_type,

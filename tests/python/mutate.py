@@ -305,8 +305,8 @@ MUTANTS = (
     Mutant(
         "gaps measure to the next day with a purchase",
         "models/core/user_days.sql",
-        "rows between unbounded preceding and 1 preceding",
-        "rows between 1 following and unbounded following",
+        "lag(day)",
+        "lead(day)",
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
@@ -342,7 +342,7 @@ MUTANTS = (
         "models/core/user_days.sql",
         "events as (\n    select * from",
         "events as (\n    select * replace (min(known_at) over (\n"
-        "        partition by user_id, coalesce(session_id, event_id)\n    ) as known_at) from",
+        "        partition by user_id, session_id\n    ) as known_at) from",
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
