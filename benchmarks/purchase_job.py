@@ -16,7 +16,7 @@ from job import forget_peak, peak_mib
 
 from ml.jobs import fetch, score, train
 from ml.jobs.steps import AFTER
-from ml.jobs.task import PURCHASE
+from ml.jobs.task import TASKS
 from ml.settings import Settings
 from ml.warehouse import dbt
 
@@ -30,14 +30,14 @@ def quiet(what: str, done: int, total: int) -> None:
 
 def scored(settings: Settings) -> None:
     """Score every shopper, and build and test the tables of the list."""
-    score.score(settings, quiet, PURCHASE)
-    dbt.run(settings, "build", *AFTER[PURCHASE.name], progress=quiet)
+    score.score(settings, quiet, TASKS["purchase"])
+    dbt.run(settings, "build", *AFTER[TASKS["purchase"].name], progress=quiet)
 
 
 STEPS: dict[str, Callable[[Settings], object]] = {
     "fetch": lambda settings: fetch.fetch(settings, quiet),
     "build": lambda settings: dbt.run(settings, "build", *MODELS, progress=quiet),
-    "train": lambda settings: train.train(settings, quiet, PURCHASE),
+    "train": lambda settings: train.train(settings, quiet, TASKS["purchase"]),
     "score": scored,
 }
 
