@@ -120,16 +120,19 @@ class Horizon:
         """Return why the task cannot be learned from these data; empty if it can."""
         if not connection.scalar(con, "select count(*) from user_days"):
             return "the orders have no times"
-        few = f"fewer than {FEW_SHOPPERS} shoppers, or a period without both buyers and others"
         for name in ("train", "held", "test"):
-            shoppers, buyers, others = con.execute(
+            counts = con.execute(
                 f"""
                 select count(distinct user_id), count(*) filter (label), count(*) filter (not label)
                 from {MOMENTS.name} where {self.parts[name]}
                 """
             ).fetchall()[0]
-            if shoppers < FEW_SHOPPERS or not buyers or not others:
-                return f"the log is too short or too small ({few})"
+            if min(counts) < FEW_SHOPPERS:
+                return (
+                    "the log is too short or too small (a period needs "
+                    f"{FEW_SHOPPERS} shoppers, {FEW_SHOPPERS} moments with a purchase and "
+                    f"{FEW_SHOPPERS} without)"
+                )
         return ""
 
     def measured_by_folds(self, con: duckdb.DuckDBPyConnection) -> bool:

@@ -93,6 +93,9 @@ def test_a_small_shop_is_measured_by_folds_and_published(
     assert place.query(
         "select distinct cutoff, shopper_count from rpt_test_cutoffs order by cutoff"
     ) == [(cutoff, shoppers) for cutoff in (1, 2, 3)]
+    # In a week, fewer than ten of the shoppers do not buy.
+    assert "purchase_week skipped: the log is too short or too small" in said
+    assert place.query("select count(*) from fct_weekly_propensity") == [(0,)]
     pairs = place.query("select count(distinct (user_id, product_id)) from fct_order_items")
     assert place.query("select count(*) from fct_predictions") == pairs
     assert place.query(
