@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +171,7 @@ def test_a_failed_export_leaves_the_older_one(
         raise error
 
     monkeypatch.setattr(Path, "replace", fail)
-    with suppress(error):
+    with pytest.raises(error):
         tables.write(settings, quietly, table="fct_demand", out=out)
     assert contents(tmp_path) == before
 
