@@ -205,8 +205,6 @@ def list_(
     """
     session = Session(quiet, as_json)
     with session.errors():
-        if (recall, size, cost, gain) == (None, None, None, None):
-            recall = 0.95
         step = later(
             "ml.jobs.marketing:write", recall=recall, size=size, cost=cost, gain=gain, out=out
         )
@@ -248,23 +246,40 @@ def report(
 
 @app.command()
 def export(
-    out: options.ExportFolder = None,
+    table: options.Table = None,
+    out: options.ExportOut = None,
+    format: options.ExportFormat = None,
     to: options.ExportTo = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Copy the published warehouse, model and pages to a folder, or write to a database.
+    """Write a published table to a file, copy the whole release, or write to a database.
 
-    With --out, the copy has plain files of one release, even while a run publishes the next one.
-    Use it for backups: the published paths are links. With --to, the collection has one scoring
-    run, even for a reader in the middle of an export.
+    With a table, the file appears when it is complete. With --out alone, the copy has the
+    warehouse, the models and the pages of one release as plain files, even while a run publishes
+    the next one. Use it for backups: the published paths are links. With --to, the collection has
+    one scoring run, even for a reader in the middle of an export.
     """
     session = Session(quiet, as_json)
     with session.errors():
         settings = Settings.load()
-        if not out and not to:
-            raise SettingsError("name a folder with --out, or a MongoDB database with --to")
-        if out:
+        if not table and not out and not to:
+            raise SettingsError(
+                "name a table, a folder with --out, or a MongoDB database with --to"
+            )
+        if table and to:
+            raise SettingsError("--to always writes purchase probabilities. Leave out the table.")
+        if format and not table:
+            raise SettingsError("--format is the format of a table. Name one.")
+        if table:
+            format = format or "csv"
+            out = out or Path(f"{table}.{format}")
+            step = later("ml.jobs.tables:write", table=f"fct_{table}", out=out, format=format)
+            if table == "list":
+                step = later("ml.jobs.marketing:write", out=out, format=format)
+            written = session.step("export", settings, step)
+            session.written[table] = written["path"]
+        elif out:
             session.step("export", settings, later("ml.jobs.export:export", out=out))
             session.written["export"] = out
         if to:

@@ -138,9 +138,27 @@ Watch = Annotated[
         help="Redraw whenever a page, a query or the warehouse changes, until Ctrl-C.",
     ),
 ]
-ExportFolder = Annotated[
+Table = Annotated[
+    Literal["recommendations", "predictions", "baskets", "list", "demand"] | None,
+    typer.Argument(
+        metavar="[TABLE]",
+        help="Table to write to a file, with product names; list is the list of `restock list`. "
+        "Without a table: the whole release.",
+        show_default=False,
+    ),
+]
+ExportOut = Annotated[
     Path | None,
-    typer.Option(help="Folder to copy to. It must be empty or not exist yet.", show_default=False),
+    typer.Option(
+        help="File of the table; an older export of the table may be there. Default: TABLE.csv or "
+        "TABLE.parquet. Without a table: a folder to copy the release to, which must be empty or "
+        "not exist yet.",
+        show_default=False,
+    ),
+]
+ExportFormat = Annotated[
+    Literal["csv", "parquet"] | None,
+    typer.Option(help="Format of the file of a table. Default: csv.", show_default=False),
 ]
 ExportTo = Annotated[
     str | None,

@@ -361,7 +361,7 @@ def test_list_writes_a_csv_by_one_rule(web_shop: Place, tmp_path: Path) -> None:
     assert len(rows) == summary["rows"] == pytest.approx(targeted, abs=2)
     probability = [float(row["purchase_probability"]) for row in rows]
     assert probability == sorted(probability, reverse=True)
-    assert {row["is_held_out"] for row in rows} == {"True", "False"}
+    assert {row["is_held_out"] for row in rows} == {"true", "false"}
 
     web_shop.restock("list", "--size", "7", "--out", out)  # replaces an older list
     assert len(listed(out)) == 7
