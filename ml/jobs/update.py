@@ -250,7 +250,8 @@ def _merge(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")
     # Shoppers who are no longer in the raw files are removed at every cutoff.
-    for table in (*AT_CUTOFF_0, "ml.test_predictions"):
+    tested = ("test_predictions", "purchase_test_predictions", "purchase_week_test_predictions")
+    for table in (*AT_CUTOFF_0, *(f"ml.{name}" for name in tested)):
         con.execute(
             f"delete from {table} where {theirs} "
             "and user_id not in (select user_id from work.digests)"
