@@ -78,8 +78,8 @@ def score_as_of(settings: Settings, progress: Progress, task: Task = REORDER) ->
     """Move cutoff 0 to the scoring date in the settings, rebuild the examples, and score them.
 
     Raises:
-        SettingsError: if the orders have no dates, or the scoring date is before the newest order or
-            event.
+        SettingsError: if the orders have no dates, or the scoring date is before the newest order
+            or event.
     """
     with connection.connect(settings, read_only=True) as con:
         newest = {

@@ -80,7 +80,7 @@ class Staged:
 
     @staticmethod
     def together(parts: Sequence[Staged]) -> str:
-        """SQL for all columns of all files, with `part` and `file_row_number`."""
+        """Return SQL for all columns of all files, with `part` and `file_row_number`."""
         first = parts[0]
         alike = (first.source, first.lacks, first.file.types)
         if any((part.source, part.lacks, part.file.types) != alike for part in parts):

@@ -308,7 +308,8 @@ def test_orders_mapped_to_checkouts_leak_nothing_unless_they_come_early(shop: Sh
             from landed.events where event_type <> 'checkout' union all by name
             select * replace (
                 event_id || 'c' as event_id, 'checkout' as event_type,
-                known_at - interval {before} as occurred_at, known_at - interval {before} as known_at
+                known_at - interval {before} as occurred_at,
+                known_at - interval {before} as known_at
             ) from landed.events where event_type = 'purchase'
             """,
             orders=True,
