@@ -72,9 +72,9 @@ class Settings:
     batch_rows: int = 250_000
     """Pairs per scoring batch, which bounds the memory of scoring."""
     warn_after: int = 0
-    """Days since the newest order or event above which a fetch adds a note; 0 turns this off."""
+    """Age in days of the newest order or event above which a fetch adds a note; 0 turns it off."""
     error_after: int = 0
-    """Days since the newest order or event above which a fetch fails; 0 turns this off."""
+    """Age in days of the newest order or event above which a fetch fails; 0 turns it off."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
     """Model parameters that override the defaults in ``ml/modelling/estimators.py``."""
     reading: Reading = field(default_factory=Reading)
