@@ -36,10 +36,3 @@
 {% macro count_end(count, variance, sign) -%}
     greatest(0, {{ count }} {{ sign }} 1.96 * sqrt({{ variance }}))
 {%- endmacro %}
-
-{#- What the error of a forecast is in proportion to. Up to 100 units, that is the square root of the
-    forecast. Beyond, it is the forecast itself, because all shoppers share what moves a large count,
-    such as a holiday. -#}
-{% macro error_scale(units) -%}
-    greatest(sqrt({{ units }}), {{ units }} / 10)
-{%- endmacro %}
