@@ -370,6 +370,9 @@ def main() -> None:
                 f'Written by `make bench SIZES="{" ".join(map(str, sizes))}"` on {date.today()}. '
                 f"Machine: {machine()}. {busy}",
                 "",
+                "The purchase task on 30 million events has [figures of its own]"
+                "(performance.md#the-purchase-task), from `benchmarks/purchase_job.py`.",
+                "",
                 "## The whole job",
                 "",
                 "`restock run` on simulated orders (`restock simulate`), from raw csv to published "

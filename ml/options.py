@@ -26,8 +26,8 @@ AcceptDrop = Annotated[
     bool,
     typer.Option(
         "--accept-drop",
-        help="Accept raw files with over 5% fewer lines or shoppers than in the last run, or with "
-        "an older newest order.",
+        help="Accept raw files with over 5% fewer lines, shoppers or events than in the last run, "
+        "or with an older newest order or event.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
