@@ -14,7 +14,7 @@ import typer
 # OpenMP threads that spin while they wait slow down a busy machine. Libraries read this on import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from ml import options
+from ml import lifecycle, options
 from ml.console import Session, interrupt
 from ml.errors import SettingsError
 from ml.jobs.build import build as build_tables
@@ -118,16 +118,20 @@ def train(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train a model on the training shoppers and make it the production model."""
+    """Train a model on the training shoppers and register it as a candidate.
+
+    `restock promote` puts it into production. The first model of a task is promoted at once.
+    """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
-        session.step("train", settings, OF_TASK[task]["train"])
+        session.step("train", settings, later("ml.jobs.train:train_alone", task=task))
 
 
 @app.command()
 def evaluate(
     folds: options.Folds = None,
     card: options.Card = None,
+    model: options.Candidate = "",
     task: options.Task = "reorder",
     source: options.Source = None,
     raw_dir: options.RawDir = None,
@@ -141,10 +145,15 @@ def evaluate(
             raise SettingsError("--card requires --folds")
         if card:
             outputs.check_card(card, settings.source)
-        step = OF_TASK[task]["evaluate"]
-        if folds:
+        if model and folds:
+            raise SettingsError("--folds evaluates every model. Leave out --model.")
+        step = with_tables(OF_TASK[task]["evaluate"], AFTER[task])
+        if model:
+            step = later("ml.jobs.evaluate:evaluate_version", version=model)
+        elif folds:
             step = later("ml.jobs.evaluate:cross_validate", task=task, folds=folds, card=card)
-        session.step("evaluate", settings, with_tables(step, AFTER[task]))
+            step = with_tables(step, AFTER[task])
+        session.step("evaluate", settings, step)
 
 
 @app.command()
@@ -321,6 +330,9 @@ def simulate(
         session.step("simulate", Settings.load(), step)
         session.written["orders"] = out
     session.sum_up()
+
+
+app.add_typer(lifecycle.app)
 
 
 def main() -> None:

@@ -50,7 +50,8 @@ def report(
         version = connection.scalar(
             con, "select max_by(model_version, finished_at) from ml.batches"
         )
-        if not versions.is_evaluated(settings.models, version):
+        shown = connection.scalar(con, "select max(run_id) from ml.test_predictions")
+        if shown not in versions.metadata(settings.models, version).get("evaluations", []):
             raise RestockError(
                 f"the model {version} has not been evaluated yet. Run `restock evaluate` first."
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -12,6 +13,7 @@ from ml.modelling.folds import Strings
 from ml.modelling.rules import BasketRule, DailyList, Rule, Score
 from ml.registry import versions
 from ml.settings import Settings
+from ml.warehouse import population
 from ml.warehouse.examples import MOMENTS, PAIRS, Examples, Table
 from ml.warehouse.feature_list import Feature
 from ml.warehouse.sampling import HELD_CUTOFFS
@@ -38,6 +40,8 @@ class Task:
             by the name of a segment.
         counts: SQL counts of violations, by the name of the check.
         audited: parts that the audit compares: past, now, and earlier ones.
+        save_population: writes the tables that scores depend on besides the model to the folder of
+            a version.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Task:
     ]
     counts: Mapping[str, str]
     audited: Callable[[Connection], list[str]]
+    save_population: Callable[[Connection, Path], None] = lambda con, folder: None
 
     @property
     def alias(self) -> str:
@@ -80,6 +85,7 @@ REORDER = Task(
     segments=reorder.segments,
     counts=reorder.COUNTS,
     audited=reorder.audited,
+    save_population=population.write,
 )
 PURCHASE = Task(
     name="purchase",

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -26,6 +28,8 @@ FOLDS = 5
 
 def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
     """Fit a model on the part ``train`` of a task, calibrate it on ``held``, and register it.
+
+    The new version is a candidate: nothing serves it until it is promoted.
 
     If folds measure the model, the shoppers are divided as in the first fold of a
     cross-validation.
@@ -57,6 +61,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         model,
         columns,
         {
+            "task": task.name,
             "model_name": settings.model,
             "source": settings.source,
             "data_fingerprint": sources.landed(settings.landing).fingerprint,
@@ -74,10 +79,31 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             f"calibration_{table.rows}": len(held),
             **asdict(model.rule),
         },
-        task.alias,
+        partial(_save_population, settings, task),
     )
     progress("registered", 3, 3)
-    return {"rows": len(learned), "model": folder.name, "alias": task.alias}
+    return {"rows": len(learned), "model": folder.name}
+
+
+def train_alone(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
+    """Register a candidate as `train` does, and promote it if the task has no model yet."""
+    is_first = not versions.production(settings.models, task.alias).exists()
+    result = train(settings, progress, task)
+    version = result["model"]
+    if is_first:
+        versions.promote(settings.models, version, task.alias)
+        note = f"{version} is the first model of the task {task.name}, so it is in production"
+        return result | {"alias": task.alias, "notes": [note]}
+    note = (
+        f"{version} is a candidate: `restock evaluate --model {version}` measures it, and "
+        f"`restock promote {version}` puts it into production"
+    )
+    return result | {"notes": [note]}
+
+
+def _save_population(settings: Settings, task: Task, folder: Path) -> None:
+    with connection.connect(settings, read_only=True) as con:
+        task.save_population(con, folder)
 
 
 def divided(

@@ -14,8 +14,9 @@ from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
 from ml.jobs import update as update_job
 from ml.jobs.score import score
-from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
+from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS
 from ml.settings import Settings
+from ml.warehouse.population import TABLES as POPULATION
 
 pytestmark = pytest.mark.slow
 
