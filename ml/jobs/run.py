@@ -35,7 +35,8 @@ def run(
     Args:
         settings: the settings with the published paths.
         step: called with the name, settings and function of each step; returns its result.
-        full: rebuild everything and train a new model, unless a rollback holds promotion.
+        full: rebuild everything and train a new model, unless the model must stay: a rollback holds
+            promotion, or a version was promoted and has not scored yet.
         accept_drop: accept raw files with much less than in the last run.
 
     Returns:
@@ -76,7 +77,7 @@ def _run(
     take_in = partial(fetch, published=settings, accept_drop=accept_drop)
     results["fetch"] = step("fetch", work, take_in)
     kept_because = _why_the_model_stays(settings)
-    if settings.warehouse.exists() and (not full or releases.held(settings)):
+    if settings.warehouse.exists() and (not full or kept_because):
         same_model = replace(work, models=settings.models)
         changed = partial(update, published=settings.warehouse, kept_because=kept_because)
         results["update"] = step("update", same_model, changed)

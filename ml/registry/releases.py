@@ -69,7 +69,8 @@ def models(release: Path) -> dict[str, Path]:
 def missing(release: Path, settings: Settings) -> list[str]:
     """Return the files that a release lacks; none if it is whole."""
     files = [release / settings.warehouse.name, release / _PAGES / "index.html"]
-    files += [version / "model.joblib" for version in models(release).values()]
+    links = {versions.in_release(alias) for alias in (versions.ALIAS, *models(release))}
+    files += [release / link / "model.joblib" for link in sorted(links)]
     return [str(file) for file in files if not file.exists()]
 
 
