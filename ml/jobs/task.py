@@ -13,7 +13,6 @@ from ml.modelling.folds import Strings
 from ml.modelling.rules import BasketRule, DailyList, Rule, Score
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse import population
 from ml.warehouse.examples import MOMENTS, PAIRS, Examples, Table
 from ml.warehouse.feature_list import Feature
 from ml.warehouse.sampling import HELD_CUTOFFS
@@ -40,8 +39,8 @@ class Task:
             by the name of a segment.
         counts: SQL counts of violations, by the name of the check.
         audited: parts that the audit compares: past, now, and earlier ones.
-        save_population: writes the tables that scores depend on besides the model to the folder of
-            a version.
+        save: writes what scores depend on besides the model to the folder of a version, from the
+            settings and the features.
     """
 
     name: str
@@ -57,7 +56,7 @@ class Task:
     ]
     counts: Mapping[str, str]
     audited: Callable[[Connection], list[str]]
-    save_population: Callable[[Connection, Path], None] = lambda con, folder: None
+    save: Callable[[Settings, Sequence[Feature], Path], None] = lambda *_: None
 
     @property
     def alias(self) -> str:
@@ -85,7 +84,7 @@ REORDER = Task(
     segments=reorder.segments,
     counts=reorder.COUNTS,
     audited=reorder.audited,
-    save_population=population.write,
+    save=reorder.save,
 )
 PURCHASE = Task(
     name="purchase",

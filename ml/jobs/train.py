@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -79,7 +78,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             f"calibration_{table.rows}": len(held),
             **asdict(model.rule),
         },
-        partial(_save_population, settings, task),
+        partial(task.save, settings, columns),
     )
     progress("registered", 3, 3)
     return {"rows": len(learned), "model": folder.name}
@@ -99,11 +98,6 @@ def train_alone(settings: Settings, progress: Progress, task: Task = REORDER) ->
         f"`restock promote {version}` puts it into production"
     )
     return result | {"notes": [note]}
-
-
-def _save_population(settings: Settings, task: Task, folder: Path) -> None:
-    with connection.connect(settings, read_only=True) as con:
-        task.save_population(con, folder)
 
 
 def divided(

@@ -4,6 +4,7 @@ import fcntl
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Place
@@ -20,6 +21,11 @@ def published_files(place: Place) -> dict[str, bytes | str]:
     """Return every file of the published release and of its model, with its bytes."""
     release = place.warehouse.resolve().parent
     return contents(release) | contents(place.model.resolve())
+
+
+def listed(place: Place, command: str) -> Any:
+    """Return what `restock releases` or `restock models` prints as JSON."""
+    return place.restock(command)
 
 
 def test_rollback_restores_every_byte(
@@ -79,7 +85,7 @@ def test_runs_after_a_rollback_keep_the_model_until_it_is_promoted(
 def test_releases_models_and_status_say_what_is_kept(
     published: Place, published_twice: Place
 ) -> None:
-    newest, oldest = published_twice.restock("releases")
+    newest, oldest = listed(published_twice, "releases")
     assert (newest["is_published"], oldest["is_published"]) == (True, False)
     ((batch, rows),) = published_twice.query(
         "select batch_id, rows from ml.batches order by started_at desc limit 1"
@@ -89,7 +95,7 @@ def test_releases_models_and_status_say_what_is_kept(
     assert newest["metrics"]["production"]["auc"] > 0.5 and newest["missing"] == []
     assert newest["size_bytes"] > published_twice.warehouse.stat().st_size
 
-    production, earlier = published_twice.restock("models")
+    production, earlier = listed(published_twice, "models")
     assert (production["alias"], earlier["alias"]) == ("production", None)
     assert production["releases"] == [newest["release"]]
     assert earlier["model_version"] == published.model.resolve().name
@@ -121,10 +127,11 @@ def test_nothing_changes_while_another_job_runs(published_twice: Place, place: P
 
 
 def test_an_empty_workspace_has_nothing_to_list(place: Place) -> None:
-    assert place.restock("releases") == place.restock("models") == []
+    assert listed(place, "releases") == listed(place, "models") == []
     assert place.restock("status")["published"] is None
     assert "restock run" in place.call("restock", "status").stdout
-    assert "restock run" in refused(place, "rollback", code=1)
+    done = place.call("restock", "rollback")
+    assert done.returncode == 1 and "Run `restock run` first" in done.stderr
 
 
 def test_a_record_that_a_kill_cut_short_is_no_record(tmp_path: Path) -> None:
