@@ -37,7 +37,7 @@ def next_release(settings: Settings) -> Path:
 def published(settings: Settings) -> Path | None:
     """Return the folder of the published release; None before the first run."""
     current = _current(settings)
-    return current.resolve() if current.exists() else None
+    return _folder(settings) / current.readlink().name if current.exists() else None
 
 
 def kept(settings: Settings) -> list[Path]:
@@ -54,7 +54,7 @@ def kept(settings: Settings) -> list[Path]:
 def before(release: Path) -> Path | None:
     """Return the release that this one replaced; None if it is not kept."""
     link = release / _BEFORE
-    return link.resolve() if link.exists() else None
+    return release.with_name(link.readlink().name) if link.exists() else None
 
 
 def models(release: Path) -> dict[str, Path]:
@@ -117,7 +117,7 @@ def roll_back(release: Path, settings: Settings) -> None:
     """Publish an older release again with one rename, and hold promotion."""
     held = {
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "from": _current(settings).resolve().name,
+        "from": _current(settings).readlink().name,
     }
     part = release / f".{_HELD}"
     part.write_text(json.dumps(held) + "\n")
@@ -157,7 +157,7 @@ def adopt(settings: Settings, alias: str) -> None:
     release = published(settings)
     if release and alias in waiting(settings):
         version = versions.production(settings.models, alias)
-        replace_link(release / versions.in_release(alias), version)
+        replace_link(release / versions.in_release(alias), settings.models / version.name)
         replace_link(settings.models / alias, _current(settings) / versions.in_release(alias))
 
 

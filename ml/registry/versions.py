@@ -15,6 +15,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
@@ -126,9 +127,12 @@ def task_of(card: Card) -> str:
 
 
 def known(folder: Path) -> list[Card]:
-    """Return the content of the ``model.json`` of every version, the newest first."""
-    names = (path.parent.name for path in folder.glob("*/model.json"))
-    cards = [metadata(folder, name) for name in names if _IS_VERSION.fullmatch(name)]
+    """Return the content of every ``model.json`` that can be read, the newest first."""
+    cards = []
+    for path in folder.glob("*/model.json"):
+        if _IS_VERSION.fullmatch(path.parent.name):
+            with suppress(RestockError):
+                cards.append(metadata(folder, path.parent.name))
     return sorted(cards, key=lambda c: (c["created_at"], c["model_version"]), reverse=True)
 
 

@@ -40,8 +40,8 @@ def read(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
     for table in TABLES:
         if not (file := folder / f"{table}.parquet").exists():
             raise RestockError(
-                f"{file} does not exist, so this version cannot score new orders. "
-                "Run `restock promote`, then `restock run --full`."
+                f"{file} does not exist, so this version cannot score new orders. Run "
+                "`restock run --full`, and `restock promote` before it if promotion is held."
             )
         con.execute(f"create table {table} as from read_parquet({quoted(file)})")
 

@@ -146,6 +146,25 @@ def test_no_release_is_kept_without_the_published_one() -> None:
         Settings.load(keep_releases=0)
 
 
+def test_a_workspace_may_lie_behind_a_link(tmp_path: Path) -> None:
+    """Links are relative, and the folder that the link leads to lies deeper."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    place = tmp_path / "place"
+    place.symlink_to("deep/er")
+    settings = Settings.load(
+        warehouse=place / "w.duckdb", dashboards=place / "pages", keep_releases=2
+    )
+    one = publish(settings, "one", {"production": "a"})
+    publish(settings, "two")
+    rollback(settings, silent)
+    releases.prune(settings)
+    assert served(settings)[0] == "one" and releases.published(settings) == one
+    publish(settings, "three")
+    releases.prune(settings)
+    assert served(settings)[0] == "three" and one in releases.kept(settings)
+    outputs.check(settings)
+
+
 # --- rollback -------------------------------------------------------------------------------------
 
 
