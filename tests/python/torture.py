@@ -47,16 +47,21 @@ def published_batch(place: Place) -> str:
     return batch
 
 
-def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
-    """Start a run, kill it and all it started after so long; return whether it was still at it."""
-    with subprocess.Popen(
+def started(place: Place, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own."""
+    return subprocess.Popen(
         [str(Path(sys.executable).with_name("restock")), *arguments],
         cwd=ROOT,
         env=place.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-    ) as process:
+    )
+
+
+def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
+    """Start a run, kill it and all it started after so long; return whether it was still at it."""
+    with started(place, arguments) as process:
         time.sleep(seconds)
         was_running = process.poll() is None
         if was_running:
@@ -105,9 +110,9 @@ def killed_rollbacks(times: int, seed: int, place: Place) -> dict[str, int]:
     """
     rng = random.Random(seed)
     counts = {"rollbacks killed": 0, "a whole release published": 0}
-    started = time.perf_counter()
-    place.restock("rollback")
-    length = time.perf_counter() - started
+    start = time.perf_counter()
+    started(place, ["rollback"]).wait()
+    length = time.perf_counter() - start
     while counts["rollbacks killed"] < times:
         others = [row for row in listed(place) if not row["is_published"]]
         chosen, before = rng.choice(others), published_batch(place)
@@ -153,9 +158,9 @@ def main() -> None:
         if not raw.exists():
             raw, data = folder / "raw", "300 simulated shoppers"
             simulate(raw, shoppers=300, seed=1)
-        place, started = Place(folder / "place"), time.perf_counter()
+        place, start = Place(folder / "place"), time.perf_counter()
         place.restock(*full_run(raw))
-        length = time.perf_counter() - started
+        length = time.perf_counter() - start
         counts = kills(options.kills, options.seed, raw, place, length)
         counts |= killed_rollbacks(options.kills, options.seed, place)
     finally:
