@@ -5,7 +5,7 @@
 -#}
 {% macro as_of_date() -%}
     {%- set date = env_var('RESTOCK_AS_OF', '') -%}
-    {%- if var('as_of_parameters', false) -%}
+    {%- if var('as_of_parameters', false) is true -%}
         cast($as_of as date)
     {%- else -%}
         {{ "cast('" ~ date ~ "' as date)" if date else 'cast(null as date)' }}
@@ -13,7 +13,7 @@
 {%- endmacro %}
 
 {% macro as_of_days() -%}
-    {%- if var('as_of_parameters', false) -%}
+    {%- if var('as_of_parameters', false) is true -%}
         cast($as_of_days as integer)
     {%- else -%}
         cast({{ env_var('RESTOCK_AS_OF_DAYS', '') or 'null' }} as integer)

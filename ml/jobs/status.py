@@ -61,7 +61,9 @@ def status(settings: Settings) -> Row:
         "published": release,
         "age_hours": _hours(now, release["scored_at"]) if release else None,
         "newest_order_age_hours": _hours(now, release["newest_order"]) if release else None,
-        "models": [row for row in list_models(settings) if row["alias"]],
+        "models": sorted(
+            (row for row in list_models(settings) if row["alias"]), key=lambda row: row["alias"]
+        ),
         "waiting": [
             versions.production(settings.models, alias).name for alias in releases.waiting(settings)
         ],
