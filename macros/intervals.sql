@@ -16,10 +16,10 @@
 
 {#- For sum(part) / sum(whole) over the rows of a group, both whole numbers (Cochran 1977, equation
     2.46). Rows are independent of one another; what one row counts need not be. From 0 to 1; null
-    below ten rows, which are too few to estimate the variance between rows. -#}
+    below ten rows with a `whole`, which are too few to estimate the variance between rows. -#}
 {% macro ratio_end(part, whole, sign) -%}
     case
-        when count(*) >= 10
+        when count({{ whole }}) >= 10
             then {{ 'greatest(0, ' if sign == '-' else 'least(1, ' }}(
                 sum({{ part }}) {{ sign }} 1.96 * sqrt(greatest(0,
                     sum(cast({{ part }} as double) * {{ part }})
@@ -35,4 +35,17 @@
 {#- For a count with a known, positive variance: sum(p * (1 - p)) for a sum of probabilities p. -#}
 {% macro count_end(count, variance, sign) -%}
     greatest(0, {{ count }} {{ sign }} 1.96 * sqrt({{ variance }}))
+{%- endmacro %}
+
+{#- The probability that a standard normal variable is at least as far from 0 as z (Abramowitz and
+    Stegun 1964, equation 26.2.17, which errs by less than 2e-7). -#}
+{% macro two_sided_p(z) -%}
+    {%- set t = '(1 / (1 + 0.2316419 * abs(' ~ z ~ ')))' -%}
+    sqrt(2 / pi()) * exp(-0.5 * power({{ z }}, 2)) * {{ t }} * (
+        0.319381530 + {{ t }} * (
+            -0.356563782 + {{ t }} * (
+                1.781477937 + {{ t }} * (-1.821255978 + {{ t }} * 1.330274429)
+            )
+        )
+    )
 {%- endmacro %}

@@ -10,7 +10,7 @@ the same content exist for each task. -#}
         in_basket boolean,
         batch_id varchar
     );
-    {% for scope in ['', 'purchase_'] %}
+    {% for scope in ['', 'purchase_', 'purchase_week_'] %}
         create table if not exists ml.{{ scope }}batches (
             batch_id varchar,
             model_name varchar,
@@ -55,22 +55,55 @@ the same content exist for each task. -#}
             status varchar
         );
     {% endfor %}
-    create table if not exists ml.purchase_predictions (
-        user_id user_id_type,
+    {% for scope in ['purchase_', 'purchase_week_'] %}
+        create table if not exists ml.{{ scope }}predictions (
+            user_id user_id_type,
+            cutoff_at timestamp,
+            purchase_probability float,
+            rank integer,
+            decile integer,
+            is_targeted boolean,
+            is_held_out boolean,
+            batch_id varchar
+        );
+        create table if not exists ml.{{ scope }}test_predictions (
+            run_id varchar,
+            user_id user_id_type,
+            cutoff_at timestamp,
+            purchase_probability float,
+            is_targeted boolean
+        );
+    {% endfor %}
+    create table if not exists ml.purchase_lists (
+        batch_id varchar,
+        user_id varchar,
         cutoff_at timestamp,
+        window_end_at timestamp,
         purchase_probability float,
-        rank integer,
-        decile integer,
         is_targeted boolean,
-        is_held_out boolean,
-        batch_id varchar
+        is_held_out boolean
     );
-    create table if not exists ml.purchase_test_predictions (
-        run_id varchar,
-        user_id user_id_type,
+    create table if not exists ml.purchase_outcomes (
+        batch_id varchar,
+        model_name varchar,
+        model_version varchar,
         cutoff_at timestamp,
-        purchase_probability float,
-        is_targeted boolean
+        window_end_at timestamp,
+        shopper_count integer,
+        buyer_count integer,
+        expected_buyers double,
+        targeted_count integer,
+        targeted_buyer_count integer,
+        targeted_expected_buyers double,
+        expected_recall_share double,
+        observed_recall_share double,
+        expected_precision_share double,
+        observed_precision_share double,
+        log_loss double,
+        held_out_count integer,
+        held_out_buyer_count integer,
+        held_out_targeted_count integer,
+        held_out_targeted_buyer_count integer
     );
     create table if not exists ml.test_predictions (
         run_id varchar,
@@ -78,6 +111,29 @@ the same content exist for each task. -#}
         product_id product_id_type,
         reorder_probability float,
         in_basket boolean
+    );
+    create table if not exists ml.verdicts (
+        run_id varchar,
+        task varchar,
+        protocol varchar,
+        metric varchar,
+        model_name varchar,
+        rule_name varchar,
+        shopper_count bigint,
+        better_share double,
+        worse_share double,
+        equal_share double,
+        difference double,
+        low double,
+        high double,
+        verdict varchar
+    );
+    create table if not exists ml.kpis (
+        batch_id varchar,
+        finished_at timestamp,
+        kpi varchar,
+        value double,
+        value_text varchar
     );
     create table if not exists ml.raw_files (
         file_name varchar,
@@ -90,6 +146,9 @@ the same content exist for each task. -#}
         shopper_count bigint,
         oldest_order date,
         newest_order date,
+        event_count bigint,
+        oldest_event date,
+        newest_event date,
         recorded_at timestamp
     );
     create table if not exists ml.runs (

@@ -1,8 +1,3 @@
-{#- The time some hours after a time. -#}
-{% macro hours_after(at, hours) -%}
-    {{ at }} + interval '{{ hours }} hours'
-{%- endmacro %}
-
 {#- Hours from a time to the midnight at the start of a later day, with fractions. -#}
 {% macro hours_before(day, at) -%}
     24 * cast({{ day }} - cast({{ at }} as date) as integer) - extract(hour from {{ at }})

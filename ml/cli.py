@@ -130,6 +130,7 @@ def train(
 @app.command()
 def evaluate(
     folds: options.Folds = None,
+    peers: options.Peers = False,
     card: options.Card = None,
     model: options.Candidate = "",
     task: options.Task = "reorder",
@@ -141,13 +142,17 @@ def evaluate(
     """Evaluate the model and the baselines on shoppers that the model never saw."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
-        if card and not folds:
-            raise SettingsError("--card requires --folds")
+        if folds and peers:
+            raise SettingsError("--folds measures every model already. Leave out --peers.")
         if card:
-            outputs.check_card(card, settings.source)
-        if model and folds:
-            raise SettingsError("--folds evaluates every model. Leave out --model.")
-        step = with_tables(OF_TASK[task]["evaluate"], AFTER[task])
+            outputs.check_card(card, f"{settings.source}.{task}")
+        if model and (folds or peers or card):
+            raise SettingsError(
+                "--model measures one version. Leave out --folds, --peers and --card."
+            )
+        step = with_tables(
+            later("ml.jobs.evaluate:evaluate", task=task, peers=peers, card=card), AFTER[task]
+        )
         if model:
             step = later("ml.jobs.evaluate:evaluate_version", version=model)
         elif folds:
@@ -213,8 +218,6 @@ def list_(
     """
     session = Session(quiet, as_json)
     with session.errors():
-        if (recall, size, cost, gain) == (None, None, None, None):
-            recall = 0.95
         step = later(
             "ml.jobs.marketing:write", recall=recall, size=size, cost=cost, gain=gain, out=out
         )
@@ -228,6 +231,7 @@ def report(
     source: options.Source = None,
     raw_dir: options.RawDir = None,
     standalone: options.Standalone = False,
+    hash_ids: options.HashIds = False,
     watch: options.Watch = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -237,7 +241,8 @@ def report(
 
     def draw() -> None:
         with session.job(source=source, raw_dir=raw_dir) as settings:
-            session.step("report", settings, partial(write_pages, standalone=standalone))
+            step = partial(write_pages, standalone=standalone, hash_ids=hash_ids)
+            session.step("report", settings, step)
 
     if not watch:
         draw()
@@ -254,19 +259,45 @@ def report(
 
 @app.command()
 def export(
-    out: options.ExportFolder,
+    table: options.Table = None,
+    out: options.ExportOut = None,
+    format: options.ExportFormat = None,
+    to: options.ExportTo = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Copy the published warehouse, model and pages to a folder, as plain files.
+    """Write a published table to a file, copy the whole release, or write to a database.
 
-    The copy is one release, even while a run publishes the next one. Use it for backups: the
-    published paths are links.
+    With a table, the file appears when it is complete. With --out alone, the copy has the
+    warehouse, the models and the pages of one release as plain files, even while a run publishes
+    the next one. Use it for backups: the published paths are links. With --to, the collection has
+    one scoring run, even for a reader in the middle of an export.
     """
     session = Session(quiet, as_json)
     with session.errors():
-        session.step("export", Settings.load(), later("ml.jobs.export:export", out=out))
-        session.written["export"] = out
+        settings = Settings.load()
+        if not table and not out and not to:
+            raise SettingsError(
+                "name a table, a folder with --out, or a MongoDB database with --to"
+            )
+        if table and to:
+            raise SettingsError("--to always writes purchase probabilities. Leave out the table.")
+        if format and not table:
+            raise SettingsError("--format is the format of a table. Name one.")
+        if table:
+            format = format or "csv"
+            out = out or Path(f"{table}.{format}")
+            step = later("ml.jobs.tables:write", table=f"fct_{table}", out=out, format=format)
+            if table == "list":
+                step = later("ml.jobs.marketing:write", out=out, format=format)
+            written = session.step("export", settings, step)
+            session.written[table] = written["path"]
+        elif out:
+            session.step("export", settings, later("ml.jobs.export:export", out=out))
+            session.written["export"] = out
+        if to:
+            written = session.step("export to", settings, later("ml.jobs.sink:write", to=to))
+            session.written["export to"] = written["path"]
     session.sum_up()
 
 

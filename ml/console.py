@@ -29,7 +29,7 @@ from ml.settings import Settings
 if TYPE_CHECKING:
     from ml.modelling.metrics import Estimate
 
-WIDTH = len("purchase evaluate")
+WIDTH = len("purchase_week evaluate")
 """Characters for the name of a step; this is the longest one."""
 HEADLINES = {
     "auc": "AUC",
@@ -178,6 +178,11 @@ class Session:
         }.items():
             table.add_row(f"[dim]{label}", str(value))
         self.console.print(table, soft_wrap=True)
+        for name, result in self.results.items():
+            if result.get("verdict"):
+                label = name.replace("evaluate", "verdict")
+                said = f"[dim]{label}:[/] {_escaped(result['verdict'])}"
+                self.console.print(said, highlight=False, soft_wrap=True)
 
 
 # Set by Ctrl-C, because libraries swallow a KeyboardInterrupt or raise another error for it.

@@ -14,8 +14,13 @@ Source = Annotated[
     ),
 ]
 RawDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the raw files. Default: data/raw/SOURCE.", show_default=False),
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of the raw files, or a MongoDB database: mongodb://reader@host/shop. "
+        "Default: data/raw/SOURCE.",
+        show_default=False,
+    ),
 ]
 AcceptDrop = Annotated[
     bool,
@@ -33,8 +38,8 @@ Json = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression or "
-        "random_forest.",
+        help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression, "
+        "random_forest, or auto: gradient boosting unless a simple rule is better.",
         show_default=False,
     ),
 ]
@@ -59,10 +64,10 @@ Release = Annotated[
     ),
 ]
 Task = Annotated[
-    Literal["reorder", "purchase"],
+    Literal["reorder", "purchase", "purchase_week"],
     typer.Option(
         help="reorder: which products each shopper buys again. purchase: who buys in the next 24 "
-        "hours.",
+        "hours. purchase_week: who buys in the next 7 days.",
     ),
 ]
 Full = Annotated[
@@ -78,16 +83,27 @@ Folds = Annotated[
         show_default=False,
     ),
 ]
+Peers = Annotated[
+    bool,
+    typer.Option(
+        "--peers",
+        help="Also train and measure the other models: logistic regression, random forest and "
+        "histogram boosting.",
+    ),
+]
 Card = Annotated[
     Path | None,
-    typer.Option(help="Write a model card to this file. Requires --folds.", show_default=False),
+    typer.Option(
+        help="Write a model card to this file. The task reorder requires --folds.",
+        show_default=False,
+    ),
 ]
 AsOf = Annotated[
     str | None,
     typer.Option(
         metavar="DATE",
         help="Score as if every shopper ordered on this date, such as 2018-01-10. It cannot be "
-        "earlier than the newest order.",
+        "earlier than the newest order or event.",
         show_default=False,
     ),
 ]
@@ -128,6 +144,13 @@ Standalone = Annotated[
     bool,
     typer.Option("--standalone", help="Also write standalone.html, a single file with every page."),
 ]
+HashIds = Annotated[
+    bool,
+    typer.Option(
+        "--hash-ids",
+        help="Show a hash in place of each shopper's id, for pages that leave the house.",
+    ),
+]
 Watch = Annotated[
     bool,
     typer.Option(
@@ -135,8 +158,36 @@ Watch = Annotated[
         help="Redraw whenever a page, a query or the warehouse changes, until Ctrl-C.",
     ),
 ]
-ExportFolder = Annotated[
-    Path, typer.Option(help="Folder to copy to. It must be empty or not exist yet.")
+Table = Annotated[
+    Literal["recommendations", "predictions", "baskets", "list", "demand"] | None,
+    typer.Argument(
+        metavar="[TABLE]",
+        help="Table to write to a file, with product names; list is the list of `restock list`. "
+        "Without a table: the whole release.",
+        show_default=False,
+    ),
+]
+ExportOut = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of the table; an older export of the table may be there. Default: TABLE.csv or "
+        "TABLE.parquet. Without a table: a folder to copy the release to, which must be empty or "
+        "not exist yet.",
+        show_default=False,
+    ),
+]
+ExportFormat = Annotated[
+    Literal["csv", "parquet"] | None,
+    typer.Option(help="Format of the file of a table. Default: csv.", show_default=False),
+]
+ExportTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="MongoDB database to write to: mongodb://writer@host/shop. Its collection "
+        "purchase_propensity is replaced by the newest probabilities of a purchase.",
+        show_default=False,
+    ),
 ]
 Products = Annotated[
     int | None,

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from ml import memory
 from ml.errors import SettingsError, StorageError
+from ml.mongodb import Database, is_address
 from ml.reading import Reading
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -28,6 +29,9 @@ IS_CLONE = not _WHEEL_PROJECT.is_dir()
 PROJECT = _PACKAGE.parent if IS_CLONE else _WHEEL_PROJECT
 """The dbt project: the clone, or the read-only copy inside the wheel."""
 SOURCES = ("complete_journey", "instacart", "order_log")
+DEFAULT_MODEL = "gradient_boosting"
+AUTO = "auto"
+"""The setting ``model`` that lets validation shoppers choose `DEFAULT_MODEL` or a simple rule."""
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
 IN_TOML = (
@@ -47,6 +51,7 @@ class Settings:
     home: Path
     """The workspace."""
     raw_dir: Path
+    """The folder of the raw files; those of a database are fetched into it."""
     warehouse: Path
     landing: Path
     dashboards: Path
@@ -57,7 +62,8 @@ class Settings:
     """Days from each shopper's last order to cutoff 0, for data without dates; empty if unused."""
     memory_limit: str = ""
     """Memory for DuckDB and Python together, such as 3GB; empty for 60% of the machine's."""
-    model: str = "gradient_boosting"
+    model: str = DEFAULT_MODEL
+    """A model of ``ml/modelling/estimators.py``, or `AUTO`."""
     seed: int = 7
     threads: int = 0
     """Threads for DuckDB and the model; 0 uses every core."""
@@ -66,15 +72,19 @@ class Settings:
     batch_rows: int = 250_000
     """Pairs per scoring batch, which bounds the memory of scoring."""
     warn_after: int = 0
-    """Age of the newest order in days above which a fetch adds a note; 0 turns this off."""
+    """Days since the newest order or event above which a fetch adds a note; 0 turns this off."""
     error_after: int = 0
-    """Age of the newest order in days above which a fetch fails; 0 turns this off."""
+    """Days since the newest order or event above which a fetch fails; 0 turns this off."""
     keep_releases: int = 3
     """Releases that stay on disk, the published one included; `restock rollback` needs 2."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
     """Model parameters that override the defaults in ``ml/modelling/estimators.py``."""
     reading: Reading = field(default_factory=Reading)
     """How to read the raw files of an order log."""
+    database: Database | None = None
+    """Where the raw files come from, if ``raw_dir`` was given as the address of a database."""
+    mongo_password: str = field(default="", repr=False)
+    """The password of the user in the address of a MongoDB database that has none."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:
@@ -101,6 +111,14 @@ class Settings:
             values = {name: value for name, value in values.items() if name not in DAY}
         values |= given
 
+        if is_address(address := str(values.get("raw_dir", ""))):
+            database = Database.from_address(address, str(values.get("mongo_password", "")))
+            values |= {"database": database, "raw_dir": _mongo_dir(home) / database.folder}
+            if values.setdefault("source", "order_log") != "order_log":
+                raise SettingsError(
+                    f"{database} has no files of {values['source']}: its source is order_log. "
+                    "Leave out --source (RESTOCK_SOURCE)."
+                )
         raw_dirs = {home / "data" / "raw" / name: name for name in SOURCES}
         if "source" in values:
             source = str(values["source"])
@@ -147,6 +165,11 @@ class Settings:
         """The only folder that the files of The Complete Journey are written to."""
         return self.home / "data" / "raw" / "complete_journey"
 
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the raw files were fetched from a database."""
+        return self.raw_dir.parent == _mongo_dir(self.home)
+
     def check_paths(self) -> None:
         """Raise a SettingsError if a path is a file instead of a folder, or the other way round."""
         folders = {
@@ -179,8 +202,12 @@ class Settings:
         )
 
     def for_model(self, name: str) -> Self:
-        """Return the settings for a model; ``parameters`` apply to the configured model only."""
-        return self if name == self.model else replace(self, model=name, parameters={})
+        """Return the settings for a model; ``parameters`` apply to the configured model only.
+
+        Under `AUTO`, that is `DEFAULT_MODEL`.
+        """
+        configured = DEFAULT_MODEL if self.model == AUTO else self.model
+        return replace(self, model=name, parameters=self.parameters if name == configured else {})
 
     @property
     def duckdb_memory(self) -> str:
@@ -244,6 +271,10 @@ class Settings:
                     os.environ[name] = value
 
 
+def _mongo_dir(home: Path) -> Path:
+    return home / "data" / "raw" / "mongodb"
+
+
 def _variables() -> list[str]:
     """Return the names of the environment variables that `Settings.load` reads."""
     simple = (str, int, Path)
@@ -282,7 +313,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _typed(name: str, kind: str, value: Any) -> Any:
-    if name == "reading":
+    if name in ("reading", "database"):
         return value
     if "Path" in kind:
         return Path(value).expanduser().absolute()

@@ -13,7 +13,7 @@ from .formats import TONES, Field
 
 Json = dict[str, Any]
 MAX_SERIES = 6  # as many as there are shapes, for readers who cannot tell the colours apart
-MAX_NAME = 25
+MAX_MARKERS = 40  # a longer line has none
 MAX_BARS = 50  # horizontal, one below the other
 _escape = partial(html.escape, quote=False)  # Plotly reads <, > and & as markup
 TRACES: dict[str, Json] = {
@@ -50,11 +50,14 @@ def drawn(c: Component) -> Component:
         layout[f"{up}axis"] |= {"range": limits, "showgrid": True}
     if c.swapXY or c.value:  # the first row at the top
         layout["yaxis"]["autorange"] = "reversed"
-    if c.swapXY:  # keep both ends of a long name: names may differ in either
-        short = [
-            t if len(t) <= MAX_NAME else f"{t[:13].strip()}…{t[-10:].strip()}" for t in c.x.texts
-        ]
-        layout["yaxis"] |= {"tickvals": _marks(c.x), "ticktext": [_escape(text) for text in short]}
+    if c.swapXY:  # the browser cuts names to fit, and escapes them
+        layout["yaxis"] |= {"tickvals": _marks(c.x), "ticktext": c.x.texts}
+        if not c.series and not c.yLog:
+            layout |= _labelled(c)
+    named = [part for part in c.parts if part.is_placed and part.label and part.y is None]
+    if tops := [_top_label(part) for part in named]:
+        layout["annotations"] = layout.get("annotations", []) + tops
+        layout["margin"] = layout.get("margin", {}) | {"t": 22}
     layout["height"] = c.chartAreaHeight or (28 * len(c.x.values) + 40 if c.swapXY else 280)
     shown = {"text": c.tooltipTitle, across: c.x, up: c.y, "z": c.value}
     shown = {key: field for key, field in shown.items() if field}
@@ -93,6 +96,14 @@ def _traces(c: Component, shown: dict[str, Field], error: str) -> list[Json]:
             trace["orientation"] = "h"
         if is_toned:
             trace["marker"] = {"color": f"var(--{TONES[name]})"}
+        if c.highlight:
+            ours = c.highlight.values
+            colours = ["var(--accent)" if ours[row] else "var(--quiet)" for row in rows]
+            trace["marker"] = {"color": colours}
+            if c.tag == "LineChart":
+                trace["line"] = {"color": colours[0]}
+        if c.tag == "LineChart" and len(rows) > MAX_MARKERS:
+            trace["mode"] = "lines"
         if c.value:
             trace["colorbar"] = {"tickformat": _axis(c.value)["tickformat"]}
         if c.low and c.high and any(c.low.values[row] is not None for row in rows):
@@ -115,20 +126,51 @@ def _whiskers(middle: list[Any], low: list[Any], high: list[Any]) -> Json:
     spans = zip(low, middle, high, strict=True)
     known = [span if None not in span else (0, 0, 0) for span in spans]
     ends = {"array": [b - m for _, m, b in known], "arrayminus": [m - a for a, m, _ in known]}
-    return ends | {"color": "var(--text)", "thickness": 1.5}
+    return ends | {"color": "var(--muted)", "thickness": 1, "width": 3}
+
+
+def _labelled(c: Component) -> Json:
+    """Return the layout of horizontal bars with each value at the end of its bar or whisker."""
+    ends = zip(c.y.values, (c.high or c.y).values, _marks(c.x), c.y.texts, strict=True)
+    labels = [
+        {"x": max(value, end or value, 0), "y": mark, "text": text}
+        for value, end, mark, text in ends
+        if value is not None
+    ]
+    room = 7 * max((len(label["text"]) for label in labels), default=0)
+    return {"annotations": labels, "margin": {"r": 16 + room}, "bargap": 0.4}
+
+
+def sparkline(c: Component) -> list[tuple[float, float]]:
+    """Return the points of a value over time in a box of 100 by 24, or none for a single value."""
+    rows = zip(c.sparkline.values, c.value.values, strict=True)
+    known = [value for _, value in sorted(row for row in rows if None not in row)]
+    if len(known) < 2:
+        return []
+    low, span = min(known), max(known) - min(known) or 1
+    step = 96 / (len(known) - 1)
+    return [(2 + n * step, 22 - 20 * (value - low) / span) for n, value in enumerate(known)]
 
 
 def _line(c: Component) -> Json:
     """Return a reference line: at a y, at an x, or from (x, y) to (x2, y2)."""
     if c.x is None and c.y is None:
         raise ValueError("a ReferenceLine needs a position; add x= or y=")
-    line: Json = {"type": "line", "label": {"text": _escape(c.label or "")}}
+    line: Json = {"type": "line"}
+    if c.y is not None:
+        line["label"] = {"text": _escape(c.label or "")}
     for axis, start, end in (("x", c.x, c.x2), ("y", c.y, c.y2)):
         if start is None:
             line |= {f"{axis}0": 0, f"{axis}1": 1, f"{axis}ref": "paper"}
         else:
             line |= {f"{axis}0": start, f"{axis}1": start if end is None else end}
     return line
+
+
+def _top_label(c: Component) -> Json:
+    """Return the label of a line at an x; inside the plot it would be cut off at the edge."""
+    place = {"x": c.x, "y": 1, "yref": "paper", "xanchor": "center", "yanchor": "bottom"}
+    return place | {"xshift": 0, "text": _escape(c.label)}
 
 
 def _axis(field: Field, log: bool | None = None) -> Json:

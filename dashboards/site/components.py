@@ -51,6 +51,15 @@ class Definition:
 
 DATA = Attribute("data", "The query to show.", Type.QUERY, required=True)
 FMT = Attribute("fmt", "The format.", Type.FORMAT)
+LINK = Attribute(
+    "link", "The page to open: `page.md`, or `folder/[column].md` for the page of the row's value."
+)
+LIMIT = Attribute(
+    "limit",
+    "The number of rows to show; the download has all. The default is 50 horizontal bars, else "
+    "5,000 rows.",
+    Type.WHOLE,
+)
 EMPTY_MESSAGE = Attribute(
     "emptyMessage", "The text to show if there is nothing to show.", default="Nothing to show."
 )
@@ -63,6 +72,7 @@ CHART = (
     Attribute("xAxisTitle", "The title of the horizontal axis, also with `swapXY`."),
     Attribute("yAxisTitle", "The title of the vertical axis."),
     Attribute("chartAreaHeight", "The height in pixels.", Type.WHOLE),
+    LIMIT,
     EMPTY_MESSAGE,
 )
 XY = (
@@ -83,6 +93,11 @@ INTERVAL = (
         format="yFmt",
     ),
     Attribute("high", "The upper ends of intervals.", Type.COLUMN, format="yFmt"),
+    Attribute(
+        "highlight",
+        "The column that is true for the marks that stand out. The others are grey.",
+        Type.COLUMN,
+    ),
 )
 
 DEFINITIONS = (
@@ -93,6 +108,7 @@ DEFINITIONS = (
             DATA,
             Attribute("column", "The column.", Type.COLUMN, required=True, format="fmt"),
             FMT,
+            LINK,
         ),
         is_inline=True,
     ),
@@ -104,12 +120,30 @@ DEFINITIONS = (
             Attribute("value", "The column.", Type.COLUMN, required=True, format="fmt"),
             Attribute("title", "The label. The default is the column's name."),
             FMT,
+            Attribute(
+                "comparison",
+                "The column of the change since another time. Nothing is shown if it is missing.",
+                Type.COLUMN,
+                format="comparisonFmt",
+            ),
+            Attribute("comparisonFmt", "The format of `comparison`.", Type.FORMAT),
+            Attribute("comparisonTitle", "The text beside it, such as `since last week`."),
+            Attribute("downIsGood", "Whether a fall is good.", Type.FLAG, default=False),
+            Attribute(
+                "neutral", "Whether a change is neither good nor bad.", Type.FLAG, default=False
+            ),
+            Attribute(
+                "sparkline",
+                "The column of times. A small line shows `value` over all rows in their order.",
+                Type.COLUMN,
+            ),
+            LINK,
         ),
         holds_prose=True,
     ),
     Definition(
         "BarChart",
-        "Draws a bar for each row.",
+        "Draws a bar for each row. Horizontal bars have their values at their ends.",
         (
             *INTERVAL,
             Attribute("swapXY", "Whether the bars are horizontal.", Type.FLAG, default=False),
@@ -187,10 +221,12 @@ DEFINITIONS = (
             DATA,
             Attribute("title", "The caption. The default is the query's name."),
             Attribute("rows", "The number of rows on a page of the table.", Type.WHOLE, default=10),
+            LIMIT,
             Attribute("search", "Whether the table has a search box.", Type.FLAG, default=False),
             Attribute(
                 "rest",
-                "The column that is true in the row for all that is left out. That row stays last.",
+                "The column that is true in the row for all that `limit` leaves out. That row "
+                "stays last, and the download does not have it.",
                 Type.COLUMN,
             ),
             EMPTY_MESSAGE,
@@ -221,6 +257,7 @@ DEFINITIONS = (
                 allowed=("text", "bar", "badge"),
                 default="text",
             ),
+            LINK,
         ),
     ),
     Definition(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -37,6 +38,10 @@ class Field:
         if not self._suits(FORMATS[name]):
             raise ValueError(f"fmt {name!r} does not suit {self.name!r}, which holds {self.kind}")
         return replace(self, format=FORMATS[name])
+
+    def rows(self, kept: Iterable[int]) -> Field:
+        """Return the column with some of its rows."""
+        return replace(self, values=[self.values[n] for n in kept])
 
     @cached_property
     def present(self) -> list[Any]:

@@ -7,11 +7,11 @@ from .conditions import parse_condition
 from .errors import SiteError, located, suggest
 from .tree import Branch, Child, If, Node, Page, Query
 
-__all__ = ["Query", "parse_page"]
+__all__ = ["Query", "parse_page", "parse_partial"]
 
 FRONT = re.compile(
     r"---\ntitle: +(?P<title>\S.*)\n(?:description: +(?P<description>\S.*)\n)?"
-    r"(?:order: +(?P<order>\d+)\n)?---\n"
+    r"(?:group: +(?P<group>\S.*)\n)?(?:order: +(?P<order>\d+)\n)?---\n"
 )
 ATTRIBUTE = r"""(\w+)(?:=(?:"([^"]*)"|'([^']*)'|\{([^{}]*)\}|([^\s"'{}<>/]+)))?"""
 TOKEN = re.compile(
@@ -42,12 +42,35 @@ def parse_page(path: Path) -> Page:
     text = path.read_text(encoding="utf-8")
     head = FRONT.match(text)
     if not head:
-        what = "no front matter; begin with ---, title: ..., description: ..., order: 1, ---"
-        raise SiteError(f"{path}:1", what)
-    about = head["title"], head["description"] or "", int(head["order"] or 1000)
+        lines = "---, title: ..., description: ..., group: ..., order: 1, ---"
+        raise SiteError(f"{path}:1", f"no front matter; begin with {lines}")
+    about = (
+        head["title"],
+        head["description"] or "",
+        head["group"] or "",
+        int(head["order"] or 1000),
+    )
     parser = _Parser(path, text)
     root = parser.parse(head.end())
-    return Page(path.stem, *about, root, parser.queries)
+    if not path.stem.startswith("["):
+        return Page(path.stem, *about, root, parser.queries)
+    page = Page(f"{path.parent.name}/{path.stem}", *about, root, parser.queries)
+    row = f"select * from ${{{page.folder}}} where {page.parameter} = ${{params.{page.parameter}}}"
+    page.queries["params"] = Query("params", row, path, 1)
+    return page
+
+
+def parse_partial(path: Path) -> Node:
+    """Parse a file that pages insert.
+
+    Raises:
+        SiteError: a tag or a condition is malformed, unclosed or misplaced, or there is SQL.
+    """
+    parser = _Parser(path, path.read_text(encoding="utf-8").rstrip())
+    root = parser.parse()
+    for query in parser.queries.values():
+        raise SiteError(query.place(), "a partial has no SQL; move the query to queries/")
+    return root
 
 
 class _Parser:
@@ -165,15 +188,12 @@ class _Parser:
 
     def _partial(self, name: str, place: str) -> list[Child]:
         """Return the content of a file in the folder partials/."""
-        folder = self.path.parent / "partials"
+        is_templated = self.path.stem.startswith("[")
+        folder = self.path.parents[1 if is_templated else 0] / "partials"
         path = folder / name.strip("\"'")
         if self.path.parent.name == "partials":
             raise SiteError(place, "a partial cannot insert another; remove it")
         if not path.is_file():
             known = (each.name for each in folder.glob("*.md"))
             raise SiteError(place, f"no partial {path.name!r}; {suggest(path.name, known)}")
-        parser = _Parser(path, path.read_text(encoding="utf-8").rstrip())
-        children = parser.parse().children
-        for query in parser.queries.values():
-            raise SiteError(query.place(), "a partial has no SQL; move the query to queries/")
-        return children
+        return parse_partial(path).children

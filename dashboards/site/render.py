@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from .bind import Component, bind, check, columns
-from .charts import MAX_BARS, drawn, measured
+from .charts import MAX_BARS, drawn, measured, sparkline
 from .components import COMPONENTS
 from .errors import SiteError, located, suggest
-from .formats import DASH, TONES, Field, Fields
-from .queries import MAX_OPTIONS, MAX_ROWS, Choice, Queries
+from .formats import DASH, MINUS, TONES, Field, Fields
+from .links import LINK, MAX_PAGES, Sitemap
+from .queries import MAX_DOWNLOAD, MAX_OPTIONS, MAX_ROWS, Choice, Queries, as_csv
 from .tree import Branch, Child, If, Node, Page
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": True})
@@ -32,11 +33,12 @@ JINJA.globals |= {
     "drawn": drawn,
     "tones": TONES,
     "dash": DASH,
+    "minus": MINUS,
+    "sparkline": sparkline,
     "max_options": MAX_OPTIONS,
 }
 JINJA.policies["json.dumps_kwargs"] = {"default": str, "separators": (",", ":")}
 MACROS: Any = JINJA.get_template("components.html").module
-LINK = re.compile(r'href="([\w-]+)\.md"')
 
 
 def _nothing_in(c: Component) -> Field | None:
@@ -58,31 +60,41 @@ def _top(field: Field, rest: Field | None) -> float:
 class Renderer:
     """Renders one page, which may link to the others by their names."""
 
-    def __init__(self, page: Page, queries: Queries, pages: Collection[str]) -> None:
-        self.page, self._queries, self._pages = page, queries, pages
-        self._ids = (f"{page.name}-{number}" for number in itertools.count(1))
+    def __init__(self, page: Page, queries: Queries, sitemap: Sitemap) -> None:
+        self.page, self._queries, self._sitemap = page, queries, sitemap
+        self._up = "../" * page.name.count("/")
+        self.downloads: dict[str, str] = {}
+        """The files that readers can download, by name."""
 
-    def body(self) -> Markup:
+    def body(self, value: Any = None) -> Markup:
         """Run all queries of the page and return its body.
+
+        Args:
+            value: the value of a templated page's parameter.
 
         Raises:
             SiteError: the page is wrong.
         """
+        options: dict[str, list[Any]] = {self.page.parameter: [value]} if self.page.folder else {}
+        choice = dict.fromkeys(options, 0)
+        self._queries.options = options
+        self._name = self._sitemap[self.page.name][value].replace("/", "-")
+        self._ids = (f"{self._name}-{number}" for number in itertools.count(1))
         check(self.page.root.children)
         for node in self.page.root.walk():
             if isinstance(node, Node) and node.tag == "Dropdown":
-                dropdown = self._bind(node, {})
+                dropdown = self._bind(node, choice)
                 with node.located():
-                    if dropdown.name in self._queries.options:
+                    if dropdown.name in options:
                         raise ValueError(f"two dropdowns are named {dropdown.name!r}; rename one")
-                    self._queries.options[dropdown.name] = dropdown.value.values[:MAX_OPTIONS]
+                    options[dropdown.name] = dropdown.value.values[:MAX_OPTIONS]
         for query in self.page.queries.values():
             with located(query.place()):
-                for choice in self._queries.choices(self._queries.inputs(query.name)):
-                    self._queries.table(query.name, choice)
+                for more in self._queries.choices(self._queries.inputs(query.name) - choice.keys()):
+                    self._queries.table(query.name, choice | more)
         for part in self.page.root.walk():
-            self._inputs([part], {})  # finds unknown queries in branches that are not shown
-        return self._prose(self.page.root.children, self.page.root, {})
+            self._inputs([part], choice)  # finds unknown queries in branches that are not shown
+        return self._prose(self.page.root.children, self.page.root, choice)
 
     def _prose(self, children: list[Child], around: Node, choice: Choice) -> Markup:
         """Render markdown with components as blocks."""
@@ -115,9 +127,9 @@ class Renderer:
 
     def _filled(self, html: str, parts: list[Node | If], around: Node, choice: Choice) -> Markup:
         for name in LINK.findall(html):
-            if name not in self._pages:
+            if None not in self._sitemap.get(name, ()):
                 what = f"no page {name}.md to link to"
-                raise SiteError(around.place, f"{what}; {suggest(name, self._pages)}")
+                raise SiteError(around.place, f"{what}; {suggest(name, self._sitemap)}")
 
         def fill(mark: re.Match[str]) -> str:
             part, is_alone = parts[int(mark["number"])], bool(mark["alone"])
@@ -190,20 +202,19 @@ class Renderer:
     def _bind(self, node: Node, choice: Choice, fields: Fields | None = None) -> Component:
         """Make a component of a tag. `fields` is the result of the query of the tag around it."""
         with node.located():
-            notes = []
+            notes: list[str] = []
             if node.query:
-                is_list = node.attributes.get("swapXY", "false") != "false"
-                limit = MAX_BARS if is_list else MAX_ROWS
-                fields = self._queries.run(node.query, choice, limit)
-                shown = max(len(field.values) for field in fields.values())
-                if shown == limit and (count := self._queries.count(node.query, choice)) > shown:
-                    notes.append(f"The first {shown:,} of {count:,} rows.")
+                fields = self._shown_rows(node, choice, notes)
             component = bind(node, fields or {})
             if (column := _nothing_in(component)) and not column.present:
                 message = component.emptyMessage or "Nothing to show."
                 return Component(template="Empty", message=message)
             component.uid, component.notes = next(self._ids), notes
-            component.query = self._queries.known.get(node.query or "")
+            component.hrefs = self._hrefs(component) if component.link else None
+            if node.query and _nothing_in(component):
+                component.sql = self._queries.sql(node.query, choice)
+                component.download = self._download(node, choice)
+            component.query = node.query
             if COMPONENTS[node.tag].holds_prose:
                 component.body = self._prose(node.children, node, choice)
                 return component
@@ -218,4 +229,52 @@ class Renderer:
             for part in component.parts:
                 if part.contentType == "bar":
                     part.top = _top(part.id, component.rest)
+                if part.hrefs and len(self._sitemap[part.link.removesuffix(".md")]) == MAX_PAGES:
+                    notes.append(f"The first {MAX_PAGES:,} have a page of their own.")
         return component
+
+    def _shown_rows(self, node: Node, choice: Choice, notes: list[str]) -> Fields:
+        """Return the rows that a component shows; add a note if there are more."""
+        fields = self._queries.run(node.query or "", choice)
+        count = max(len(field.values) for field in fields.values())
+        is_list = node.attributes.get("swapXY", "false") != "false"
+        limit = int(node.attributes.get("limit", MAX_BARS if is_list else MAX_ROWS))
+        if count <= limit:
+            return fields
+        rest = fields.get(node.attributes.get("rest", ""))
+        kept = [n for n in range(count) if n < limit or (rest and rest.values[n])]
+        if not rest:
+            if count == MAX_DOWNLOAD:
+                count = self._queries.count(node.query or "", choice)
+            notes.append(f"The first {limit:,} of {count:,} rows.")
+        if count > MAX_DOWNLOAD:
+            notes.append(f"The download has the first {MAX_DOWNLOAD:,}.")
+        return {name: field.rows(kept) for name, field in fields.items()}
+
+    def _download(self, node: Node, choice: Choice) -> str:
+        """Add the file with all rows of a component's query, and return its address."""
+        query = node.query or ""
+        options = sorted(self._queries.inputs(query) - {self.page.parameter})
+        parts = [self._name, query, *(str(choice[name] + 1) for name in options)]
+        name = f"downloads/{'-'.join(parts)}.csv"
+        if name not in self.downloads:
+            fields = self._queries.run(query, choice)
+            if rest := fields.get(node.attributes.get("rest", "")):
+                kept = [n for n, is_rest in enumerate(rest.values) if not is_rest]
+                fields = {name: field.rows(kept) for name, field in fields.items()}
+            self.downloads[name] = as_csv(fields.values())
+        return self._up + name
+
+    def _hrefs(self, c: Component) -> list[str | None]:
+        """Return the page that each row links to."""
+        name = c.link.removesuffix(".md")
+        if name not in self._sitemap:
+            raise ValueError(f"no page {c.link} to link to; {suggest(name, self._sitemap)}")
+        addresses = self._sitemap[name]
+        count = len(next(iter(c.fields.values())).values)
+        if None in addresses:
+            return [addresses[None]] * count
+        column = name.rpartition("/")[2].strip("[]")
+        if column not in c.fields:
+            raise ValueError(f"{c.link} needs the column {column!r}; select it in the query")
+        return [addresses.get(value) for value in c.fields[column].values]

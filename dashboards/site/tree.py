@@ -114,6 +114,17 @@ class Page(NamedTuple):
     name: str
     title: str
     description: str
+    group: str
     order: int
     root: Node
     queries: dict[str, Query]
+
+    @property
+    def folder(self) -> str:
+        """The folder of a templated page, which names the query with a row for each page."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def parameter(self) -> str:
+        """The column of that query whose values tell the pages apart."""
+        return self.name.rpartition("/")[2].strip("[]") if self.folder else ""

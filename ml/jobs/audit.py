@@ -65,9 +65,9 @@ def audit(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         past, now = (_some(con, columns, part, task.table) for part in parts[:2])
         if past and now:
             for j, column in enumerate(columns):
-                findings += _shift_findings(column, past.X[:, j], now.X[:, j])
+                findings += _shift_findings(column, past.X[:, j], now.X[:, j], task)
             earlier = (_some(con, columns, part, task.table) for part in parts[2:])
-            findings += _auc_findings(columns, past, now, earlier)
+            findings += _auc_findings(columns, past, now, earlier, task)
         progress("writing ml.audit", 2, 3)
         run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         with connection.transaction(con):
@@ -136,13 +136,14 @@ def _auc_findings(
     past: Examples,
     now: Examples,
     earlier: Iterable[Examples | None],
+    task: Task,
 ) -> Iterator[Finding]:
     """Yield the AUC of every column in the past, and whether an implausible one is a leak.
 
     Shoppers with a habit, such as a standing order, make a column this good at every cutoff, and
-    its values at cutoff 0 differ between pairs too. A leak shows in one of two ways. It reaches
-    cutoff 1 only, where the AUC is then far above that of earlier cutoffs. Or it is the label of
-    every past cutoff, and the same value for all pairs of cutoff 0, whose labels nobody knows. The
+    its values at cutoff 0 differ between rows too. A leak shows in one of two ways. It reaches
+    the newest past only, where the AUC is then far above that of earlier ones. Or it is the label
+    of every past, and the same value for all rows of cutoff 0, whose labels nobody knows. The
     second does not apply to the context, which can be the same for everyone.
     """
     aucs = _separations(past, range(len(columns)))
@@ -152,7 +153,7 @@ def _auc_findings(
         proofs = []
         if j in suspects:
             if known := [of_cutoff[j] for of_cutoff in before if j in of_cutoff]:
-                proofs.append(("AUC above cutoffs 2 and 3", auc - max(known), LEAKED_AUC))
+                proofs.append((f"AUC above {task.earlier}", auc - max(known), LEAKED_AUC))
             if columns[j].group != "context":
                 values = len(np.unique(now.X[:, j]))  # NaN counts as one value
                 proofs.append(("one value at cutoff 0", float(values <= 1), 0))
@@ -171,8 +172,8 @@ def _separations(pairs: Examples, columns: Iterable[int]) -> dict[int, float]:
     return {j: separation(pairs.X[:, j], pairs.label, pairs.offsets) for j in columns}
 
 
-def _shift_findings(feature: Feature, past: Column, now: Column) -> Iterator[Finding]:
-    """Yield how much a column differs between cutoffs 1 and 0.
+def _shift_findings(feature: Feature, past: Column, now: Column, task: Task) -> Iterator[Finding]:
+    """Yield how much a column differs between the past and now.
 
     The context has no stability index: cutoff 0 is often one day, and past orders fall on many.
     """
@@ -185,11 +186,11 @@ def _shift_findings(feature: Feature, past: Column, now: Column) -> Iterator[Fin
             SHIFTED_PSI,
             "warn" if psi > SHIFTED_PSI else "pass",
         )
-    for cutoff, column in ((1, past), (0, now)):
+    for when, column in ((task.past, past), ("at cutoff 0", now)):
         share = float(np.isnan(column).mean())
         differs = abs(share - float(np.isnan(past).mean())) > SHIFTED_MISSING_SHARE
         yield Finding(
-            f"missing share at cutoff {cutoff}",
+            f"missing share {when}",
             feature.name,
             share,
             SHIFTED_MISSING_SHARE,

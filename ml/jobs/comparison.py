@@ -32,7 +32,9 @@ def digests(settings: Settings) -> str:
         select user_id, sum(hash(orders, items.digest)) as digest
         from {staged(settings, "orders")} as orders
         left join (
-            select order_id, sum(hash(product_id, cart_position)) as digest
+            select
+                order_id,
+                sum(hash(product_id, cart_position, quantity, sales_value)) as digest
             from {staged(settings, "order_items")}
             group by order_id
         ) as items on orders.order_id = items.order_id

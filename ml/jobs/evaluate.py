@@ -26,13 +26,13 @@ from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
-from ml.settings import Settings
+from ml.settings import AUTO, Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS, Examples
 from ml.warehouse.feature_list import Feature, features
 
 OTHERS_ROWS = 100_000
-"""Training pairs of every estimator but the configured one, because the others are much slower."""
+"""Training rows of every estimator but the configured one, because the others are much slower."""
 CURVE = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the first fold's training shoppers on the learning curve, which ends with all."""
 IMPORTANCE_ROWS = 20_000
@@ -42,42 +42,58 @@ COMPARED = ("auc", "average_precision", "log_loss")
 
 
 def evaluate(
-    settings: Settings, progress: Progress, task: Task = REORDER, candidate: str = ""
+    settings: Settings,
+    progress: Progress,
+    task: Task = REORDER,
+    candidate: str = "",
+    *,
+    peers: bool = False,
+    card: Path | None = None,
 ) -> dict[str, Any]:
     """Measure the production model and the baselines on the part ``test`` of a task.
 
     With ``candidate``, the name of a version, measure that one instead. If another version is in
     production, the tables belong to that one, and only the metrics in the JSON file are written.
+    With ``peers``, also train every other estimator on the part ``train`` and measure it. With
+    ``card``, also write the task's section of the model card.
 
     Writes ``ml.metrics``, ``ml.calibration_bins``, ``ml.test_predictions`` and
     ``ml.feature_importance``, or the tables of the task with the same ends of their names, and
-    adds the metrics to the model's JSON file. With too few test shoppers, folds measure the model
-    instead, and no feature importance is written.
+    ``ml.verdicts``. Adds the metrics to the model's JSON file. With too few test shoppers, folds
+    measure the model instead, and no feature importance is written.
 
     Raises:
         RestockError: if there is no model or too few labelled shoppers.
+        SettingsError: if a card of the task needs folds, or folds take the place of the holdout
+            and measure no peers.
     """
+    if card and task.rule.is_per_shopper:
+        raise SettingsError(f"--card requires --folds for the task {task.name}")
     columns = features(settings, task.table.name)
     model, trained = versions.load(settings.models, columns, candidate or task.alias)
     serving = versions.production(settings.models, task.alias)
     is_served = candidate in ("", serving.name) or not serving.exists()
     with connection.connect(settings, read_only=True) as con:
         by_folds = task.measured_by_folds(con)
-        tested = sampling.labelled_shoppers(con)["test"]
+    if by_folds and peers:
+        raise SettingsError("there are too few test shoppers for --peers. Use --folds 5.")
     if by_folds:
         own = settings.for_model(trained["model_name"])
         report, test, predicted = _by_folds(own, progress, columns)
-        if is_served:
-            with connection.connect(settings) as con, connection.transaction(con):
+        with connection.connect(settings) as con, connection.transaction(con):
+            if is_served:
                 report.write(con, test, predicted)
                 _write_test_predictions(con, report, test, predicted)
+            tested = sampling.labelled_shoppers(con)["test"]
         note = (
             f"too few test shoppers ({tested}) to measure the model: the figures are from "
             f"{train.FOLDS} folds, in which each of the {len(test.user_id)} shoppers is a test "
             "shopper once"
         )
     else:
-        report, test = _holdout(settings, progress, columns, model, trained, task, is_served)
+        report, test = _holdout(
+            settings, progress, columns, model, trained, task, is_served, peers, card
+        )
         note = report.comparison(COMPARED)
     estimates = report.figures[trained["model_name"]]
     figures = {name: e.value for name, e in estimates.items() if not np.isnan(e.value)}
@@ -88,7 +104,13 @@ def evaluate(
         candidate or task.alias,
         run_id=report.run_id if is_served else "",
     )
-    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures, "note": note}
+    return {
+        "rows": len(test),
+        "run_id": report.run_id,
+        "figures": report.figures,
+        "note": note,
+        "verdict": report.said(),
+    }
 
 
 def evaluate_version(settings: Settings, progress: Progress, version: str) -> dict[str, Any]:
@@ -112,6 +134,8 @@ def _holdout(
     trained: dict[str, Any],
     task: Task,
     is_served: bool,
+    peers: bool,
+    card: Path | None,
 ) -> tuple[EvaluationReport, Examples]:
     """Measure a model on the part ``test``, and write what was measured if it is served."""
     name = trained["model_name"]
@@ -124,8 +148,12 @@ def _holdout(
         progress(f"scoring {len(test):,} {task.table.rows} of test shoppers", 2, 5)
         predicted = Predictions.of(model, test)
         beside = task.beside(settings, con, columns, test)
-        report.add(test, {name: predicted}, beside)
+        models = {name: predicted}
+        if peers:
+            models |= _peers(settings, progress, con, columns, test, report)
+        report.add(test, models, beside)
         report.add_paired(test, predicted, beside)
+        report.add_verdict(test, predicted, beside)
         for mask in masks:
             report.add_segments(test, predicted, mask)
         for segment, X in variants.items():
@@ -134,6 +162,8 @@ def _holdout(
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
         if not is_served:
             return report, test
+        for segment, older, scores in task.backtests(con, columns, ["test"]):
+            report.add_earlier(segment, older, model.predict(older.X), scores)
         progress("computing feature importance", 3, 5)
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
@@ -144,8 +174,38 @@ def _holdout(
                 f"insert into {task.written('feature_importance')} values (?, ?, ?, ?, ?)",
                 [(report.run_id, name, *row) for row in importance],
             )
+    if card:
+        progress("writing the model card", 4, 5)
+        scores = {peer: models[peer].score() for peer in models if peer != name} | beside
+        differences = {
+            other: report.difference(test, predicted, score) for other, score in scores.items()
+        }
+        model_card.write_by_time(
+            card, settings, columns, trained, report, differences, test, predicted
+        )
     progress("evaluated", 5, 5)
     return report, test
+
+
+def _peers(
+    settings: Settings,
+    progress: Progress,
+    con: duckdb.DuckDBPyConnection,
+    columns: Sequence[Feature],
+    test: Examples,
+    report: EvaluationReport,
+) -> dict[str, Predictions]:
+    """Train every estimator but the production model's on the part ``train``, and predict."""
+    task = report.task
+    learned = train.draw(con, columns, settings, task)
+    few = np.random.default_rng(settings.seed).random(len(learned)) < OTHERS_ROWS / len(learned)
+    held = examples.read_part(con, columns, task.parts["held"], task.table)
+    predicted = {}
+    for peer in [name for name in estimators.ESTIMATORS if name != report.model]:
+        progress(f"fitting {peer}", 2, 5)
+        model = train.fit(settings.for_model(peer), columns, learned.of(few), held, task)
+        predicted[peer] = Predictions.of(model, test)
+    return predicted
 
 
 def _by_folds(
@@ -161,19 +221,29 @@ def _by_folds(
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
+        earlier = list(reorder.earlier(con, columns, SPLITS))
     predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
+    of_earlier = [np.empty(len(older)) for _, older, _ in earlier]
     place_of_test = spaced(test.user_id, held.user_id)
     for fold in range(train.FOLDS):
         progress(f"fold {fold + 1}", fold, train.FOLDS + 1)
-        model = train.fit(settings, *train.divided(learned, held, fold))
+        model = train.fit(settings, columns, *train.divided(learned, held, fold))
         is_test = part_in_fold(place_of_test, fold, train.FOLDS) == "test"
         rows, part = np.repeat(is_test, np.diff(test.offsets)), test.of(is_test)
         predicted.fill(rows, Predictions.of(model, part))
         as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
+        for (_, older, _), probability in zip(earlier, of_earlier, strict=True):
+            spot = spaced(older.user_id, held.user_id)
+            is_test = part_in_fold(spot, fold, train.FOLDS) == "test"
+            rows = np.repeat(is_test, np.diff(older.offsets))
+            probability[rows] = model.predict(older.X[rows])
     report.add(test, {settings.model: predicted}, scores)
+    report.add_verdict(test, predicted, scores)
     for segment in segments:
         report.add_segments(test, predicted, segment)
     report.add_segment("context=typical", test, as_served)
+    for (cutoff, older, beside), probability in zip(earlier, of_earlier, strict=True):
+        report.add_earlier(cutoff, older, probability, beside)
     progress("evaluated", train.FOLDS + 1, train.FOLDS + 1)
     return report, test, predicted
 
@@ -188,7 +258,8 @@ def cross_validate(
     """Measure every estimator and baseline at cutoff 1, with each shopper as a test shopper once.
 
     Each fold trains, validates and tests as `train.train` and `evaluate` do. Writes ``ml.metrics``,
-    ``ml.calibration_bins`` and, if ``card`` is given, the model card. Registers no model.
+    ``ml.calibration_bins``, ``ml.verdicts`` and, if ``card`` is given, the model card. Registers no
+    model. Under ``model = "auto"``, it measures the choice of the production model.
 
     Raises:
         SettingsError: if there are too few shoppers for the number of folds, or the rule of the
@@ -200,6 +271,8 @@ def cross_validate(
             "Leave out --folds: its evaluation is by time."
         )
     columns = features(settings)
+    if settings.model == AUTO:
+        settings = settings.for_model(versions.metadata(settings.models)["model_name"])
     report = EvaluationReport(settings, settings.model, f"{folds}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, folds + 2)
@@ -209,7 +282,8 @@ def cross_validate(
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
-    models = {name: Predictions.empty(len(test)) for name in estimators.ESTIMATORS}
+    names = dict.fromkeys((settings.model, *estimators.ESTIMATORS))
+    models = {name: Predictions.empty(len(test)) for name in names}
     main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
     learned_place = place(learned.user_id)
@@ -229,10 +303,10 @@ def cross_validate(
         for step, name in enumerate(models):
             progress(f"fold {fold + 1}: {name}", fold * len(models) + step, folds * len(models))
             if name == settings.model:
-                model = train.fit(settings, training, validation)
+                model = train.fit(settings, columns, training, validation)
                 as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
             else:
-                model = train.fit(settings.for_model(name), few, newest)
+                model = train.fit(settings.for_model(name), columns, few, newest)
             models[name].fill(rows, Predictions.of(model, part))
         if fold == 0:
             report.add_segment(_size(len(np.unique(training.user_id))), part, main.rows(rows))
@@ -241,12 +315,13 @@ def cross_validate(
             for share in CURVE:
                 progress("learning curve", len(models), folds * len(models))
                 some = training.of(order < share)
-                model = train.fit(settings, some, newest)
+                model = train.fit(settings, columns, some, newest)
                 report.add_segment(
                     _size(len(np.unique(some.user_id))), part, Predictions.of(model, part)
                 )
     progress("computing metrics", folds, folds + 2)
     report.add(test, models, scores)
+    report.add_verdict(test, main, scores)
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
@@ -259,7 +334,12 @@ def cross_validate(
         bins = metrics.reliability_bins(main.probability, test.label)
         model_card.write(card, settings, columns, report.protocol, report.rows, bins, newest_order)
     progress("evaluated", folds + 2, folds + 2)
-    return {"rows": len(test), "run_id": report.run_id, "figures": report.figures}
+    return {
+        "rows": len(test),
+        "run_id": report.run_id,
+        "figures": report.figures,
+        "verdict": report.said(),
+    }
 
 
 def _size(shoppers: int) -> str:
@@ -297,7 +377,7 @@ def _write_test_predictions(
             "run_id": pa.repeat(report.run_id, len(test)),
             "user_id": test.user_of_pair(),
             task.table.key: test.key,
-            f"{task.name}_probability": predicted.probability.astype(np.float32),
+            f"{task.table.outcome}_probability": predicted.probability.astype(np.float32),
             task.rule.chosen: predicted.chosen,
         }
     )

@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from ml.jobs.task import REORDER, Task
-from ml.modelling import metrics
+from ml.modelling import metrics, verdict
 from ml.modelling.basket import Bools, Floats, Ints
 from ml.modelling.folds import Strings
 from ml.modelling.metrics import Estimate
 from ml.modelling.model import Model
 from ml.modelling.rules import Score
-from ml.settings import Settings
+from ml.modelling.verdict import Verdict
+from ml.settings import AUTO, Settings
 from ml.warehouse.connection import append
 from ml.warehouse.examples import Examples
 
@@ -63,13 +64,15 @@ class EvaluationReport:
         self.rows: list[Row] = []
         self.paired: dict[str, Estimate] = {}
         self.best = ""
+        self.verdict: Verdict | None = None
+        self.is_auto = settings.model == AUTO
 
     def add(
         self, test: Examples, models: Mapping[str, Predictions], beside: Mapping[str, Score]
     ) -> None:
         """Measure models, and the scores beside them, on all rows."""
         scores = {name: predicted.score() for name, predicted in models.items()}
-        for name, score in (scores | dict(beside)).items():
+        for name, score in (dict(beside) | scores).items():
             self.figures[name] = self._measure(test, score)
             self._note(name, "all", self.figures[name], test.offsets)
 
@@ -80,19 +83,62 @@ class EvaluationReport:
 
         A baseline chooses no rows.
         """
-        baselines = [name for name, score in beside.items() if score.chosen is None]
+        baselines = [
+            name for name, score in beside.items() if score.chosen is None and name != self.model
+        ]
         best = max(baselines, key=lambda name: self.figures[name]["auc"].value)
-        self.paired = self.task.rule.paired(
+        self.paired = self.difference(test, predicted, beside[best])
+        if self.paired:
+            self.best = best
+            self._note(self.model, f"over={best}", self.paired, test.offsets)
+
+    def difference(
+        self, test: Examples, predicted: Predictions, other: Score
+    ) -> dict[str, Estimate]:
+        """Return the metrics of the model minus those of another score, on the same resamples."""
+        return self.task.rule.paired(
             predicted.score(),
-            beside[best],
+            other,
             test.label,
             test.key.to_numpy(),
             test.offsets,
             seed=self.seed,
         )
-        if self.paired:
-            self.best = best
-            self._note(self.model, f"over={best}", self.paired, test.offsets)
+
+    def add_verdict(
+        self, test: Examples, predicted: Predictions, beside: Mapping[str, Score]
+    ) -> None:
+        """Compare the model with the best baseline, shopper by shopper."""
+        rule = self.task.rule
+        qualities = {
+            name: rule.quality(score, test.label, test.offsets)
+            for name, score in beside.items()
+            if score.chosen is None and name != self.model
+        }
+        self.verdict = verdict.compare(
+            rule.quality(predicted.score(), test.label, test.offsets),
+            qualities,
+            seed=self.seed,
+        )
+
+    def said(self) -> str:
+        """Return the verdict in words; empty if there is none."""
+        if (found := self.verdict) is None:
+            return ""
+        model, rule = (name.replace("_", " ") for name in (self.model, found.rule))
+        conclusion = {
+            verdict.BETTER: "the difference is real",
+            verdict.WORSE: f"the difference is real, and {rule} is better",
+            verdict.CHANCE: "the difference may be chance",
+        }[found.verdict]
+        is_simple = self.model in self.task.simple
+        if found.verdict != verdict.BETTER and not (self.is_auto or is_simple):
+            conclusion += '. With model = "auto", a simple rule is served if it predicts better'
+        which = "other" if is_simple else "simple"
+        return (
+            f"{model} is better than {rule}, the best {which} rule, for {found.better:.0%} of "
+            f"{found.shoppers:,} test shoppers and worse for {found.worse:.0%}: {conclusion}"
+        )
 
     def comparison(self, names: Sequence[str]) -> str:
         """Return the paired differences of some metrics, in words; empty if there are none."""
@@ -121,8 +167,15 @@ class EvaluationReport:
         """Measure the model on all rows of ``test`` and record them as the segment ``name``."""
         self._note(self.model, name, self._measure(test, predicted.score()), test.offsets)
 
+    def add_earlier(
+        self, name: str, test: Examples, probability: Floats, beside: Mapping[str, Score]
+    ) -> None:
+        """Measure the model and the scores beside it on earlier rows, as the segment ``name``."""
+        for model, score in (dict(beside) | {self.model: Score(probability, True)}).items():
+            self._note(model, name, self._measure(test, score), test.offsets)
+
     def write(self, con: duckdb.DuckDBPyConnection, test: Examples, predicted: Predictions) -> None:
-        """Append the metrics and the calibration bins to the tables of the task."""
+        """Append the metrics, the calibration bins and the verdict to their tables."""
         names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
         rows = pa.table(dict(zip(names, zip(*self.rows, strict=True), strict=True)))
         append(con, self.task.written("metrics"), rows)
@@ -139,6 +192,16 @@ class EvaluationReport:
             }
         )
         append(con, self.task.written("calibration_bins"), table)
+        if (found := self.verdict) is not None:
+            ends = [None if np.isnan(end) else end for end in found.difference[1:]]
+            con.execute(
+                "insert into ml.verdicts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    *(self.run_id, self.task.name, self.protocol, self.task.rule.judged_by),
+                    *(self.model, found.rule, found.shoppers, found.better, found.worse),
+                    *(1 - found.better - found.worse, found.difference.value, *ends, found.verdict),
+                ],
+            )
 
     def _measure(self, test: Examples, score: Score) -> dict[str, Estimate]:
         return self.task.rule.measure(

@@ -1,22 +1,29 @@
-"""The model card: a Markdown page with the results of the latest cross-validations."""
+"""The model card: a Markdown page with the results of the latest evaluations."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sklearn.metrics import roc_auc_score
 
 from ml.jobs import train
+from ml.jobs.evaluation_report import EvaluationReport, Predictions
+from ml.jobs.task import REORDER, Task
 from ml.modelling import metrics
 from ml.registry import versions
 from ml.settings import Settings
+from ml.warehouse.examples import Examples
 from ml.warehouse.feature_list import Feature
 
 SHOWN = (
-    *("shoppers", "pairs", "mean_predicted", "mean_observed"),
+    *("shoppers", "pairs", "moments", "mean_predicted", "mean_observed"),
     *("auc", "log_loss", "precision_at_5", "mean_f1", "expected_calibration_error"),
+    *("average_precision", "auc_within_day", "lift_top_tenth", "capture_top_tenth", "best_f1"),
+    *("list_recall", "list_worst_day_recall", "list_precision", "list_size_share"),
 )
 CURVE = "training_shoppers="
 """Prefix of the segments that are points on the learning curve."""
@@ -25,7 +32,7 @@ CURVE = "training_shoppers="
 def write(
     path: Path,
     settings: Settings,
-    columns: list[Feature],
+    columns: Sequence[Feature],
     protocol: str,
     rows: Iterable[tuple[Any, ...]],
     bins: metrics.ReliabilityBins,
@@ -33,15 +40,9 @@ def write(
 ) -> None:
     """Save the metrics of one data set, then write the card of every data set saved so far.
 
-    The metrics go to ``<card>/<source>.json``, in a folder with the name of the card without its
-    suffix. ``rows`` are rows of ``ml.metrics``.
+    The metrics go to ``<card>/<source>.reorder.json``, in a folder with the name of the card
+    without its suffix. ``rows`` are rows of ``ml.metrics``.
     """
-    folder = path.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, dict[str, dict[str, float]]] = {}
-    for _, model, _, _, segment, metric, value in rows:
-        if metric.removesuffix("_low").removesuffix("_high") in SHOWN:
-            figures.setdefault(model, {}).setdefault(segment, {})[metric] = round(value, 6)
     written = {
         "source": settings.source,
         "protocol": protocol,
@@ -52,15 +53,93 @@ def write(
             {"n": int(n), "predicted": round(p, 6), "observed": round(o, 6)}
             for n, p, o in zip(bins.n, bins.mean_predicted, bins.mean_observed, strict=True)
         ],
-        "figures": figures,
+        "figures": _figures(rows),
     }
-    (folder / f"{settings.source}.json").write_text(json.dumps(written, indent=1) + "\n")
+    _save(path, f"{settings.source}.reorder", written)
+
+
+def write_by_time(
+    path: Path,
+    settings: Settings,
+    columns: Sequence[Feature],
+    trained: Mapping[str, Any],
+    report: EvaluationReport,
+    differences: Mapping[str, Mapping[str, metrics.Estimate]],
+    test: Examples,
+    predicted: Predictions,
+) -> None:
+    """Save the figures of a task that time divides, then write the card.
+
+    ``trained`` is the content of ``model.json``, and ``differences`` has the model's metrics minus
+    those of each other score.
+    """
+    written = {
+        "source": settings.source,
+        "task": report.task.name,
+        "evaluated_on": f"{datetime.now(UTC):%Y-%m-%d}",
+        **made_with(settings, columns, report.task),
+        "training_moments": trained["training_moments"],
+        "calibration_moments": trained["calibration_moments"],
+        "calibration": trained["calibration"],
+        "figures": _figures(report.rows),
+        "differences": {
+            name: {
+                metric + end: round(value, 6)
+                for metric, estimate in of.items()
+                if metric in SHOWN
+                for end, value in zip(("", "_low", "_high"), estimate, strict=True)
+            }
+            for name, of in differences.items()
+        },
+        "midnights": list(_by_midnight(test, predicted)),
+    }
+    _save(path, f"{settings.source}.{report.task.name}", written)
+
+
+def _figures(rows: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the figures to show by model, segment and metric; ``rows`` are of ``ml.metrics``."""
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for _, model, _, _, segment, metric, value in rows:
+        if metric.removesuffix("_low").removesuffix("_high") in SHOWN:
+            figures.setdefault(model, {}).setdefault(segment, {})[metric] = round(value, 6)
+    return figures
+
+
+def _by_midnight(test: Examples, predicted: Predictions) -> Iterator[dict[str, Any]]:
+    """Yield the figures of each midnight; on a day without buyers, some have no value."""
+    key = test.key.to_numpy()
+    for midnight in np.unique(key):
+        rows = key == midnight
+        label, chosen = test.label[rows], predicted.chosen[rows]
+        probability = predicted.probability[rows]
+        figures = {
+            "observed": label.mean(),
+            "predicted": probability.mean(),
+            "list_size_share": chosen.mean(),
+        }
+        if 0 < label.sum() < len(label):
+            figures |= {
+                "auc": roc_auc_score(label, probability),
+                "list_recall": label[chosen].sum() / label.sum(),
+            }
+        day = str(midnight.astype("datetime64[D]"))
+        yield {"day": day} | {name: round(float(value), 6) for name, value in figures.items()}
+
+
+def _save(path: Path, name: str, written: dict[str, Any]) -> None:
+    """Save figures as ``<card>/<name>.json``, then write the card of all figures saved so far."""
+    folder = path.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(written, indent=1) + "\n")
     path.write_text(render(folder))
 
 
-def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
+def made_with(
+    settings: Settings, columns: Sequence[Feature], task: Task = REORDER
+) -> dict[str, Any]:
     """Return the features, the model and the parameters that produced the metrics."""
-    pipeline = train.unfitted(settings)
+    is_simple = settings.model in task.simple
+    parameters = {} if is_simple else train.unfitted(settings, task).steps[-1][1].get_params()
     groups = [column.group for column in columns]
     return {
         "model": settings.model,
@@ -68,7 +147,7 @@ def made_with(settings: Settings, columns: list[Feature]) -> dict[str, Any]:
         "training_rows": settings.training_rows,
         "parameters": {
             name: value
-            for name, value in sorted(pipeline.steps[-1][1].get_params().items())
+            for name, value in sorted(parameters.items())
             if isinstance(value, str | int | float | bool) and name not in ("n_jobs", "verbose")
         },
         "feature_version": versions.feature_version(columns),
@@ -85,7 +164,10 @@ def render(folder: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    data = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    data, purchases = (
+        [json.loads(path.read_text()) for path in sorted(folder.glob(f"*.{task}.json"))]
+        for task in ("reorder", "purchase*")
+    )
     for of_source in data:
         segments = of_source["figures"][of_source["model"]]
         of_source["curve"] = sorted(
@@ -93,4 +175,4 @@ def render(folder: Path) -> str:
             for name in list(segments)
             if name.startswith(CURVE)
         )
-    return environment.get_template("model_card.md.jinja").render(data=data)
+    return environment.get_template("model_card.md.jinja").render(data=data, purchases=purchases)

@@ -1,6 +1,8 @@
-"""What is particular to the purchase task: when it can run, its baselines, segments and counts."""
+"""What is particular to the purchase tasks: horizons, baselines, segments, counts and outcomes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -10,105 +12,177 @@ from ml.errors import RestockError
 from ml.modelling.basket import Floats
 from ml.modelling.folds import Strings
 from ml.modelling.metrics import FEW_SHOPPERS
-from ml.modelling.purchase_baselines import INTENT_WEIGHTS, PROBABILITIES, PurchaseBaselines
+from ml.modelling.purchase_baselines import PROBABILITIES, PurchaseBaselines
 from ml.modelling.rules import Score
 from ml.settings import Settings
 from ml.warehouse import connection
 from ml.warehouse.examples import MOMENTS, Examples, read_part
 from ml.warehouse.feature_list import Feature
 
-TRAIN = "period = 'train' and split <> 'test' and not is_robot"
-HELD = "period = 'validation' and split <> 'test' and not is_robot"
-TEST = "period = 'test' and not is_robot"
-NOW = "cutoff = 0"
+PARTS = {
+    "train": "period = 'train' and split <> 'test' and not is_robot",
+    "held": "period = 'validation' and split <> 'test' and not is_robot",
+    "test": "period = 'test' and not is_robot",
+    "now": "cutoff = 0",
+}
+"""The parts of a task, at every horizon."""
 
 BASELINE_COLUMNS = (
     *("tenure_days", "purchase_count", "purchase_91_days_count", "days_since_purchase"),
-    *("days_since_first_purchase", "dow_13_weeks_rate", *INTENT_WEIGHTS),
+    *("days_since_first_purchase", "dow_13_weeks_rate"),
 )
 
-COUNTS = {
-    "past days at or after their cutoff": """
-        select count(*) from past_days
-        inner join moments using (cutoff, user_id)
-        where past_days.days_ago < 1 or past_days.last_event_at >= moments.cutoff_at
-    """,
-    "shoppers in two splits": """
-        select count(*) from (
-            select user_id from moments group by user_id having count(distinct split) > 1
-        )
-    """,
-    "windows that end after a later period starts": """
-        select count(*) from (select distinct period, window_end_at from moments) as earlier
-        inner join (
-            select period, min(cutoff_at) as starts_at from moments group by period
-        ) as later
-            on (earlier.period = 'train' and later.period in ('validation', 'test'))
-                or (earlier.period = 'validation' and later.period = 'test')
-        where earlier.window_end_at > later.starts_at
-    """,
-    "shoppers without a prediction": """
-        select count(*) from (select user_id from moments where cutoff = 0) as shoppers
-        anti join fct_purchase_propensity using (user_id)
-    """,
-    "predictions without a shopper": """
-        select count(*) from fct_purchase_propensity
-        anti join (select user_id from moments where cutoff = 0) as shoppers using (user_id)
-    """,
-}
 
-
-def reason_to_skip(con: duckdb.DuckDBPyConnection) -> str:
-    """Return why the task cannot be learned from these data; empty if it can."""
-    if not connection.scalar(con, "select count(*) from user_days"):
-        return "the orders have no times"
-    few = f"fewer than {FEW_SHOPPERS} shoppers, or a period without both buyers and others"
-    for part in (TRAIN, HELD, TEST):
-        shoppers, buyers, others = con.execute(
-            f"""
-            select count(distinct user_id), count(*) filter (label), count(*) filter (not label)
-            from {MOMENTS.name} where {part}
-            """
-        ).fetchall()[0]
-        if shoppers < FEW_SHOPPERS or not buyers or not others:
-            return f"the log is too short or too small ({few})"
-    return ""
-
-
-def measured_by_folds(con: duckdb.DuckDBPyConnection) -> bool:
-    """Return False: time divides the moments, so all shoppers are test shoppers.
-
-    Raises:
-        RestockError: the task cannot be learned from these data.
+# A list waits in ml.purchase_lists until its window has closed. A newer list for the same window
+# takes its place. IDs are text there, because their type can change with the next raw files.
+SETTLE = (
+    "insert into ml.purchase_outcomes by name select * from closed_lists",
     """
-    if reason := reason_to_skip(con):
-        raise RestockError(
-            f"cannot predict purchases: {reason}. The task needs orders or events with times, over "
-            "several weeks."
+    delete from ml.purchase_lists
+    where batch_id in (select batch_id from ml.purchase_outcomes)
+        or cutoff_at in (select cutoff_at from ml.purchase_predictions)
+    """,
+    """
+    insert into ml.purchase_lists by name
+    select
+        predictions.batch_id, cast(predictions.user_id as varchar) as user_id,
+        predictions.cutoff_at, windows.window_end_at, predictions.purchase_probability,
+        predictions.is_targeted, predictions.is_held_out
+    from ml.purchase_predictions as predictions
+    inner join moments using (user_id, cutoff_at)
+    inner join purchase_windows as windows using (cutoff, cutoff_at)
+    where cutoff = 0 and windows.horizon_days = 1 and not moments.is_robot
+    """,
+)
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How far a purchase task looks ahead, and what follows from that.
+
+    Attributes:
+        days: length of the window.
+        published: name of the dbt model with its scores.
+        parameters: those of gradient boosting that differ from its defaults.
+        settle: SQL statements that grade the lists, if the scores are published as a list.
+    """
+
+    days: int
+    published: str
+    parameters: Mapping[str, Any]
+    settle: Sequence[str] = ()
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The parts of the task."""
+        return {name: f"horizon_days = {self.days} and {part}" for name, part in PARTS.items()}
+
+    @property
+    def counts(self) -> dict[str, str]:
+        """The counts of the audit."""
+        windows = f"""
+            select distinct period, cutoff_at, window_end_at from purchase_examples
+            where horizon_days = {self.days}
+        """
+        return {
+            "past days at or after their cutoff": f"""
+                select count(*) from past_days
+                inner join moments using (cutoff, user_id)
+                inner join purchase_windows using (cutoff)
+                where horizon_days = {self.days}
+                    and (past_days.days_ago < 1 or past_days.last_event_at >= moments.cutoff_at)
+            """,
+            "shoppers in two splits": """
+                select count(*) from (
+                    select user_id from moments group by user_id having count(distinct split) > 1
+                )
+            """,
+            "windows that end after a later period starts": f"""
+                select count(*) from ({windows}) as earlier
+                inner join (
+                    select period, min(cutoff_at) as starts_at from ({windows}) group by period
+                ) as later
+                    on (earlier.period = 'train' and later.period in ('validation', 'test'))
+                        or (earlier.period = 'validation' and later.period = 'test')
+                where earlier.window_end_at > later.starts_at
+            """,
+            "shoppers without a prediction": f"""
+                select count(*) from (select user_id from moments where cutoff = 0) as shoppers
+                anti join {self.published} using (user_id)
+            """,
+            "predictions without a shopper": f"""
+                select count(*) from {self.published}
+                anti join (select user_id from moments where cutoff = 0) as shoppers using (user_id)
+            """,
+        }
+
+    def reason_to_skip(self, con: duckdb.DuckDBPyConnection) -> str:
+        """Return why the task cannot be learned from these data; empty if it can."""
+        if not connection.scalar(con, "select count(*) from user_days"):
+            return "the orders have no times"
+        for name in ("train", "held", "test"):
+            counts = con.execute(
+                f"""
+                select count(distinct user_id), count(*) filter (label), count(*) filter (not label)
+                from {MOMENTS.name} where {self.parts[name]}
+                """
+            ).fetchall()[0]
+            if min(counts) < FEW_SHOPPERS:
+                return (
+                    "the log is too short or too small (a period needs "
+                    f"{FEW_SHOPPERS} shoppers, {FEW_SHOPPERS} moments with a purchase and "
+                    f"{FEW_SHOPPERS} without)"
+                )
+        return ""
+
+    def measured_by_folds(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Return False: time divides the moments, so all shoppers are test shoppers.
+
+        Raises:
+            RestockError: the task cannot be learned from these data.
+        """
+        if reason := self.reason_to_skip(con):
+            raise RestockError(
+                f"cannot predict purchases: {reason}. The task needs orders or events with times, "
+                "over several weeks."
+            )
+        return False
+
+    def audited(self, con: duckdb.DuckDBPyConnection) -> list[str]:
+        """Return the parts that the audit compares: test, now, then an earlier one."""
+        return [self.parts[name] for name in ("test", "now", "held")]
+
+    def beside(
+        self,
+        settings: Settings,
+        con: duckdb.DuckDBPyConnection,
+        columns: Sequence[Feature],
+        test: Examples,
+    ) -> dict[str, Score]:
+        """Score the test moments with every baseline, fitted on all training moments."""
+        weights = dict(
+            con.execute(
+                "select event_type || '_7_days_count', weight from intent_weights order by all"
+            ).fetchall()
         )
-    return False
+        known = [Feature(name, "", "") for name in (*BASELINE_COLUMNS, *weights)]
+        learned = read_part(con, known, self.parts["train"], MOMENTS)
+        own = read_part(con, known, self.parts["test"], MOMENTS)
+        if not own.key.equals(test.key):
+            raise AssertionError("the baselines have other test moments than the model")
+        fitted = PurchaseBaselines.fit(
+            _by_name(known, learned), learned.label, learned.offsets, days=self.days
+        )
+        scores = fitted.scores(_by_name(known, own), weights)
+        return {name: Score(score, name in PROBABILITIES) for name, score in scores.items()}
 
 
-def audited(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the parts that the audit compares: test, now, then an earlier one."""
-    return [TEST, NOW, HELD]
-
-
-def beside(
-    settings: Settings, con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
-) -> dict[str, Score]:
-    """Score the test moments with every baseline, fitted on all training moments."""
-    known = [Feature(name, "", "") for name in BASELINE_COLUMNS]
-    learned = read_part(con, known, TRAIN, MOMENTS)
-    own = read_part(con, known, TEST, MOMENTS)
-    if not own.key.equals(test.key):
-        raise AssertionError("the baselines have other test moments than the model")
-    days = connection.scalar(
-        con, "select max(date_diff('day', cutoff_at, window_end_at)) from moments"
-    )
-    fitted = PurchaseBaselines.fit(_by_name(learned), learned.label, learned.offsets, days=days)
-    scores = fitted.scores(_by_name(own))
-    return {name: Score(score, name in PROBABILITIES) for name, score in scores.items()}
+HORIZONS = {
+    "purchase": Horizon(1, "fct_purchase_propensity", {}, SETTLE),
+    # There is a seventh of the windows to learn from, and more trees learn their noise.
+    "purchase_week": Horizon(7, "fct_weekly_propensity", {"n_estimators": 100}),
+}
+"""The horizon of each purchase task, by its name."""
 
 
 def segments(
@@ -120,5 +194,5 @@ def segments(
     return [np.where(is_unseen, "shopper=unseen", "shopper=seen")], {}
 
 
-def _by_name(examples: Examples) -> dict[str, Floats]:
-    return dict(zip(BASELINE_COLUMNS, examples.X.T, strict=True))
+def _by_name(columns: Sequence[Feature], examples: Examples) -> dict[str, Floats]:
+    return {column.name: values for column, values in zip(columns, examples.X.T, strict=True)}

@@ -1,7 +1,7 @@
 """What is particular to the reorder task: its folds, baselines, segments and audit counts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -11,14 +11,17 @@ import numpy.typing as npt
 from ml.errors import RestockError
 from ml.jobs import typical_context
 from ml.modelling import baselines
+from ml.modelling.basket import Floats
 from ml.modelling.folds import Strings
 from ml.modelling.metrics import FEW_SHOPPERS
 from ml.modelling.rules import Score
 from ml.settings import Settings
-from ml.warehouse import connection, feature_sql, population, sampling
+from ml.warehouse import connection, examples, feature_sql, population, sampling
 from ml.warehouse.examples import Examples
 from ml.warehouse.feature_list import Feature
 
+TESTED_CUTOFFS = 3
+"""Newest cutoffs at which test shoppers are measured. The first is the main one."""
 MOST_DEPARTMENTS = 100
 """Departments measured on their own."""
 HISTORY = {
@@ -28,6 +31,9 @@ HISTORY = {
     20: "20 or more orders",
 }
 """Segments by number of past orders: the smallest number and the name of each."""
+
+TESTED = "test"
+"""The split whose newest orders measure the model."""
 
 COUNTS = {
     "past lines at or after their target": """
@@ -85,7 +91,6 @@ def beside(
     settings: Settings, con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
 ) -> dict[str, Score]:
     """Score the test pairs with every baseline, and with a perfect ranking, the ceiling."""
-    by_name = dict(zip((column.name for column in columns), test.X.T, strict=True))
     past = con.sql(
         "select user_id, product_id, order_number from past_items where cutoff = 1"
     ).to_arrow_table()
@@ -94,7 +99,7 @@ def beside(
     order_number = past.column("order_number").to_numpy()
     orders = np.zeros(len(users), dtype=np.int64)
     np.maximum.at(orders, user, order_number)
-    scores = baselines.scores(by_name) | baselines.peers(
+    scores = baselines.scores(_by_name(columns, test)) | baselines.peers(
         baselines.Past(user, product, order_number, orders),
         np.repeat(np.searchsorted(users, np.asarray(test.user_id)), np.diff(test.offsets)),
         np.searchsorted(products, test.key.to_numpy()),
@@ -103,11 +108,26 @@ def beside(
     return {name: Score(score) for name, score in scores.items()} | {"ceiling": ceiling}
 
 
+def earlier(
+    con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], splits: Sequence[str]
+) -> Iterator[tuple[str, Examples, dict[str, Score]]]:
+    """Yield the pairs of each cutoff before the first, its segment, and the simple baselines.
+
+    No model is trained on them: the split is by shopper. The other baselines would double the time.
+    """
+    for cutoff in sampling.label_cutoffs(con)[1:TESTED_CUTOFFS]:
+        part = examples.of_splits([cutoff], splits)
+        if examples.batches(con, part):
+            test = examples.read_part(con, columns, part)
+            scores = baselines.scores(_by_name(columns, test))
+            yield f"cutoff={cutoff}", test, {name: Score(score) for name, score in scores.items()}
+
+
 def segments(
     settings: Settings, con: duckdb.DuckDBPyConnection, columns: Sequence[Feature], test: Examples
 ) -> tuple[list[Strings], dict[str, npt.NDArray[np.float32]]]:
     """Return the segments of `masks`, and the test pairs with the context of serving."""
-    typical = typical_context.typical(settings, con, columns, test, splits=["test"])
+    typical = typical_context.typical(settings, con, columns, test, splits=[TESTED])
     return masks(con, columns, test), {"context=typical": typical}
 
 
@@ -144,3 +164,7 @@ def _largest(segment: list[str]) -> Strings:
         kept = set(names[:MOST_DEPARTMENTS])
         segment = [name if name in kept else rest for name in segment]
     return np.array(segment)
+
+
+def _by_name(columns: Sequence[Feature], test: Examples) -> dict[str, Floats]:
+    return dict(zip((column.name for column in columns), test.X.T, strict=True))

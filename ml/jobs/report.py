@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,12 @@ PAGES, QUERIES = _DASHBOARDS / "pages", _DASHBOARDS / "queries"
 
 
 def report(
-    settings: Settings, progress: Progress, standalone: bool = False, keep_going: bool = False
+    settings: Settings,
+    progress: Progress,
+    standalone: bool = False,
+    keep_going: bool = False,
+    hash_ids: bool = False,
+    opened_at: Path | None = None,
 ) -> dict[str, Any]:
     """Write the pages of ``dashboards/pages`` to ``settings.dashboards``.
 
@@ -33,6 +40,8 @@ def report(
         progress: called with the progress.
         standalone: whether to write ``standalone.html`` too, a single file with every page.
         keep_going: whether a page that cannot be drawn says why, and the others are written.
+        hash_ids: whether pages show a hash in place of each shopper's id.
+        opened_at: the folder where readers open the pages, if a link leads to them.
 
     Returns:
         The number of pages as ``rows``, the ``first_page``, and why pages failed as ``failures``.
@@ -47,13 +56,11 @@ def report(
     with connection.connect(settings, read_only=True) as con:
         if connection.scalar(con, "select count(*) from rpt_score_summary") == 0:
             raise RestockError("there are no scores yet. Run `restock score` first.")
-        version = connection.scalar(
-            con, "select max_by(model_version, finished_at) from ml.batches"
-        )
+        model = connection.scalar(con, "select max_by(model_version, finished_at) from ml.batches")
         shown = connection.scalar(con, "select max(run_id) from ml.test_predictions")
-        if shown not in versions.metadata(settings.models, version).get("evaluations", []):
+        if shown not in versions.metadata(settings.models, model).get("evaluations", []):
             raise RestockError(
-                f"the model {version} has not been evaluated yet. Run `restock evaluate` first."
+                f"the model {model} has not been evaluated yet. Run `restock evaluate` first."
             )
         # Test results are recorded after the report tables are built, see `steps.with_tables`.
         built = "select max(finished_at) from ml.test_results where starts_with(model_name, 'rpt_')"
@@ -64,7 +71,7 @@ def report(
                 "Run `restock score` again."
             )
     progress("drawing pages", 0, len(list(PAGES.glob("*.md"))))
-    site = _site(settings.warehouse)
+    site = _site(settings.warehouse, opened_at or settings.dashboards, hash_ids)
     try:
         files = site.build(standalone, keep_going)
     except SiteError as error:
@@ -120,8 +127,11 @@ def changes(*places: Path, stop: Event, interval: float = 0.5) -> Iterator[None]
 
 
 @cache
-def _site(path: Path) -> Site:
+def _site(warehouse: Path, pages: Path, hash_ids: bool) -> Site:
     """Return the site of a warehouse; it caches the pages it has drawn."""
     from dashboards.site import Site  # takes half a second to import
 
-    return Site(PAGES, QUERIES, path)
+    # An installed package has no docs, and a reader outside of the house cannot open them.
+    docs = _DASHBOARDS.parent / "docs" / "README.md"
+    address = os.path.relpath(docs, pages) if docs.exists() and not hash_ids else ""
+    return Site(PAGES, QUERIES, warehouse, version("restock"), address, hash_ids)

@@ -1,13 +1,15 @@
 """The run job: every step in order, in a release that is published if all steps succeed.
 
-The steps of the purchase task follow those of the reorder task, where orders or events have times.
+The steps of the purchase tasks follow those of the reorder task, where orders or events have times.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ml.errors import RestockError
@@ -85,14 +87,13 @@ def _run(
             promoted = releases.waiting(settings)
             if not results["update"]["shoppers"] and not promoted and _is_whole(settings):
                 return ""
-            if _has_purchase_model(same_model) and not _reason_to_skip_purchases(same_model):
-                function = OF_TASK["purchase"]["score"]
-                results["purchase score"] = step("purchase score", same_model, function)
+            for task in _purchase_tasks(same_model, trained=True):
+                name = _named(task, "score")
+                results[name] = step(name, same_model, OF_TASK[task]["score"])
             for task in _tasks(promoted):
+                name = _named(task, "evaluate")
                 evaluate = with_tables(OF_TASK[task]["evaluate"], AFTER[task])
-                results[_named(task, "evaluate")] = step(
-                    _named(task, "evaluate"), same_model, evaluate
-                )
+                results[name] = step(name, same_model, evaluate)
             return _publish(settings, same_model, step, results)
         work.warehouse.unlink(missing_ok=True)
     # `score` builds the tables that depend on scores, so `build` skips them.
@@ -101,8 +102,8 @@ def _run(
         run_records.copy_history(settings, work)
     _learn("reorder", work, step, results)
     record(work)
-    if not _reason_to_skip_purchases(work):
-        _learn("purchase", work, step, results)
+    for task in _purchase_tasks(work):
+        _learn(task, work, step, results)
     return _publish(settings, work, step, results)
 
 
@@ -164,7 +165,7 @@ def _publish(settings: Settings, work: Settings, step: Do, results: dict[str, Re
     runs = records.read(records.file(settings, "runs"))
     with connection.connect(work) as con, connection.transaction(con):
         run_records.record_runs(con, runs)
-    failures = _draw(work, step, results)
+    failures = _draw(work, settings.dashboards, step, results)
     release = releases.publish(work.warehouse.parent, work, settings)
     _tell(failures)
     return release.name
@@ -214,34 +215,44 @@ def _now() -> str:
 
 
 def _build(settings: Settings, progress: Progress) -> Result:
-    """Build everything but the results, and note if purchases cannot be predicted."""
+    """Build everything but the results, and note what cannot be predicted."""
     result = build(settings, progress, ("--selector", "learning"))
-    if reason := _reason_to_skip_purchases(settings):
-        result["note"] = f"who buys next is not predicted: {reason}"
+    skipped = defaultdict(list)
+    for task, reason in _reasons_to_skip(settings).items():
+        skipped[reason].append(task)
+    result["notes"] = [
+        f"{' and '.join(tasks)} skipped: {reason}" for reason, tasks in skipped.items() if reason
+    ]
     return result
 
 
-def _has_purchase_model(settings: Settings) -> bool:
-    """Return whether the last full run trained a purchase model."""
-    from ml.jobs.task import PURCHASE  # takes seconds to import, see `steps.later`
+def _purchase_tasks(settings: Settings, *, trained: bool = False) -> list[str]:
+    """Return the purchase tasks that the data allow, or those of them that have a model."""
+    from ml.jobs.task import TASKS  # takes seconds to import, see `steps.later`
 
-    return (settings.models / PURCHASE.alias).exists()
+    allowed = [task for task, reason in _reasons_to_skip(settings).items() if not reason]
+    return [
+        task for task in allowed if not trained or (settings.models / TASKS[task].alias).exists()
+    ]
 
 
-def _reason_to_skip_purchases(settings: Settings) -> str:
-    from ml.jobs import purchase  # takes seconds to import, see `steps.later`
+def _reasons_to_skip(settings: Settings) -> dict[str, str]:
+    """Return why the data do not allow a purchase task, by its name; empty if they do."""
+    from ml.jobs.purchase import HORIZONS  # takes seconds to import, see `steps.later`
 
     with connection.connect(settings, read_only=True) as con:
-        return purchase.reason_to_skip(con)
+        return {task: horizon.reason_to_skip(con) for task, horizon in HORIZONS.items()}
 
 
-def _draw(work: Settings, step: Do, results: dict[str, Result]) -> dict[str, str]:
+def _draw(work: Settings, opened_at: Path, step: Do, results: dict[str, Result]) -> dict[str, str]:
     """Draw the pages of a release, and return why pages failed, by name.
 
     Whatever happens here, the scores are made: a release without pages has one that says so.
     """
     try:
-        results["report"] = step("report", work, partial(report, keep_going=True))
+        results["report"] = step(
+            "report", work, partial(report, keep_going=True, opened_at=opened_at)
+        )
     except Exception as error:
         reason = str(error) or repr(error)
         with suppress(OSError):

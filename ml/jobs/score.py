@@ -64,6 +64,8 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
                     datetime.now(UTC).replace(tzinfo=None),
                 ],
             )
+            for statement in task.settle:
+                con.execute(statement)
     releases.adopt(settings, task.alias)
     progress("scored", done, total)
     took = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()
@@ -79,13 +81,17 @@ def score_as_of(settings: Settings, progress: Progress, task: Task = REORDER) ->
     """Move cutoff 0 to the scoring date in the settings, rebuild the examples, and score them.
 
     Raises:
-        SettingsError: if the orders have no dates, or the scoring date is before the newest order.
+        SettingsError: if the orders have no dates, or the scoring date is before the newest order
+            or event.
     """
     with connection.connect(settings, read_only=True) as con:
-        newest = connection.scalar(
-            con, "select cast(max(ordered_at) as date) from fct_orders where not is_open"
-        )
-    if settings.as_of and newest is None:
+        newest = {
+            "order": connection.scalar(
+                con, "select cast(max(ordered_at) as date) from fct_orders where not is_open"
+            ),
+            "event": connection.scalar(con, "select cast(max(known_at) as date) from fct_events"),
+        }
+    if settings.as_of and newest["order"] is None:
         raise SettingsError(
             "--as-of needs dates, and these orders have none. Use --as-of-days N, the days since "
             "each shopper's last order."
@@ -114,7 +120,7 @@ def _scored(
         {
             "user_id": user_id,
             task.table.key: rows.key,
-            f"{task.name}_probability": probability,
+            f"{task.table.outcome}_probability": probability,
             **model.rule.columns(probability, user_id, rows.offsets),
             "batch_id": pa.repeat(batch_id, len(rows)),
         }

@@ -31,7 +31,12 @@ def later(name: str, *, task: str = "", **options: Any) -> Step:
 
 AFTER = {
     "reorder": ("--selector", "results"),
-    "purchase": ("--select", "fct_purchase_propensity+"),
+    "purchase": (
+        "--select",
+        *(f"tag:purchase,path:models/{p}" for p in ("predictions", "reporting")),
+        *("--exclude", "fct_weekly_propensity+"),
+    ),
+    "purchase_week": ("--select", "fct_weekly_propensity+"),
 }
 """The dbt arguments for the tables that depend on the scores of each task."""
 
@@ -44,6 +49,7 @@ def with_tables(step: Step, selection: tuple[str, ...]) -> Step:
         built = dbt.run(settings, "build", *selection, progress=progress)
         with connection.connect(settings) as con, connection.transaction(con):
             run_records.record_tests(con, built.tests)
+            run_records.record_kpis(con)
         return result
 
     return both

@@ -1,14 +1,16 @@
-"""The two questions: which products a shopper buys again, and who buys in the next 24 hours."""
+"""The questions: which products a shopper buys again, and who buys in the next 24 hours or week."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from ml.jobs import purchase, reorder
+from ml.modelling import baselines, purchase_baselines
 from ml.modelling.folds import Strings
 from ml.modelling.rules import BasketRule, DailyList, Rule, Score
 from ml.registry import versions
@@ -25,11 +27,12 @@ class Task:
     """A question with the answer yes or no for each row of a table of examples.
 
     Attributes:
-        name: name of the task, and of its probability: ``<name>_probability``.
+        name: name of the task.
         scope: beginning of the names of its tables in the schema ``ml``; empty for the first task.
         table: where its examples are.
         parts: SQL conditions that divide the examples: ``train`` fits, ``held`` calibrates,
             ``test`` measures, and ``now`` is scored.
+        parameters: those of gradient boosting that differ from its defaults.
         rule: what is made of the probabilities.
         measured_by_folds: whether test shoppers are too few, so that folds measure the model; it
             raises if nothing can be learned.
@@ -39,6 +42,14 @@ class Task:
             by the name of a segment.
         counts: SQL counts of violations, by the name of the check.
         audited: parts that the audit compares: past, now, and earlier ones.
+        past: what the names of its checks call the first of these, with a preposition.
+        earlier: what they call the last.
+        simple: baselines that need no fit, as weights of features; ``model = "auto"`` can serve
+            one of them.
+        backtests: test rows of earlier times, each with a segment and the scores of baselines, from
+            a connection, the features and the splits.
+        settle: SQL statements that end the transaction of a scoring job: they grade what was
+            published before, and keep what is to be graded later.
         save: writes what scores depend on besides the model to the folder of a version, from the
             settings and the features.
     """
@@ -47,6 +58,7 @@ class Task:
     scope: str
     table: Table
     parts: Mapping[str, str]
+    parameters: Mapping[str, Any]
     rule: type[Rule]
     measured_by_folds: Callable[[Connection], bool]
     beside: Callable[[Settings, Connection, Sequence[Feature], Examples], dict[str, Score]]
@@ -56,12 +68,20 @@ class Task:
     ]
     counts: Mapping[str, str]
     audited: Callable[[Connection], list[str]]
+    past: str
+    earlier: str
+    simple: Mapping[str, Mapping[str, float]]
+    backtests: Callable[
+        [Connection, Sequence[Feature], Sequence[str]],
+        Iterator[tuple[str, Examples, dict[str, Score]]],
+    ]
+    settle: Sequence[str] = ()
     save: Callable[[Settings, Sequence[Feature], Path], None] = lambda *_: None
 
     @property
     def alias(self) -> str:
         """The link to the production version."""
-        return "-".join(filter(None, (versions.ALIAS, self.scope)))
+        return "-".join(filter(None, (versions.ALIAS, self.scope))).replace("_", "-")
 
     def written(self, table: str) -> str:
         """Return the name of a table that the task writes."""
@@ -75,32 +95,45 @@ REORDER = Task(
     parts={
         "train": "cutoff > 0 and split = 'train'",
         "held": f"cutoff between 1 and {HELD_CUTOFFS} and split = 'validation'",
-        "test": "cutoff = 1 and split = 'test'",
+        "test": f"cutoff = 1 and split = '{reorder.TESTED}'",
         "now": "cutoff = 0",
     },
+    parameters={},
     rule=BasketRule,
     measured_by_folds=reorder.measured_by_folds,
     beside=reorder.beside,
     segments=reorder.segments,
     counts=reorder.COUNTS,
     audited=reorder.audited,
+    past="at cutoff 1",
+    earlier="cutoffs 2 and 3",
+    simple=baselines.SIMPLE,
+    backtests=reorder.earlier,
     save=reorder.save,
 )
-PURCHASE = Task(
-    name="purchase",
-    scope="purchase",
-    table=MOMENTS,
-    parts={
-        "train": purchase.TRAIN,
-        "held": purchase.HELD,
-        "test": purchase.TEST,
-        "now": purchase.NOW,
-    },
-    rule=DailyList,
-    measured_by_folds=purchase.measured_by_folds,
-    beside=purchase.beside,
-    segments=purchase.segments,
-    counts=purchase.COUNTS,
-    audited=purchase.audited,
-)
-TASKS = {task.name: task for task in (REORDER, PURCHASE)}
+
+
+def _purchase(name: str, horizon: purchase.Horizon) -> Task:
+    """Return the purchase task for a horizon."""
+    return Task(
+        name=name,
+        scope=name,
+        table=MOMENTS,
+        parts=horizon.parts,
+        parameters=horizon.parameters,
+        rule=DailyList,
+        measured_by_folds=horizon.measured_by_folds,
+        beside=horizon.beside,
+        segments=purchase.segments,
+        counts=horizon.counts,
+        audited=horizon.audited,
+        past="in the test period",
+        earlier="the validation period",
+        simple=purchase_baselines.SIMPLE,
+        backtests=lambda con, columns, splits: iter(()),
+        settle=horizon.settle,
+    )
+
+
+PURCHASES = {name: _purchase(name, horizon) for name, horizon in purchase.HORIZONS.items()}
+TASKS = {REORDER.name: REORDER} | PURCHASES

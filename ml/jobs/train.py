@@ -1,7 +1,7 @@
 """The training job: fits a model on labelled examples and registers it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,12 @@ from ml import sources
 from ml.errors import RestockError
 from ml.jobs.task import REORDER, Task
 from ml.modelling import calibration, estimators
+from ml.modelling.basket import Floats
 from ml.modelling.folds import part_in_fold, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
-from ml.settings import Settings
+from ml.settings import AUTO, DEFAULT_MODEL, Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS
 from ml.warehouse.feature_list import Feature, features
@@ -30,8 +31,8 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
 
     The new version is a candidate: nothing serves it until it is promoted.
 
-    If folds measure the model, the shoppers are divided as in the first fold of a
-    cross-validation.
+    Under ``model = "auto"``, `fit` chooses the model. If folds measure the model, the shoppers are
+    divided as in the first fold of a cross-validation.
 
     Raises:
         SettingsError: if the model or one of its parameters is unknown.
@@ -40,7 +41,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     table = task.table
     columns = features(settings, table.name)
     # An unknown model or parameter is reported here, before the slow read.
-    pipeline = unfitted(settings)
+    unfitted(settings, task)
     progress("reading examples", 0, 3)
     with connection.connect(settings, read_only=True) as con:
         labelled = connection.scalar(con, f"select max(cutoff) from {table.cutoffs}")
@@ -53,7 +54,8 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             learned = draw(con, columns, settings, task)
             held = examples.read_part(con, columns, task.parts["held"], table)
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
-    model = fit(settings, learned, held, task)
+    model = fit(settings, columns, learned, held, task)
+    share = float(np.average(learned.label, weights=learned.weight))
     progress("registering the model", 2, 3)
     folder = versions.save(
         settings.models,
@@ -61,19 +63,20 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         columns,
         {
             "task": task.name,
-            "model_name": settings.model,
+            "model_name": model.name,
             "source": settings.source,
             "data_fingerprint": sources.landed(settings.landing).fingerprint,
             "seed": settings.seed,
             "parameters": {
                 name: value
-                for name, value in pipeline.steps[-1][1].get_params().items()
+                for name, value in model.pipeline.steps[-1][1].get_params().items()
                 if isinstance(value, str | int | float | bool | None)
             },
+            "candidates": model.log_loss,
             "label_cutoffs": labelled,
             "training_shoppers": len(np.unique(learned.user_id)),
             f"training_{table.rows}": len(learned),
-            f"training_{task.name}_share": float(np.average(learned.label, weights=learned.weight)),
+            f"training_{table.outcome}_share": share,
             "calibration": model.calibrator.method,
             f"calibration_{table.rows}": len(held),
             **asdict(model.rule),
@@ -81,7 +84,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         partial(task.save, settings, columns),
     )
     progress("registered", 3, 3)
-    return {"rows": len(learned), "model": folder.name}
+    return {"rows": len(learned), "model": folder.name, "note": _choice(model)}
 
 
 def train_alone(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
@@ -111,17 +114,21 @@ def divided(
     return learned.of(training == "train"), held.of(validation == "validation")
 
 
-def unfitted(settings: Settings) -> Any:
-    """Return the unfitted pipeline that the settings name.
+def unfitted(settings: Settings, task: Task = REORDER) -> Any:
+    """Return the unfitted pipeline that the settings name; under ``auto``, that of the default.
+
+    The parameters of the settings override those of the task.
 
     Raises:
         SettingsError: if the model or one of its parameters is unknown.
     """
+    name = DEFAULT_MODEL if settings.model == AUTO else settings.model
+    of_task = task.parameters if name == DEFAULT_MODEL else {}
     return estimators.make(
-        settings.model,
+        name,
         seed=settings.seed,
         threads=settings.threads,
-        parameters=settings.parameters,
+        parameters={**of_task, **settings.parameters},
     )
 
 
@@ -148,15 +155,28 @@ def draw(
     )
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A fitted pipeline, its calibrator, and its uncalibrated scores of the held-out examples."""
+
+    name: str
+    pipeline: Any
+    calibrator: calibration.Calibrator
+    score: Floats
+
+
 def fit(
     settings: Settings,
+    columns: Sequence[Feature],
     learned: sampling.Sample,
     held: examples.Examples,
     task: Task = REORDER,
 ) -> Model:
     """Fit the model that the settings name, then calibrate it on held-out examples.
 
-    The held-out examples also determine the model's rule.
+    The held-out examples also determine the model's rule. Under ``auto`` they choose the model: a
+    simple baseline takes the place of the default model if its calibrated log-loss is lower by more
+    than one standard error of the difference.
 
     Raises:
         RestockError: if all training labels are the same.
@@ -167,10 +187,63 @@ def fit(
             f"all {len(learned):,} training examples have the label {learned.label[0]}: each "
             f"product {what} bought again. A model needs both. Add more shoppers or orders."
         )
-    pipeline = unfitted(settings)
+    names = [settings.model]
+    if settings.model == AUTO:
+        names = [DEFAULT_MODEL, *task.simple]
+    candidates = [
+        _calibrated(settings.for_model(name), columns, learned, held, task) for name in names
+    ]
+    chosen, log_loss = candidates[0], {}
+    if len(candidates) > 1:
+        losses = {each.name: _held_out_loss(each, held, settings.seed) for each in candidates}
+        best = min(candidates[1:], key=lambda each: losses[each.name].sum())
+        if calibration.is_lower(losses[best.name], losses[chosen.name]):
+            chosen = best
+        log_loss = {name: float(loss.sum() / len(held)) for name, loss in losses.items()}
+    probability = chosen.calibrator.transform(chosen.score)
+    rule = task.rule.fit(probability, held.label, held.offsets)
+    return Model(chosen.pipeline, chosen.calibrator, rule, chosen.name, log_loss)
+
+
+def _calibrated(
+    settings: Settings,
+    columns: Sequence[Feature],
+    learned: sampling.Sample,
+    held: examples.Examples,
+    task: Task,
+) -> _Candidate:
+    """Fit and calibrate a model, or a simple baseline of the task, by its name."""
+    if settings.model in task.simple:
+        names = [column.name for column in columns]
+        pipeline = estimators.of_baseline(task.simple[settings.model], names)
+    else:
+        pipeline = unfitted(settings, task)
     last = pipeline.steps[-1][0]
     pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
     score = Model(pipeline, calibration.Calibrator(), None).predict(held.X)
     calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
-    rule = task.rule.fit(calibrator.transform(score), held.label, held.offsets)
-    return Model(pipeline, calibrator, rule)
+    return _Candidate(settings.model, pipeline, calibrator, score)
+
+
+def _held_out_loss(candidate: _Candidate, held: examples.Examples, seed: int) -> Floats:
+    """Return the log-loss of each shopper, over all cutoffs, under cross-fitted calibrators."""
+    loss = calibration.held_out_loss(
+        candidate.calibrator.method, candidate.score, held.label, held.offsets, seed=seed
+    )
+    _, shopper = np.unique(np.asarray(held.user_id), return_inverse=True)
+    return np.bincount(shopper, loss).astype(float)
+
+
+def _choice(model: Model) -> str:
+    """Say which model was chosen and why; empty if the settings name it."""
+    if not model.log_loss:
+        return ""
+    default, *simple = model.log_loss
+    best = min(simple, key=model.log_loss.__getitem__)
+    loss, of_best = model.log_loss[default], model.log_loss[best]
+    is_within = ", within one standard error" if model.name == default and of_best < loss else ""
+    return (
+        f"auto: {model.name.replace('_', ' ')} is served. Log-loss on validation shoppers: "
+        f"{loss:.4f} for {default.replace('_', ' ')} and {of_best:.4f} for "
+        f"{best.replace('_', ' ')}, the best simple rule{is_within}"
+    )

@@ -14,9 +14,6 @@ from ml.settings import Settings
 from ml.warehouse import connection, examples
 from ml.warehouse.feature_list import features
 
-TREES_TIMES_RATE = 17.5
-"""Number of trees times learning rate, the same in every trial: 350 trees at 0.05."""
-
 
 def tune(
     settings: Settings, progress: Progress, trials: int, task: Task = REORDER
@@ -45,8 +42,11 @@ def tune(
         learned = train.draw(con, columns, settings, task)
         held = examples.read_part(con, columns, task.parts["held"], task.table)
 
+    usual = train.unfitted(settings, task).steps[-1][1]
+    trees_times_rate = usual.n_estimators * usual.learning_rate  # the same in every trial
+
     def loss(parameters: dict[str, Any]) -> float:
-        pipeline = train.unfitted(replace(settings, parameters=parameters))
+        pipeline = train.unfitted(replace(settings, parameters=parameters), task)
         last = pipeline.steps[-1][0]
         pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
         return float(log_loss(held.label, pipeline.predict_proba(held.X)[:, 1].astype(np.float64)))
@@ -58,7 +58,7 @@ def tune(
             settings.parameters
             | {
                 "learning_rate": rate,
-                "n_estimators": round(TREES_TIMES_RATE / rate),
+                "n_estimators": round(trees_times_rate / rate),
                 "num_leaves": trial.suggest_int("num_leaves", 7, 63, log=True),
                 "min_child_samples": trial.suggest_int("min_child_samples", 20, 500, log=True),
                 "colsample_bytree": trial.suggest_float("colsample_bytree", 0.2, 1.0),
@@ -80,5 +80,5 @@ def tune(
     return {
         "rows": len(learned),
         "log_loss": {"now": now, "best": study.best_value},
-        "parameters": best | {"n_estimators": round(TREES_TIMES_RATE / best["learning_rate"])},
+        "parameters": best | {"n_estimators": round(trees_times_rate / best["learning_rate"])},
     }

@@ -117,6 +117,7 @@ def update(
     built = _dbt(settings, "build", "--select", *rebuilt)
     with connection.connect(settings) as con, connection.transaction(con):
         run_records.record_tests(con, built.tests)
+        run_records.record_kpis(con)
         run_records.record_files(con, settings)
     progress("updated", 4, 4)
     return {
@@ -188,7 +189,8 @@ def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")
     # Shoppers who are no longer in the raw files are removed at every cutoff.
-    for table in (*AT_CUTOFF_0, "ml.test_predictions"):
+    tested = ("test_predictions", "purchase_test_predictions", "purchase_week_test_predictions")
+    for table in (*AT_CUTOFF_0, *(f"ml.{name}" for name in tested)):
         con.execute(
             f"delete from {table} where {theirs} "
             "and user_id not in (select user_id from work.digests)"

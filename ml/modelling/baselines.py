@@ -18,20 +18,25 @@ from scipy import sparse
 
 from ml.modelling.basket import Floats, Ints
 
+SIMPLE: dict[str, dict[str, float]] = {
+    "personal_frequency": {"pair_order_share": 1},
+    "recency_decay": {"pair_decay_5_orders_share": 1},
+    "last_basket": {"pair_last_1_count": 1, "pair_order_share": 0.5},
+}
+"""The simple baselines: weights of columns of ``examples``.
+
+- ``personal_frequency``: share of the shopper's past orders that contain the product.
+- ``recency_decay``: the same share, with an order's weight halved for every 5 orders ago.
+- ``last_basket``: whether the last order contains the product; personal frequency breaks ties.
+"""
 _BLOCK_CELLS = 2**24  # cells in a dense block of shoppers by shoppers: 128 MB
 
 
 def scores(columns: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Compute the simple baselines from columns of ``examples``, each of shape (n_pairs,).
-
-    - ``personal_frequency``: share of the shopper's past orders that contain the product.
-    - ``recency_decay``: the same share, with an order's weight halved for every 5 orders ago.
-    - ``last_basket``: whether the last order contains the product; personal frequency breaks ties.
-    """
+    """Compute the baselines in `SIMPLE` from columns of ``examples``, each of shape (n_pairs,)."""
     return {
-        "personal_frequency": columns["pair_order_share"],
-        "recency_decay": columns["pair_decay_5_orders_share"],
-        "last_basket": columns["pair_last_1_count"] + columns["pair_order_share"] / 2,
+        name: np.sum([weight * columns[column] for column, weight in weights.items()], axis=0)
+        for name, weights in SIMPLE.items()
     }
 
 

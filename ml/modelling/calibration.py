@@ -112,34 +112,48 @@ def fit(
     Returns:
         The fitted calibrator; ``none`` if the labels outside some fold are all the same.
     """
-    user, shoppers = user_of_pair(offsets), len(offsets) - 1
-    fold = (np.random.default_rng(seed).permutation(shoppers) % folds)[user]
-    held_out = [fold == f for f in range(folds)]
+    held_out = _held_out(offsets, folds, seed)
     if any(len(np.unique(label[~rows])) < 2 for rows in held_out):
         return Calibrator()
     losses = {
-        name: np.bincount(user, _losses(method, probability, label, held_out), minlength=shoppers)
-        for name, method in METHODS.items()
+        name: held_out_loss(name, probability, label, offsets, folds=folds, seed=seed)
+        for name in METHODS
     }
     best = "none"
     for name in losses:
-        gain = losses[best] - losses[name]
-        if gain.sum() > np.sqrt(shoppers) * gain.std(ddof=1) > 0:
+        if is_lower(losses[name], losses[best]):
             best = name
     chosen = METHODS[best](probability, label)
     figures = {name: float(loss.sum() / len(label)) for name, loss in losses.items()}
     return replace(chosen, log_loss=figures)
 
 
-def _losses(
-    method: Callable[[Floats, Ints], Calibrator],
-    probability: Floats,
-    label: Ints,
-    held_out: list[Bools],
+def held_out_loss(
+    method: str, probability: Floats, label: Ints, offsets: Ints, *, folds: int = 5, seed: int = 0
 ) -> Floats:
-    """Return the log-loss of every pair under a calibrator fitted on the other folds."""
+    """Return the log-loss of each shopper under a calibrator fitted on the other folds.
+
+    The arguments are those of `fit`, which uses the same folds. The shape is (n_users,).
+    """
     loss = np.empty(len(label))
-    for rows in held_out:
-        p = method(probability[~rows], label[~rows]).transform(probability[rows])
+    for rows in _held_out(offsets, folds, seed):
+        p = METHODS[method](probability[~rows], label[~rows]).transform(probability[rows])
         loss[rows] = -np.log(np.where(label[rows] == 1, p, 1 - p))
-    return loss
+    return np.bincount(user_of_pair(offsets), loss, minlength=len(offsets) - 1).astype(float)
+
+
+def is_lower(loss: Floats, other: Floats) -> bool:
+    """Return whether a loss is lower than another by more than one standard error.
+
+    Both have one entry per shopper, and the standard error is that of the paired difference. One
+    shopper alone has none.
+    """
+    gain = other - loss
+    return len(gain) > 1 and bool(gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1) > 0)
+
+
+def _held_out(offsets: Ints, folds: int, seed: int) -> list[Bools]:
+    """Return the rows of each fold of shoppers, as masks."""
+    shoppers = len(offsets) - 1
+    fold = (np.random.default_rng(seed).permutation(shoppers) % folds)[user_of_pair(offsets)]
+    return [fold == f for f in range(folds)]

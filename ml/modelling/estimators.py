@@ -1,10 +1,14 @@
-"""The models by name: scikit-learn pipelines over the features of ``examples``."""
+"""The models by name: scikit-learn pipelines over the features of ``examples``.
+
+`of_baseline` makes one of a simple baseline.
+"""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -33,7 +37,8 @@ def make(name: str, *, seed: int, threads: int = 0, parameters: Mapping[str, Any
         SettingsError: if the model or one of the parameters is unknown.
     """
     if name not in ESTIMATORS:
-        raise SettingsError(f"unknown model '{name}': choose one of {', '.join(ESTIMATORS)}")
+        choices = ", ".join([*ESTIMATORS, "auto"])
+        raise SettingsError(f"unknown model '{name}': choose one of {choices}")
     pipeline = ESTIMATORS[name](seed, threads or -1)
     last = pipeline.steps[-1][1]
     if unknown := parameters.keys() - last.get_params().keys():
@@ -43,6 +48,37 @@ def make(name: str, *, seed: int, threads: int = 0, parameters: Mapping[str, Any
         )
     last.set_params(**parameters)
     return pipeline
+
+
+class WeightedMean(ClassifierMixin, BaseEstimator):
+    """A score that is the weighted mean of columns from 0 to 1, with nothing to fit.
+
+    The score keeps a thousandth from 0 and 1, where the log-odds that calibrators use are infinite.
+
+    Attributes:
+        weights: weight of each column by its position; a missing value counts as 0.
+    """
+
+    def __init__(self, weights: Mapping[int, float]) -> None:
+        self.weights = weights
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Only mark the estimator as fitted."""
+        self.classes_ = np.array([0, 1])
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return one minus the score, and the score, shape (n_rows, 2)."""
+        values = np.nan_to_num(X[:, list(self.weights)].astype(float))
+        score = 0.001 + 0.998 * np.average(values, axis=1, weights=list(self.weights.values()))
+        return np.column_stack([1 - score, score])
+
+
+def of_baseline(weights: Mapping[str, float], columns: Sequence[str]) -> Any:
+    """Return the unfitted pipeline of a baseline, given as weights of input columns by name."""
+    return make_pipeline(
+        WeightedMean({columns.index(column): weight for column, weight in weights.items()})
+    )
 
 
 def _logistic_regression(seed: int, threads: int) -> Any:

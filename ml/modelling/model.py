@@ -1,6 +1,6 @@
 """A fitted model, which turns features into probabilities and choices."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,11 +11,18 @@ from scipy.special import expit
 
 @dataclass
 class Model:
-    """A fitted pipeline, the calibrator of its output, and the rule that chooses rows."""
+    """A fitted pipeline, the calibrator of its output, and the rule that chooses rows.
+
+    Attributes:
+        name: name of the pipeline.
+        log_loss: held-out log-loss of every candidate by name, if the model was chosen from some.
+    """
 
     pipeline: Any
     calibrator: Any
     rule: Any
+    name: str = ""
+    log_loss: dict[str, float] = field(default_factory=dict)
 
     def predict(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return the calibrated probability of each row of ``X``, shape (n_rows,)."""

@@ -13,13 +13,13 @@ from scipy.special import betaln, expit, gammaln
 
 from ml.modelling.basket import Floats, Ints, user_of_pair
 
-PROBABILITIES = ("base_rate", "own_rate", "weekday_rate", "bg_nbd")
-INTENT_WEIGHTS = {
-    "view_7_days_count": 1.0,
-    "cart_7_days_count": 5.0,
-    "checkout_7_days_count": 8.0,
-    "remove_7_days_count": -3.0,
+SIMPLE: dict[str, dict[str, float]] = {
+    "own_rate": {"purchase_91_days_rate": 1},
+    "weekday_rate": {"dow_13_weeks_rate": 1},
 }
+"""Baselines that need no fit: weights of columns. A calibrator takes the place of the pull towards
+all shoppers' rates."""
+PROBABILITIES = ("base_rate", "own_rate", "weekday_rate", "bg_nbd")
 _RATE_DAYS = 91
 
 
@@ -158,7 +158,7 @@ class PurchaseBaselines:
         )
 
     def scores(
-        self, columns: Mapping[str, Floats], intent_weights: Mapping[str, float] = INTENT_WEIGHTS
+        self, columns: Mapping[str, Floats], intent_weights: Mapping[str, float]
     ) -> dict[str, Floats]:
         """Compute every baseline, each of shape (n_rows,); `PROBABILITIES` lists the probabilities.
 

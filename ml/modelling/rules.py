@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from ml.modelling import metrics, purchase_metrics
+from ml.modelling import metrics, purchase_metrics, verdict
 from ml.modelling.basket import (
     Bools,
     Floats,
@@ -47,10 +47,12 @@ class Rule(Protocol):
         chosen: name of the column that says which rows are chosen.
         is_per_shopper: whether each shopper's rows are chosen alone, so that shoppers can be
             scored in batches. Otherwise the rule needs all of them at once.
+        judged_by: name of the metric in `quality`.
     """
 
     chosen: ClassVar[str]
     is_per_shopper: ClassVar[bool]
+    judged_by: ClassVar[str]
 
     @classmethod
     def fit(cls, probability: Floats, label: Ints, offsets: Ints) -> Self:
@@ -79,6 +81,11 @@ class Rule(Protocol):
         """Return metrics of ``score`` minus those of ``other``, measured on the same resamples."""
         ...
 
+    @staticmethod
+    def quality(score: Score, label: Ints, offsets: Ints) -> Floats:
+        """Return how good a score is for each shopper, higher is better; NaN if undefined."""
+        ...
+
 
 @dataclass(frozen=True)
 class BasketRule:
@@ -92,6 +99,7 @@ class BasketRule:
 
     chosen: ClassVar[str] = "in_basket"
     is_per_shopper: ClassVar[bool] = True
+    judged_by: ClassVar[str] = "average_precision"
 
     @classmethod
     def fit(cls, probability: Floats, label: Ints, offsets: Ints) -> Self:
@@ -130,6 +138,11 @@ class BasketRule:
         """Return nothing: `metrics` has no paired differences."""
         return {}
 
+    @staticmethod
+    def quality(score: Score, label: Ints, offsets: Ints) -> Floats:
+        """Return the average precision of each shopper's ranking."""
+        return verdict.average_precision(score.value, label, offsets)
+
 
 @dataclass(frozen=True)
 class DailyList:
@@ -143,6 +156,7 @@ class DailyList:
 
     chosen: ClassVar[str] = "is_targeted"
     is_per_shopper: ClassVar[bool] = False
+    judged_by: ClassVar[str] = "log_loss"
 
     @classmethod
     def fit(cls, probability: Floats, label: Ints, offsets: Ints) -> Self:
@@ -190,3 +204,10 @@ class DailyList:
             is_probability=score.is_probability and other.is_probability,
             seed=seed,
         )
+
+    @staticmethod
+    def quality(score: Score, label: Ints, offsets: Ints) -> Floats:
+        """Return minus the log-loss of each shopper's days; NaN if the score only ranks."""
+        if not score.is_probability:
+            return np.full(len(offsets) - 1, np.nan)
+        return verdict.log_likelihood(score.value, label, offsets)

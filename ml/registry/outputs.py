@@ -32,7 +32,7 @@ _IN_RELEASE = (
     r"|before|held\.json|\..*"
 )
 _PAGE = "· Restock</title>"
-_ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)")
+_ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)|assets/[\w-]+\.txt|downloads/[\w.-]+\.csv")
 
 
 def check(settings: Settings) -> None:
@@ -66,12 +66,12 @@ def check(settings: Settings) -> None:
     _require(settings.dashboards, variable, lambda path: is_link(path) or _is_pages(path))
 
 
-def check_card(card: Path, source: str) -> None:
-    """Raise a SettingsError if a model card would replace a file that is none."""
+def check_card(card: Path, name: str) -> None:
+    """Raise a SettingsError if a model card, or its file of figures, would replace another."""
     if not card.suffix:
         raise SettingsError(f"--card {card}: use a file name such as model_card.md")
     _require(card, "--card", lambda path: path.is_file() and _begins(path, "# Model card"))
-    figures = card.with_suffix("") / f"{source}.json"
+    figures = card.with_suffix("") / f"{name}.json"
     _require(figures, "--card", lambda path: path.is_file() and _begins(path, '{\n "source"'))
 
 
@@ -161,14 +161,13 @@ def _is_unfinished_model(folder: Path) -> bool:
 
 
 def _is_pages(folder: Path) -> bool:
-    """Return whether a folder, which may be empty, has nothing but pages and their assets."""
+    """Return whether a folder is empty, or has our first page and nothing but pages and assets."""
     if folder.is_symlink() or not folder.is_dir() or folder.is_mount():
         return False
-    return all(
-        _is_page(path) or _ASSET.fullmatch(str(path.relative_to(folder)))
-        for path in folder.rglob("*")
-        if not path.is_dir()
-    )
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    if files and folder / "index.html" not in files:
+        return False
+    return all(_is_page(path) or _ASSET.fullmatch(str(path.relative_to(folder))) for path in files)
 
 
 def _is_page(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Read a retailer's raw files, check them strictly, and land them as typed Parquet files.
 
-May import `ml.settings` and `ml.errors`.
+May import `ml.settings`, `ml.mongodb` and `ml.errors`.
 """
 
 from ml.sources.detect import with_source
@@ -14,7 +14,7 @@ from ml.sources.receipt import (
     delivery,
     landed,
     lines_after,
-    newest_order,
+    newest,
 )
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "land",
     "landed",
     "lines_after",
-    "newest_order",
+    "newest",
     "take_in",
     "with_source",
 ]

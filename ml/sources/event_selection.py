@@ -15,7 +15,7 @@ LANDED = (
     *("user_id", "event_id", "occurred_at", "known_at", "event_type"),
     *("product_id", "session_id", "value"),
 )
-_SLICE_ROWS = 8_000_000
+_SLICE_ROWS = 16_000_000
 """Rows that are searched for doubles at once, which bounds the memory."""
 
 

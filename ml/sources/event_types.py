@@ -19,7 +19,7 @@ from ml.sources.staging import Staged, query, stage
 TYPES = ("view", "search", "cart", "remove", "checkout", "purchase")
 IGNORE = "ignore"
 SEED = PROJECT / "seeds" / "event_types.csv"
-_COLUMNS = ("event_name", "event_type")
+COLUMNS = ("event_name", "event_type")
 _OTHERS = "*"
 _COMMONEST = 10
 
@@ -36,8 +36,8 @@ def known(
         types = {_key(row["event_name"]): row["event_type"] for row in csv.DictReader(file)}
     own_types: dict[str, str] = {}
     plain = Reading(delimiter=reading.delimiter, encoding=reading.encoding)
-    for part in stage(con, "event_types", own, (_COLUMNS, ()), plain, scratch):
-        columns = f"{', '.join(_COLUMNS)}, file_row_number"
+    for part in stage(con, "event_types", own, (COLUMNS, ()), plain, scratch):
+        columns = f"{', '.join(COLUMNS)}, file_row_number"
         rows = query(con, part, f"select {columns} from ({part.sql}) order by file_row_number")
         for name, type_, row in rows:
             key = _key(name or "")

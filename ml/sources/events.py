@@ -127,7 +127,8 @@ def land_events(
     parts = [(part.file, part.sql) for part in staged]
     path = folder / "events.parquet"
     in_place = all(part.path == part.file.path for part in staged)
-    table = land(con, path, parts, columns, [received], as_view=in_place)
+    rows_in_place = Staged.together(staged) if in_place else ""
+    table = land(con, path, parts, columns, [received], rows=rows_in_place)
     rows = sum(count for _, count in table.parts)
     _check_ids(con, table, ids, keep_products, reading)
     late = replace(clock.EVENTS, column="known_at")

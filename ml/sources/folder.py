@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from ml.sources.raw import RawFile, SourceError
 _DEPTH = 3
 """Folders within the raw folder that are searched, such as the one that unzipping makes."""
 _DATA = (".csv", ".parquet", ".xlsx")
+_OF_SHOPPERS = r"(users|customers|shoppers)[^a-z].*"
+"""Names of files with attributes of shoppers."""
 _PACKINGS = "plain, .gz, .bz2, .xz, .zst, .zip or .tar"
 
 
@@ -119,6 +122,16 @@ def _files(folder: Path) -> Iterator[Path]:
 def _is_skipped(folder: str) -> bool:
     """Return whether a folder has no raw files: hidden, of macOS, or of Restock itself."""
     return folder.startswith((".", "__MACOSX")) or ".landing" in folder
+
+
+def tell_attributes(folder: Path, notes: list[str]) -> None:
+    """Add a note for each file in a folder that has attributes of shoppers."""
+    notes += [
+        f"{path.name} is not read: what a shopper is like now, such as the last login, says what "
+        "came after the moments that a model learns from."
+        for path in sorted(folder.iterdir())
+        if re.fullmatch(_OF_SHOPPERS, path.name.lower()) and bare_name(path.name).endswith(_DATA)
+    ]
 
 
 def _reject_folders_without_data(

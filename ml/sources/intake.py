@@ -16,7 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -27,8 +27,8 @@ import duckdb
 from ml.errors import StorageError
 from ml.reading import Reading
 from ml.settings import Settings
-from ml.sources import complete_journey, event_types, instacart, order_log
-from ml.sources.folder import candidates, gather
+from ml.sources import complete_journey, event_types, instacart, mongo, order_log
+from ml.sources.folder import candidates, gather, tell_attributes
 from ml.sources.landing import Table
 from ml.sources.landing_folder import replacing
 from ml.sources.raw import SourceError, parquet
@@ -99,6 +99,7 @@ def land(
             scratch = folder / "scratch"
             scratch.mkdir()
             notes: list[str] = []
+            tell_attributes(raw_dir, notes)
             files = gather(raw_dir, paths, wanted, scratch, notes)
             limits = {"threads": threads, "memory_limit": memory_limit}
             config = {name: limit for name, limit in limits.items() if limit is not None}
@@ -120,27 +121,37 @@ def land(
     return intake
 
 
-def take_in(settings: Settings) -> Intake:
+def take_in(settings: Settings, progress: mongo.Progress = lambda *_: None) -> Intake:
     """Fetch and land the source that the settings name.
 
     The Complete Journey is written to its default folder only, never to a folder of the user.
     """
+    reading = settings.reading
+    naming: AbstractContextManager[None] = nullcontext()
+    if settings.database:
+        with _storage_errors(settings.raw_dir):
+            mongo.fetch(settings.database, settings.raw_dir, reading, progress)
+    if settings.is_fetched:
+        # The names in `reading` are those of the collections.
+        reading = replace(reading, order_lines="", products="", events="")
+        naming = mongo.naming_documents(settings.raw_dir)
     if settings.source != "complete_journey" or settings.raw_dir == settings.demo_dir:
-        fetch(settings.source, settings.raw_dir, settings.reading)
+        fetch(settings.source, settings.raw_dir, reading)
     elif not settings.raw_dir.is_dir() or not any(settings.raw_dir.iterdir()):
         raise SourceError(
             "the folder does not have the files of The Complete Journey",
             f"Leave out --raw-dir (RESTOCK_RAW_DIR): Restock writes them to {settings.demo_dir}",
             file=str(settings.raw_dir),
         )
-    return land(
-        settings.source,
-        settings.raw_dir,
-        settings.landing,
-        threads=settings.threads or None,
-        memory_limit=settings.duckdb_memory,
-        reading=settings.reading,
-    )
+    with naming:
+        return land(
+            settings.source,
+            settings.raw_dir,
+            settings.landing,
+            threads=settings.threads or None,
+            memory_limit=settings.duckdb_memory,
+            reading=reading,
+        )
 
 
 def _reader(source: str) -> Any:

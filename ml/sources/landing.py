@@ -194,7 +194,7 @@ def land(
     columns: Sequence[Column],
     rules: Sequence[Rule] = (),
     *,
-    as_view: bool = False,
+    rows: str = "",
 ) -> Table:
     """Land raw files as one table, and check every row.
 
@@ -204,7 +204,8 @@ def land(
         parts: raw files, each with SQL that selects its columns as text.
         columns: the columns to land.
         rules: rules for rows beyond those of the columns.
-        as_view: read Parquet files in place, and leave the writing to the caller.
+        rows: SQL for the rows of all raw files, with `part` and `file_row_number`. If it is given,
+            the raw files are read in place, and the caller writes the file.
 
     Raises:
         SourceError: a file cannot be read or has no rows, or a row breaks a rule.
@@ -219,12 +220,8 @@ def land(
         ]
         at_row = f"part * {PART} + {ROW}"
     view = f"select *, {at_row} as at_row from {parquet(path)}"
-    if as_view:
-        view = " union all ".join(
-            f"(select {select}, {part}::usmallint as part, {part} * {PART} + {ROW} as at_row "
-            f"from ({sql}))"
-            for part, (_, sql) in enumerate(parts)
-        )
+    if rows:
+        view = f"select {select}, part, part * {PART} + {ROW} as at_row from ({rows})"
         landed = sum(file.count_rows() for file, _ in parts)
     else:
         landed = copy(con, queries, path)
@@ -235,13 +232,13 @@ def land(
     if sum(counts) != landed:
         problem = f"Restock counted {sum(counts)} rows, but DuckDB read {landed}"
         raise SourceError(problem, "Look for unclosed quotes", file=names)
-    for (file, _), rows in zip(parts, counts, strict=True):
-        if rows == 0 and not (file.is_part and landed):
+    for (file, _), count_ in zip(parts, counts, strict=True):
+        if count_ == 0 and not (file.is_part and landed):
             raise SourceError("the file has no rows", EXPORT_AGAIN, file=file.name)
     table = Table(
         path,
         tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)),
-        is_view=as_view,
+        is_view=bool(rows),
     )
     con.execute(f"create or replace temp view {table.name} as {view}")
     try:
@@ -257,7 +254,7 @@ def tell_ignored(files: Iterable[RawFile], notes: list[str]) -> None:
     """Add a note that names the columns of raw files that are not used."""
     ignored = []
     for file in files:
-        used = set(chain.from_iterable(file.origins.values()))
+        used = {"_id", *chain.from_iterable(file.origins.values())}  # MongoDB adds `_id`
         if names := [name or "(no name)" for name in file.header if name not in used]:
             ignored.append(f"{', '.join(names)[:300]} ({file.name})")
     if ignored:

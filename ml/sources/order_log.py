@@ -56,7 +56,7 @@ _EVENT_TYPES = tuple(f"event_types{suffix}" for suffix in _SUFFIXES)
 
 # Required and optional columns of each file.
 _NAMES = ("product_name", "aisle", "department")
-_COLUMNS = {
+COLUMNS = {
     "order_lines": (
         ("user_id", "order_id", "ordered_at", "product_id"),
         ("cart_position", *purchases.AMOUNTS),
@@ -181,7 +181,7 @@ def land_files(
     products = files.get("products", ())
     names_in_lines = () if products else _NAMES
     lines, catalogue = (
-        stage(con, table, files.get(table, ()), _COLUMNS[table], reading, scratch, more)
+        stage(con, table, files.get(table, ()), COLUMNS[table], reading, scratch, more)
         for table, more in (("order_lines", names_in_lines), ("products", ()))
     )
     logged = events.stage_events(con, files.get("events", ()), reading, scratch)

@@ -37,6 +37,9 @@ class Delivery:
         shopper_count: number of shoppers.
         oldest_order: date of the oldest order; None if the source has no dates.
         newest_order: date of the newest order; None if the source has no dates.
+        event_count: number of events; 0 or None if the source has none.
+        oldest_event: date of the oldest event; None if the source has none.
+        newest_event: date on which the newest event became known; None if the source has none.
     """
 
     source: str
@@ -44,6 +47,9 @@ class Delivery:
     shopper_count: int
     oldest_order: date | None
     newest_order: date | None
+    event_count: int | None = None
+    oldest_event: date | None = None
+    newest_event: date | None = None
 
 
 @dataclass(frozen=True)
@@ -92,17 +98,22 @@ def landed(landing_dir: Path) -> Intake:
     return Intake.from_json(receipt["intake"])
 
 
-def newest_order(landing_dir: Path) -> date | None:
-    """Return the date of the newest landed order that is not ahead of today.
+def newest(landing_dir: Path) -> dict[str, date]:
+    """Return the dates of the newest landed `order` and `event` that are not ahead of today.
 
-    It is None if the source has no dates.
+    An event counts when it became known. A source without dates has neither.
     """
-    path = landing_dir / "order_lines.parquet"
-    if not path.exists():
-        return None
+    days: dict[str, date] = {}
+    columns = (("order", "order_lines", "ordered_at"), ("event", "events", "known_at"))
     with duckdb.connect() as con:
-        sql = f"select cast(max(ordered_at) as date) from {parquet(path)} where ordered_at <= ?"
-        return con.execute(sql, [clock.latest()]).fetchall()[0][0]
+        for noun, table, column in columns:
+            path = landing_dir / f"{table}.parquet"
+            if not path.exists():
+                continue
+            sql = f"select cast(max({column}) as date) from {parquet(path)} where {column} <= ?"
+            if day := con.execute(sql, [clock.latest()]).fetchall()[0][0]:
+                days[noun] = day
+    return days
 
 
 def lines_after(landing_dir: Path, day: date) -> dict[str, int]:
@@ -138,9 +149,15 @@ def delivery(landing_dir: Path) -> Delivery:
     lines, orders = ("order_lines", "order_lines") if is_log else ("order_products", "orders")
     days = "cast(min(ordered_at) as date), cast(max(ordered_at) as date)"
     with duckdb.connect() as con:
-        rows = con.execute(
+        ((*of_orders,),) = con.execute(
             f"select (select count(*) from {parquet(landing_dir / f'{lines}.parquet')}), "
             f"count(distinct user_id), {days if is_log else 'null, null'} "
             f"from {parquet(landing_dir / f'{orders}.parquet')}"
         ).fetchall()
-    return Delivery(source, *rows[0])
+        if not is_log:
+            return Delivery(source, *of_orders)
+        ((*of_events,),) = con.execute(
+            "select count(*), cast(min(known_at) as date), cast(max(known_at) as date) "
+            f"from {parquet(landing_dir / 'events.parquet')}"
+        ).fetchall()
+    return Delivery(source, *of_orders, *of_events)

@@ -20,7 +20,7 @@ from ml.sources import purchases, times
 from ml.sources.landing import copy
 from ml.sources.mapping import locate_columns, require_same_columns
 from ml.sources.packings import WORKBOOK
-from ml.sources.raw import RawFile, SourceError, parquet
+from ml.sources.raw import RawFile, SourceError, parquet, quoted
 
 NUMBERS = ("cart_position", *purchases.AMOUNTS, "value")
 TIMES = ("ordered_at", "occurred_at", "received_at")
@@ -72,8 +72,29 @@ class Staged:
     @property
     def sql(self) -> str:
         """SQL for all columns, with `file_row_number`."""
-        lacks = "".join(f", null::varchar as {column}" for column in self.lacks)
-        return f"select *{lacks} from ({self.rows})"
+        return f"select *{self._lacking} from ({self.rows})"
+
+    @property
+    def _lacking(self) -> str:
+        return "".join(f", null::varchar as {column}" for column in self.lacks)
+
+    @staticmethod
+    def together(parts: Sequence[Staged]) -> str:
+        """Return SQL for all columns of all files, with `part` and `file_row_number`."""
+        first = parts[0]
+        alike = (first.source, first.lacks, first.file.types)
+        if any((part.source, part.lacks, part.file.types) != alike for part in parts):
+            return " union all ".join(
+                f"(select *, {number}::usmallint as part from ({part.sql}))"
+                for number, part in enumerate(parts)
+            )
+        # DuckDB takes a second to plan a query over a year of daily files that are read apart.
+        paths = ", ".join(quoted(part.path, pattern=True) for part in parts)
+        rows = f"{first.source}, file_row_number, file_index::usmallint as part"
+        return (
+            f"select *{first._lacking} from "
+            f"(select {rows} from read_parquet([{paths}], hive_partitioning = false))"
+        )
 
 
 def stage(

@@ -31,6 +31,7 @@ class Table:
             ``row_count``, the number of examples.
         habit: SQL expression from 0 to 1; the chance to be sampled grows with it.
         cutoffs: name of the model that moves with the scoring date.
+        outcome: what a label says, in a name such as ``reorder_probability``.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Table:
     shoppers: str
     habit: str
     cutoffs: str
+    outcome: str
 
 
 PAIRS = Table(
@@ -54,15 +56,20 @@ PAIRS = Table(
     # Most pairs were last bought long ago, and any model predicts them well.
     habit="pair_decay_5_orders_share",
     cutoffs="targets",
+    outcome="reorder",
 )
 MOMENTS = Table(
     name="purchase_examples",
     rows="moments",
     key="cutoff_at",
     block="0",
-    shoppers="select *, 1 as row_count from moments",
+    shoppers="""
+        select horizon_days, cutoff, period, split, is_robot, user_id, 1 as row_count
+        from moments inner join purchase_windows using (cutoff)
+    """,
     habit="1",
-    cutoffs="moments",
+    cutoffs="purchase_windows",
+    outcome="purchase",
 )
 
 

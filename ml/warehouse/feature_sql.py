@@ -16,11 +16,11 @@ from ml.settings import Settings
 from ml.warehouse import dbt, population
 
 _MODELS = (
-    *("--select", "+examples", "fct_baskets"),
+    *("--select", "+examples", "pair_reasons"),
     *("--exclude", "path:models/staging", "tag:population", population.CATALOGUE),
     *("--vars", "{label_cutoffs: 0, as_of_parameters: true}"),
 )
-# Every pair in place of the predicted baskets, so that each has a reason.
+# Every pair in place of the likeliest ones, so that each has a reason.
 _EVERY_PAIR = """
 select
     user_id,
@@ -51,13 +51,13 @@ def statement(settings: Settings, features: Sequence[str]) -> str:
             sql = sql.replace(relation, name)
         parts[names[model.relation]] = sql
     # The pairs come after the model that they read, and before the one that reads them.
-    last = ("model_fct_predictions", "model_fct_baskets")
+    last = ("model_fct_predictions", "model_pair_reasons")
     ordered = [name for name in parts if name not in last] + list(last)
     tables = ",\n\n".join(f"{name} as (\n{parts[name].strip()}\n)" for name in ordered)
     columns = ",\n    ".join(("user_id", "product_id", *features, "reason"))
     return (
         f"with\n\n{tables}\n\nselect\n    {columns}\nfrom model_examples\n"
-        "inner join model_fct_baskets using (user_id, product_id)\n"
+        "inner join model_pair_reasons using (user_id, product_id)\n"
         "order by user_id, product_id\n"
     )
 

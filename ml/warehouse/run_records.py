@@ -1,7 +1,7 @@
-"""Tables of the schema ``ml`` about runs: tests, raw files, deliveries and earlier releases."""
+"""Tables of the schema ``ml`` about runs: tests, KPIs, raw files and earlier releases."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -27,6 +27,12 @@ def record_tests(con: duckdb.DuckDBPyConnection, tests: Sequence[Tested]) -> Non
     )
 
 
+def record_kpis(con: duckdb.DuckDBPyConnection) -> None:
+    """Add the KPIs of the newest batch to ``ml.kpis``, replacing older ones of the same batch."""
+    con.execute("delete from ml.kpis where batch_id in (select batch_id from rpt_kpis)")
+    con.execute("insert into ml.kpis by name select * from rpt_kpis")
+
+
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Write the landed files, the lines left out and the notes on them, replacing older ones."""
     intake = sources.landed(settings.landing)
@@ -49,9 +55,11 @@ def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         for row in values:
             con.execute(f"insert into ml.{table} values ({', '.join('?' * len(row))})", row)
     now = datetime.now(UTC).replace(tzinfo=None)
+    delivered = {**asdict(sources.delivery(settings.landing)), "recorded_at": now}
     con.execute(
-        "insert into ml.deliveries values (?, ?, ?, ?, ?, ?)",
-        [*astuple(sources.delivery(settings.landing)), now],
+        f"insert into ml.deliveries ({', '.join(delivered)}) "
+        f"values ({', '.join('?' * len(delivered))})",
+        [*delivered.values()],
     )
 
 
@@ -77,16 +85,19 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
         known = "select 1 from duckdb_tables() where schema_name = 'ml' and table_name = ?"
         if not con.execute(known, ["deliveries"]).fetchall():
             return None
-        rows = con.execute(
+        cursor = con.execute(
             "select * exclude (recorded_at) from ml.deliveries where source = ? "
             "order by recorded_at desc limit 1",
             [source],
-        ).fetchall()
-    return Delivery(*rows[0]) if rows else None
+        )
+        # The table of an older warehouse may have fewer columns.
+        names = [name for name, *_ in cursor.description or ()]
+        rows = cursor.fetchall()
+    return Delivery(**dict(zip(names, rows[0], strict=True))) if rows else None
 
 
 def copy_history(old: Settings, new: Settings) -> None:
-    """Copy the batches, deliveries, metrics and audits of earlier runs into a new warehouse."""
+    """Copy batches, deliveries, figures, audits and lists with outcomes into a new warehouse."""
     with connect(new) as con:
         con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {
@@ -97,7 +108,16 @@ def copy_history(old: Settings, new: Settings) -> None:
             ).fetchall()
         }
         kept = ("batches", "metrics", "calibration_bins", "audit")
-        for table in ("deliveries", *kept, *(f"purchase_{name}" for name in kept)):
+        scopes = ("", "purchase_", "purchase_week_")
+        of_tasks = (scope + name for scope in scopes for name in kept)
+        for table in ("deliveries", "verdicts", "kpis", "purchase_outcomes", *of_tasks):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
+        if "purchase_lists" in known:
+            # A list of another source will have no outcome.
+            con.execute(
+                "insert into ml.purchase_lists by name select * from old.ml.purchase_lists "
+                "where (select max_by(source, recorded_at) from old.ml.deliveries) = ?",
+                [new.source],
+            )
         con.execute("detach old")

@@ -19,7 +19,7 @@ orders as (
 ),
 
 order_items as (
-    select * from {{ ref('fct_order_items') }}
+    select * from {{ staged('order_items') }}
 ),
 
 purchases as (
@@ -31,7 +31,7 @@ purchases as (
         'purchase' as event_type,
         cast(null as product_id_type) as product_id,
         cast(null as varchar) as session_id,
-        cast(null as double) as event_value,
+        cast(sum(order_items.sales_value) as double) as event_value,
         cast(count(*) as integer) as item_count
     from orders
     inner join order_items on orders.order_id = order_items.order_id
@@ -42,7 +42,8 @@ purchases as (
 logged as (
     select
         user_id,
-        event_id,
+        -- The ids of views and carts would be half of the work to write this table.
+        case when event_type = 'purchase' then event_id end as event_id,
         occurred_at,
         known_at,
         event_type,

@@ -34,6 +34,8 @@ lines as (
         orders.order_hour,
         orders.days_since_prior_order,
         items.cart_position,
+        items.quantity,
+        items.sales_value,
         sizes.order_item_count
     from items
     inner join orders on items.order_id = orders.order_id
@@ -53,6 +55,8 @@ final as (
         order_hour,
         days_since_prior_order,
         cast(cart_position as integer) as cart_position,
+        quantity,
+        sales_value,
         cast(order_item_count as integer) as order_item_count,
         cast(row_number() over history as integer) as purchase_number,
         cast(order_number - lag(order_number) over history as integer) as gap_orders,

@@ -34,38 +34,38 @@ days as (
 
 purchase_days as (
     select
-        *,
-        max(case when purchase_count > 0 then day end) over (
-            partition by user_id
-            order by day
-            rows between unbounded preceding and 1 preceding
-        ) as prior_purchase_day
+        user_id,
+        day,
+        lag(day) over (partition by user_id order by day) as prior_day
     from days
+    where purchase_count > 0
 ),
 
 final as (
     select
-        user_id,
-        day,
-        cast(event_count as integer) as event_count,
-        cast(purchase_count as integer) as purchase_count,
-        cast(view_count as integer) as view_count,
-        cast(search_count as integer) as search_count,
-        cast(cart_count as integer) as cart_count,
-        cast(remove_count as integer) as remove_count,
-        cast(checkout_count as integer) as checkout_count,
-        cast(session_count as integer) as session_count,
-        last_event_at,
-        last_purchase_at,
-        last_view_at,
-        last_search_at,
-        last_cart_at,
-        last_remove_at,
-        last_checkout_at,
-        cast(item_count as integer) as item_count,
-        spend,
-        cast(case when purchase_count > 0 then day - prior_purchase_day end as integer) as gap_days
-    from purchase_days
+        days.user_id,
+        days.day,
+        cast(days.event_count as integer) as event_count,
+        cast(days.purchase_count as integer) as purchase_count,
+        cast(days.view_count as integer) as view_count,
+        cast(days.search_count as integer) as search_count,
+        cast(days.cart_count as integer) as cart_count,
+        cast(days.remove_count as integer) as remove_count,
+        cast(days.checkout_count as integer) as checkout_count,
+        cast(days.session_count as integer) as session_count,
+        days.last_event_at,
+        days.last_purchase_at,
+        days.last_view_at,
+        days.last_search_at,
+        days.last_cart_at,
+        days.last_remove_at,
+        days.last_checkout_at,
+        cast(days.item_count as integer) as item_count,
+        days.spend,
+        cast(days.day - purchase_days.prior_day as integer) as gap_days
+    from days
+    left join purchase_days
+        on days.user_id = purchase_days.user_id and days.day = purchase_days.day
 )
 
 select * from final

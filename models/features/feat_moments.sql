@@ -82,6 +82,7 @@ final as (
         cast(days_since_first_purchase as integer) as days_since_first_purchase,
         cast(tenure_days as integer) as tenure_days,
         cast(purchases as integer) as purchase_count,
+        cast(days_of_91 as integer) as known_91_days_count,
         purchase_28_days_count,
         purchase_91_days_count,
         cast(decay_2_days as float) as purchase_decay_2_days_count,

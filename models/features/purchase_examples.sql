@@ -6,6 +6,10 @@ moments as (
     select * from {{ ref('moments') }}
 ),
 
+windows as (
+    select * from {{ ref('purchase_windows') }}
+),
+
 features as (
     select * from {{ ref('feat_moments') }}
 ),
@@ -20,32 +24,36 @@ purchases as (
 
 bought as (
     select distinct
+        windows.horizon_days,
         moments.cutoff,
         moments.user_id
-    from purchases
-    inner join moments
+    from moments
+    inner join windows on moments.cutoff = windows.cutoff
+    inner join purchases
         on
-            purchases.user_id = moments.user_id
-            and purchases.occurred_at >= moments.cutoff_at
-            and purchases.occurred_at < moments.window_end_at
+            moments.user_id = purchases.user_id
+            and purchases.occurred_at >= windows.cutoff_at
+            and purchases.occurred_at < windows.window_end_at
     where moments.cutoff > 0
 ),
 
 final as (
     select
+        windows.horizon_days,
         moments.cutoff,
         moments.cutoff_at,
-        moments.window_end_at,
+        windows.window_end_at,
         moments.user_id,
         moments.split,
-        moments.period,
+        windows.period,
         moments.is_robot,
         case when moments.cutoff > 0 then bought.user_id is not null end as label,
         features.days_since_first_purchase,
-        features.hours_since_purchase,
-        features.days_since_purchase,
         features.tenure_days,
         features.purchase_count,
+        features.hours_since_purchase,
+        features.days_since_purchase,
+        features.known_91_days_count,
         features.purchase_28_days_count,
         features.purchase_91_days_count,
         features.purchase_decay_2_days_count,
@@ -86,9 +94,14 @@ final as (
         features.open_cart_count,
         cast(extract(dow from moments.cutoff_at) as integer) as context_dow
     from moments
+    inner join windows on moments.cutoff = windows.cutoff
     inner join features
         on moments.cutoff = features.cutoff and moments.user_id = features.user_id
-    left join bought on moments.cutoff = bought.cutoff and moments.user_id = bought.user_id
+    left join bought
+        on
+            windows.horizon_days = bought.horizon_days
+            and moments.cutoff = bought.cutoff
+            and moments.user_id = bought.user_id
 )
 
 select * from final

@@ -13,12 +13,15 @@ pair_totals as (
 ),
 
 aisle_orders as (
-    select distinct
+    select
         cutoff,
         user_id,
         aisle_id,
-        order_number
+        order_number,
+        max(orders_ago) as orders_ago,
+        max(case when purchase_number > 1 then 1 else 0 end) as has_product_again
     from past_items
+    group by cutoff, user_id, aisle_id, order_number
 ),
 
 orders as (
@@ -26,7 +29,9 @@ orders as (
         cutoff,
         user_id,
         aisle_id,
-        count(*) as orders
+        count(*) as orders,
+        sum(has_product_again) as orders_again,
+        max(orders_ago) as orders_since_first
     from aisle_orders
     group by cutoff, user_id, aisle_id
 ),
@@ -57,6 +62,8 @@ final as (
         cast(pairs.purchases as integer) as purchases,
         cast(pairs.purchases_again as integer) as purchases_again,
         cast(orders.orders as integer) as orders,
+        cast(orders.orders_again as integer) as orders_again,
+        cast(orders.orders_since_first as integer) as orders_since_first,
         pairs.orders_since_last,
         pairs.days_since_last,
         pairs.days_since_first,

@@ -1,14 +1,15 @@
--- Expected units of products, aisles and departments, and a comparison for test shoppers. The
+-- Shoppers expected to buy again from products, aisles and departments, and a comparison for test
+-- shoppers. A unit here is one shopper and one product. The
 -- interval assumes independent purchases. Purchases in one order are not independent, so the
 -- interval is somewhat too narrow, most of all for levels with many products.
 with
 
 demand as (
-    select * from {{ ref('fct_demand') }}
+    select * from {{ ref('fct_expected_shoppers') }}
 ),
 
 tested as (
-    select * from {{ ref('fct_test_demand') }}
+    select * from {{ ref('fct_test_expected_shoppers') }}
 ),
 
 products as (
@@ -32,12 +33,12 @@ lines as (
         case when levels.level = 'product' then demand.product_id end as product_id,
         demand.shopper_count,
         demand.basket_count,
-        demand.expected_units,
-        demand.units_variance,
+        demand.expected_shoppers as expected_units,
+        demand.shoppers_variance as units_variance,
         coalesce(tested.shopper_count, 0) as test_shopper_count,
-        coalesce(tested.bought_units, 0) as test_bought_units,
-        coalesce(tested.expected_units, 0) as test_expected_units,
-        coalesce(tested.units_variance, 0) as test_units_variance
+        coalesce(tested.bought_shoppers, 0) as test_bought_units,
+        coalesce(tested.expected_shoppers, 0) as test_expected_units,
+        coalesce(tested.shoppers_variance, 0) as test_units_variance
     from demand
     inner join products on demand.product_id = products.product_id
     left join tested on demand.product_id = tested.product_id

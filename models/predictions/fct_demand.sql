@@ -1,22 +1,38 @@
 with
 
-predictions as (
-    select * from {{ ref('fct_predictions') }}
+forecasts as (
+    select * from {{ ref('demand_forecasts') }}
+    where is_coming
 ),
 
 final as (
     select
+        level,
         product_id,
-        batch_id,
-        -- A shopper who buys the product counts as one unit, so the expected count is a sum of
-        -- probabilities.
-        {{ exact_sum('reorder_probability') }} as expected_units,
-        {{ exact_sum('reorder_probability * (1 - reorder_probability)') }} as units_variance,
-        cast(count(*) as integer) as shopper_count,
-        cast(sum(case when in_basket then 1 else 0 end) as integer) as basket_count
-    from predictions
-    group by product_id, batch_id
+        department,
+        aisle,
+        case
+            when level = 'department' then department
+            when level = 'aisle' then aisle
+            -- Of products with the same name, only the best seller has the name without its ID.
+            when
+                row_number() over (
+                    partition by level, product_name order by expected_units desc, product_id asc
+                ) = 1
+                then product_name
+            else product_name || ' (' || cast(product_id as varchar) || ')'
+        end as name,
+        cutoff_at,
+        cutoff_at + interval '7 days' as window_end_at,
+        method,
+        cast(expected_units as double) as expected_units,
+        cast(low_units as double) as low_units,
+        cast(high_units as double) as high_units,
+        cast(shopper_units as double) as shopper_units,
+        cast(naive_units as double) as naive_units,
+        cast(first_time_units as double) as first_time_units,
+        cast(first_time_units / nullif(naive_units, 0) as double) as first_time_share
+    from forecasts
 )
 
 select * from final
-order by product_id

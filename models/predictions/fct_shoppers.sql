@@ -1,13 +1,16 @@
--- The segment describes a shopper's history and regularity; the first that applies counts.
+-- The segment is the first that applies. segment_bounds has the bounds.
 with
 
 predictions as (
     select * from {{ ref('fct_predictions') }}
 ),
 
-targets as (
-    select * from {{ ref('targets') }}
-    where cutoff = 0
+rhythms as (
+    select * from {{ ref('shopper_rhythms') }}
+),
+
+bounds as (
+    select * from {{ ref('segment_bounds') }}
 ),
 
 features as (
@@ -28,49 +31,51 @@ scores as (
     group by user_id, batch_id
 ),
 
-rhythms as (
+segmented as (
     select
-        scores.*,
-        features.user_order_count as order_count,
-        features.user_basket_mean_count as basket_mean_count,
-        features.user_reordered_share as reordered_share,
-        features.user_gap_mean_days as usual_gap_days,
-        features.user_last_gap_days as last_gap_days,
-        targets.days_since_prior_order as wait_days,
-        targets.context_source,
-        -- A gap is late if it is both several times the usual gap and several days longer.
-        greatest(
-            {{ var('segment_late_ratio') }} * features.user_gap_mean_days,
-            {{ var('segment_late_days') }} + features.user_gap_mean_days
-        ) as late_gap_days
+        scores.user_id,
+        scores.batch_id,
+        case
+            when rhythms.wait_days > bounds.lost_ratio * rhythms.rhythm_days then 'lost'
+            when rhythms.order_count < {{ var('segment_orders') }} then 'new'
+            when rhythms.wait_days > bounds.late_ratio * rhythms.rhythm_days then 'at risk'
+            when rhythms.last_gap_days > bounds.late_ratio * rhythms.rhythm_days
+                then 'needs attention'
+            when rhythms.weekly_value >= bounds.champion_weekly_value then 'champion'
+            when rhythms.usual_gap_days <= bounds.loyal_gap_days then 'loyal'
+            else 'occasional'
+        end as segment,
+        rhythms.context_source,
+        rhythms.order_count,
+        scores.pair_count,
+        scores.above_half_count,
+        scores.basket_item_count,
+        rhythms.wait_days,
+        rhythms.last_gap_days,
+        rhythms.usual_gap_days,
+        rhythms.median_gap_days,
+        -- The median gap: in a backtest it came closer than the mean (rpt_next_order_check).
+        cast(rhythms.last_ordered_at as date) + rhythms.median_gap_days as next_order_on,
+        case
+            when rhythms.last_ordered_at is not null and rhythms.median_gap_days is not null
+                then greatest(rhythms.wait_days - rhythms.median_gap_days, 0)
+        end as overdue_days,
+        cast(features.user_basket_mean_count as double) as basket_mean_count,
+        cast(features.user_reordered_share as double) as reordered_share,
+        rhythms.weekly_items,
+        rhythms.weekly_spend,
+        scores.expected_units
     from scores
-    inner join targets on scores.user_id = targets.user_id
+    inner join rhythms on scores.user_id = rhythms.user_id
     inner join features on scores.user_id = features.user_id
+    cross join bounds
 ),
 
 final as (
     select
-        user_id,
-        batch_id,
-        case
-            when order_count < {{ var('segment_orders') }} then 'new'
-            when wait_days > late_gap_days then 'lapsing'
-            when last_gap_days > late_gap_days then 'slowing'
-            when reordered_share >= {{ var('segment_loyal_share') }} then 'loyal'
-            else 'exploring'
-        end as segment,
-        context_source,
-        order_count,
-        pair_count,
-        above_half_count,
-        basket_item_count,
-        wait_days,
-        last_gap_days,
-        cast(usual_gap_days as double) as usual_gap_days,
-        cast(basket_mean_count as double) as basket_mean_count,
-        cast(reordered_share as double) as reordered_share,
-        expected_units
-    from rhythms
+        *,
+        segment in ('at risk', 'needs attention') as is_drifting
+    from segmented
 )
 
 select * from final

@@ -1,13 +1,13 @@
 with
 
-intervals as (
+demand as (
     select
         *,
         row_number() over (
             partition by level
             order by expected_units desc, department asc, name asc, product_id asc
         ) as units_rank
-    from {{ ref('demand_intervals') }}
+    from {{ ref('fct_demand') }}
 ),
 
 final as (
@@ -17,18 +17,17 @@ final as (
         aisle,
         department,
         cast(units_rank as integer) as units_rank,
-        pair_count,
+        cutoff_at,
+        window_end_at,
+        method,
         expected_units,
         low_units,
         high_units,
-        test_pair_count,
-        test_expected_units,
-        test_low_units,
-        test_high_units,
-        test_bought_units
-    from intervals
+        naive_units,
+        first_time_share
+    from demand
     -- All departments and aisles, and the products with the most expected units.
-    where level <> 'product' or units_rank <= 100
+    where level <> 'product' or units_rank <= 250
 )
 
 select * from final

@@ -1,8 +1,13 @@
--- Reorder rates by hour, by weekday, and by weekday and hour. The interval treats an order as one
--- draw, because the products of an order are not independent.
+-- Orders and reorder rates by hour, by weekday, and by weekday and hour. All orders are counted; the
+-- rates are of test orders. The interval treats an order as one draw, because the products of an
+-- order are not independent.
 with
 
 orders as (
+    select * from {{ ref('fct_orders') }}
+),
+
+test_orders as (
     select * from {{ ref('fct_test_orders') }}
 ),
 
@@ -19,11 +24,12 @@ placed as (
         grains.grain,
         case when grains.grain <> 'hour' then orders.order_dow end as order_dow,
         case when grains.grain <> 'weekday' then orders.order_hour end as order_hour,
-        orders.pair_count,
-        orders.expected_units,
-        orders.bought_units,
-        orders.ordered_at
+        orders.ordered_at,
+        test_orders.pair_count,
+        test_orders.expected_units,
+        test_orders.bought_units
     from orders
+    left join test_orders on orders.order_id = test_orders.order_id
     cross join grains
     -- Orders without a time of day count only in the rows per weekday.
     where grains.grain = 'weekday' or orders.order_hour is not null
@@ -36,7 +42,8 @@ sums as (
         order_hour,
         count(ordered_at) > 0 as has_calendar,
         count(*) as order_count,
-        sum(pair_count) as pair_count,
+        count(pair_count) as test_order_count,
+        coalesce(sum(pair_count), 0) as pair_count,
         cast({{ exact_sum('expected_units') }} as double) / sum(pair_count) as predicted,
         cast(sum(bought_units) as double) / sum(pair_count) as observed,
         {{ ratio_end('bought_units', 'pair_count', '-') }} as observed_low,
@@ -61,6 +68,7 @@ final as (
         order_dow,
         order_hour,
         cast(order_count as integer) as order_count,
+        cast(test_order_count as integer) as test_order_count,
         cast(pair_count as integer) as pair_count,
         predicted as predicted_share,
         observed as observed_share,

@@ -1,5 +1,4 @@
--- The first products of three rankings. A product is fading if even the upper end of its expected
--- units is below the units bought again in the last orders.
+-- The first products by units and by mean probability, and all that are rising or fading.
 with
 
 products as (
@@ -7,41 +6,21 @@ products as (
     where level = 'product'
 ),
 
-orders as (
-    select * from {{ ref('fct_orders') }}
-    where not is_open
-),
-
-order_items as (
-    select * from {{ ref('fct_order_items') }}
-),
-
-last_orders as (
-    select max_by(order_id, order_number) as order_id
-    from orders
-    group by user_id
-),
-
-returned as (
-    select
-        order_items.product_id,
-        count(*) as units
-    from order_items
-    inner join last_orders on order_items.order_id = last_orders.order_id
-    where order_items.purchase_number > 1
-    group by order_items.product_id
+trends as (
+    select * from {{ ref('fct_product_trends') }}
 ),
 
 compared as (
     select
         products.*,
         products.expected_units / products.pair_count as mean_probability,
-        coalesce(returned.units, 0) as last_units,
         -- A mean over few shoppers says little about a product.
         products.pair_count >= {{ var('product_shoppers') }} as is_common,
-        products.high_units < coalesce(returned.units, 0) as is_fading
+        trends.trend,
+        trends.recent_units,
+        trends.q_value
     from products
-    left join returned on products.product_id = returned.product_id
+    left join trends on products.product_id = trends.product_id
 ),
 
 ranked as (
@@ -55,9 +34,15 @@ ranked as (
                 )
         end as probability_rank,
         case
-            when is_fading
+            when trend = 'rising'
                 then row_number() over (
-                    order by is_fading desc, last_units - expected_units desc, product_id
+                    partition by trend order by recent_units - expected_units, product_id
+                )
+        end as rising_rank,
+        case
+            when trend = 'fading'
+                then row_number() over (
+                    partition by trend order by expected_units - recent_units, product_id
                 )
         end as fading_rank
     from compared
@@ -75,12 +60,15 @@ final as (
         expected_units,
         low_units,
         high_units,
-        cast(last_units as integer) as last_units,
+        trend,
+        recent_units,
+        q_value,
         cast(units_rank as integer) as units_rank,
         cast(probability_rank as integer) as probability_rank,
+        cast(rising_rank as integer) as rising_rank,
         cast(fading_rank as integer) as fading_rank
     from ranked
-    where units_rank <= 50 or probability_rank <= 50 or fading_rank <= 50
+    where units_rank <= 250 or probability_rank <= 250 or trend in ('rising', 'fading')
 )
 
 select * from final

@@ -3,8 +3,8 @@ with
 bands as (
     select
         band,
-        min_probability_ratio as low_ratio,
-        lead(min_probability_ratio) over (order by min_probability_ratio) as high_ratio
+        min_return_ratio as low_ratio,
+        lead(min_return_ratio) over (order by min_return_ratio) as high_ratio
     from {{ ref('risk_bands') }}
 ),
 
@@ -18,8 +18,8 @@ final as (
         bands.low_ratio,
         bands.high_ratio,
         cast(count(aisles.aisle) as integer) as aisle_count,
-        cast(coalesce(sum(aisles.pair_count), 0) as integer) as pair_count,
-        cast(coalesce({{ exact_sum('aisles.expected_units') }}, 0) as double) as expected_units
+        cast(coalesce({{ exact_sum('aisles.expected_returns') }}, 0) as double) as expected_returns,
+        cast(coalesce({{ exact_sum('aisles.past_returns') }}, 0) as double) as past_returns
     from bands
     left join aisles on bands.band = aisles.band
     group by bands.band, bands.low_ratio, bands.high_ratio

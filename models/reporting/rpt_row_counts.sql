@@ -72,18 +72,18 @@ counts as (
 
 final as (
     {% for column, what, remark in [
-        ('lines', 'Order lines read', 'all that the raw files have'),
-        ('left_out_lines', 'Order lines left out', 'no purchases, or after the scoring date'),
-        ('merged_lines', 'Order lines merged', 'a product that is in one order twice is one item'),
-        ('items', 'Order items', 'what features and labels are made of'),
-        ('shoppers', 'Shoppers', 'everyone with an order'),
-        ('orders', 'Orders', 'open ones included'),
+        ('lines', 'Order lines read', 'everything in the raw files'),
+        ('left_out_lines', 'Order lines left out', 'not purchases, or after the scoring date'),
+        ('merged_lines', 'Order lines merged', 'a product listed twice in an order counts once'),
+        ('items', 'Order items', 'the purchases that all figures rest on'),
+        ('shoppers', 'Shoppers', 'everybody with an order'),
+        ('orders', 'Orders', 'open orders included'),
         ('open_orders', 'Open orders', 'placed, but their products are not known yet'),
-        ('untimed_orders', 'Orders without a time of day', 'their hour is unknown'),
-        ('products', 'Products', 'in the catalogue, or bought'),
-        ('unnamed_products', 'Products without a catalogue row', 'kept, and called unknown'),
-        ('events', 'Events read', 'views, carts and the like'),
-        ('left_out_events', 'Events left out', 'doubles, ignored types, purchases of orders'),
+        ('untimed_orders', 'Orders without a time of day', 'counted by weekday, but not by hour'),
+        ('products', 'Products', 'in the catalogue or in an order'),
+        ('unnamed_products', 'Products without a catalogue row', 'kept under the name unknown'),
+        ('events', 'Events read', 'views, carts and other actions'),
+        ('left_out_events', 'Events left out', 'duplicates, ignored types, purchases that are in the orders'),
     ] %}
         select
             {{ loop.index }} as position,

@@ -1,4 +1,4 @@
--- For the sampled shoppers of each segment: their ten likeliest products and the first 50 of their
+-- For the sampled shoppers of each segment: their recommended products and the first 50 of their
 -- predicted basket, with reasons. A basket holds the likeliest products of its shopper.
 with
 
@@ -7,12 +7,9 @@ shoppers as (
     where sample_rank <= 5
 ),
 
-predictions as (
-    select * from {{ ref('fct_predictions') }}
-),
-
-baskets as (
-    select * from {{ ref('fct_baskets') }}
+reasons as (
+    select * from {{ ref('pair_reasons') }}
+    where rank_in_user <= 50
 ),
 
 products as (
@@ -21,24 +18,17 @@ products as (
 
 final as (
     select
-        predictions.user_id,
-        predictions.product_id,
+        reasons.user_id,
+        reasons.product_id,
         products.product_name,
         products.aisle,
-        predictions.rank_in_user,
-        predictions.reorder_probability as probability_share,
-        predictions.in_basket,
-        baskets.reason
-    from predictions
-    inner join shoppers on predictions.user_id = shoppers.user_id
-    inner join products on predictions.product_id = products.product_id
-    left join baskets
-        on
-            predictions.user_id = baskets.user_id
-            and predictions.product_id = baskets.product_id
-    where
-        predictions.rank_in_user <= 10
-        or (predictions.in_basket and predictions.rank_in_user <= 50)
+        reasons.rank_in_user,
+        reasons.reorder_probability as probability_share,
+        reasons.in_basket,
+        reasons.reason
+    from reasons
+    inner join shoppers on reasons.user_id = shoppers.user_id
+    inner join products on reasons.product_id = products.product_id
 )
 
 select * from final

@@ -1,7 +1,11 @@
 with
 
 orders as (
-    select * from {{ ref('fct_test_orders') }}
+    select
+        *,
+        row_number() over (partition by run_id order by ordered_at) as place,
+        count(ordered_at) over (partition by run_id) as dated_count
+    from {{ ref('fct_test_orders') }}
 ),
 
 protocols as (
@@ -26,8 +30,9 @@ final as (
             as predicted_share,
         cast(sum(orders.bought_units) as double) / sum(orders.pair_count) as observed_share,
         cast(sum(orders.bought_units) as double) / sum(orders.item_count) as bought_before_share,
-        min(orders.ordered_at) as first_ordered_at,
-        max(orders.ordered_at) as last_ordered_at
+        {{ nearest_rank('ordered_at', 'place', 'dated_count', 0.1) }} as p10_ordered_at,
+        {{ nearest_rank('ordered_at', 'place', 'dated_count', 0.5) }} as p50_ordered_at,
+        {{ nearest_rank('ordered_at', 'place', 'dated_count', 0.9) }} as p90_ordered_at
     from orders
     left join protocols on orders.run_id = protocols.run_id
     group by orders.run_id

@@ -15,6 +15,7 @@ import command
 import days
 import duckdb
 import pytest
+import shops
 
 from ml.simulation.simulate import simulate
 
@@ -161,6 +162,25 @@ def incremented(once: Once, published: Place, next_day: Path) -> Place:
         (folder / "summary.json").write_text(json.dumps(summary))
 
     return Place(once("incremented", run))
+
+
+@pytest.fixture(scope="session")
+def small_shop(once: Once) -> Callable[[str, list[shops.Line]], Place]:
+    """Return a function that gives the place of a `restock run` on a few order lines.
+
+    The file `said` has what the run printed. Tests must not change the place.
+    """
+
+    def of(name: str, lines: list[shops.Line]) -> Place:
+        def run(folder: Path) -> None:
+            raw = shops.write(folder / "raw", lines)
+            done = Place(folder).call("restock", "run", "--source", "order_log", "--raw-dir", raw)
+            assert done.returncode == 0, done.stderr
+            (folder / "said").write_text(done.stderr)
+
+        return Place(once(f"shop of {name}", run))
+
+    return of
 
 
 @pytest.fixture(scope="session")

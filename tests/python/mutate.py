@@ -37,10 +37,12 @@ PURCHASE = "tests/python/test_purchase_leakage.py::"
 PURCHASE_FEATURES = PURCHASE + "test_purchase_features_do_not_leak"
 PURCHASE_LABELS = PURCHASE + "test_purchase_labels_are_the_purchases_of_the_window"
 PURCHASE_JOBS = "tests/python/test_purchase.py::"
+LISTS = "tests/python/test_lists.py::"
 TRUTH = PURCHASE_JOBS + "test_nobody_beats_the_truth"
 OWN_MOMENTS = PURCHASE_JOBS + "test_each_job_reads_only_its_own_moments"
 PURCHASE_AUDIT = PURCHASE_JOBS + "test_the_audit_detects_damage"
 PERIODS = PURCHASE + "test_periods_do_not_overlap"
+EVENTS = "tests/python/test_events.py::"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 KILLS = "tests/python/test_releases.py::test_a_kill_at_any_change_leaves_the_state_before_or_after"
@@ -71,7 +73,7 @@ CHECKOUTS_OF_THE_WINDOW = """cast((
             where events.user_id = moments.user_id
                 and events.event_type = 'checkout'
                 and events.occurred_at >= moments.cutoff_at - interval '24 hours'
-                and events.occurred_at < moments.window_end_at
+                and events.occurred_at < windows.window_end_at
         ) as integer) as checkout_1_day_count,"""
 
 
@@ -255,9 +257,9 @@ MUTANTS = (
     ),
     Mutant(
         "evaluated on training shoppers",
-        "ml/jobs/task.py",
-        "cutoff = 1 and split = 'test'",
-        "cutoff = 1 and split = 'train'",
+        "ml/jobs/reorder.py",
+        'TESTED = "test"',
+        'TESTED = "train"',
         tests=(PERMUTED,),
     ),
     Mutant(
@@ -319,8 +321,8 @@ MUTANTS = (
     Mutant(
         "gaps measure to the next day with a purchase",
         "models/core/user_days.sql",
-        "rows between unbounded preceding and 1 preceding",
-        "rows between 1 following and unbounded following",
+        "lag(day)",
+        "lead(day)",
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
@@ -342,6 +344,21 @@ MUTANTS = (
         "models/features/purchase_examples.sql",
         "features.checkout_1_day_count,",
         CHECKOUTS_OF_THE_WINDOW,
+        tests=(PURCHASE_FEATURES,),
+    ),
+    Mutant(
+        "checkouts up to the end of the window beat the truth",
+        "models/features/purchase_examples.sql",
+        "features.checkout_1_day_count,",
+        CHECKOUTS_OF_THE_WINDOW,
+        tests=(TRUTH,),
+    ),
+    Mutant(
+        "a session counts on the day that it started",
+        "models/core/user_days.sql",
+        "events as (\n    select * from",
+        "events as (\n    select * replace (min(known_at) over (\n"
+        "        partition by user_id, session_id\n    ) as known_at) from",
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
@@ -369,15 +386,15 @@ MUTANTS = (
     Mutant(
         "the window starts after its first second",
         "models/features/purchase_examples.sql",
-        "purchases.occurred_at >= moments.cutoff_at",
-        "purchases.occurred_at > moments.cutoff_at",
+        "purchases.occurred_at >= windows.cutoff_at",
+        "purchases.occurred_at > windows.cutoff_at",
         tests=(PURCHASE_LABELS,),
     ),
     Mutant(
         "the window includes the second at its end",
         "models/features/purchase_examples.sql",
-        "purchases.occurred_at < moments.window_end_at",
-        "purchases.occurred_at <= moments.window_end_at",
+        "purchases.occurred_at < windows.window_end_at",
+        "purchases.occurred_at <= windows.window_end_at",
         tests=(PURCHASE_LABELS,),
     ),
     Mutant(
@@ -388,15 +405,15 @@ MUTANTS = (
         tests=(PURCHASE_LABELS,),
     ),
     Mutant(
-        "windows cross the borders between periods",
-        "models/cutoffs/moments.sql",
-        "and until <= ",
-        "and day < ",
+        "windows of 7 days start every day and cross the borders between periods",
+        "models/cutoffs/purchase_windows.sql",
+        "lengths.until_day - numbers.number * lengths.horizon_days as day",
+        "lengths.until_day - numbers.number - lengths.horizon_days + 1 as day",
         tests=(PERIODS,),
     ),
     Mutant(
         "a day that was seen by half is a label",
-        "models/cutoffs/moments.sql",
+        "models/cutoffs/purchase_windows.sql",
         "max(last_event_at) as seen_until",
         "cast(max(day) + 1 as timestamp) as seen_until",
         tests=(PURCHASE + "test_a_window_that_was_not_seen_to_its_end_has_no_label",),
@@ -425,24 +442,80 @@ MUTANTS = (
         tests=(OWN_MOMENTS,),
     ),
     Mutant(
+        "robots teach the purchase model",
+        "ml/jobs/purchase.py",
+        "TRAIN = \"period = 'train' and split <> 'test' and not is_robot\"",
+        "TRAIN = \"period = 'train' and split <> 'test'\"",
+        tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "an event that is there twice counts twice",
+        "ml/sources/event_selection.py",
+        "where place > 1",
+        "where place > 2",
+        tests=(EVENTS + "test_without_ids_rows_alike_in_every_column_are_one",),
+    ),
+    Mutant(
+        "times in UTC stay in UTC",
+        "ml/sources/clock.py",
+        "timezone('{timezone or 'UTC'}', {instant})",
+        "timezone('UTC', {instant})",
+        tests=(EVENTS + "test_a_log_lands_alike_on_every_clock",),
+    ),
+    Mutant(
+        "the audit takes a column that is the label for a good one",
+        "ml/jobs/audit.py",
+        "IMPLAUSIBLE_AUC = 0.95",
+        "IMPLAUSIBLE_AUC = 1.0",
+        tests=(PURCHASE + "test_orders_mapped_to_checkouts_leak_nothing_unless_they_come_early",),
+    ),
+    Mutant(
         "the purchase model is calibrated on the days that it was trained on",
         "ml/jobs/purchase.py",
-        "HELD = \"period = 'validation'",
-        "HELD = \"period = 'train'",
+        '"held": "period = \'validation\'',
+        '"held": "period = \'train\'',
         tests=(OWN_MOMENTS,),
     ),
     Mutant(
         "the purchase model is evaluated on the days that it was calibrated on",
         "ml/jobs/purchase.py",
-        "TEST = \"period = 'test'",
-        "TEST = \"period = 'validation'",
+        '"test": "period = \'test\'',
+        '"test": "period = \'validation\'',
         tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "a purchase model learns from the windows of another length too",
+        "ml/jobs/purchase.py",
+        'f"horizon_days = {self.days} and {part}"',
+        'f"horizon_days > 0 and {part}"',
+        tests=(OWN_MOMENTS,),
+    ),
+    Mutant(
+        "a list is graded a day before its window closes",
+        "models/monitoring/closed_lists.sql",
+        "lists.window_end_at <= closed.closed_until",
+        "lists.cutoff_at <= closed.closed_until",
+        tests=(LISTS + "test_only_the_newest_list_of_an_open_window_waits",),
+    ),
+    Mutant(
+        "a list is graded with each scoring run",
+        "ml/jobs/purchase.py",
+        "batch_id in (select batch_id from ml.purchase_outcomes)",
+        "batch_id is null",
+        tests=(LISTS + "test_only_the_newest_list_of_an_open_window_waits",),
+    ),
+    Mutant(
+        "a run forgets the lists that wait",
+        "ml/warehouse/run_records.py",
+        'if "purchase_lists" in known:',
+        'if "no table" in known:',
+        tests=(LISTS + "test_a_list_is_graded_when_its_window_has_closed",),
     ),
     Mutant(
         "the audit lets events of the window pass",
         "ml/jobs/purchase.py",
         "past_days.last_event_at >= moments.cutoff_at",
-        "past_days.last_event_at >= moments.window_end_at",
+        "past_days.last_event_at >= purchase_windows.window_end_at",
         tests=(PURCHASE_AUDIT,),
     ),
 )

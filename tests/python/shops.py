@@ -61,6 +61,22 @@ def small(shoppers: int, orders: int = 12, first: int = 1, seed: int = 3) -> lis
     return lines
 
 
+def steady(users: Iterable[int], orders: int = 12) -> list[Line]:
+    """Ten products each with a chance that never changes: their frequency is all there is to know.
+
+    The first order has all of them.
+    """
+    r, lines = random.Random(7), list[Line]()
+    for user in users:
+        chance = {product: r.random() ** 2 for product in r.sample(range(1, 60), 10)}
+        chance[100] = 0.9  # so that hardly any order is empty
+        for order in range(orders):
+            at = START + dt.timedelta(days=7 * order + user % 7 + r.randrange(3), hours=user % 8)
+            basket = [p for p, c in chance.items() if order == 0 or r.random() < c]
+            lines += [(user, f"{user}-{order}", at, product) for product in basket]
+    return lines
+
+
 NAMES = (
     "<script>alert('1')</script> & <b>bold</b>",
     "🥑🧑🏽‍🌾 avocado 🏳️‍🌈 e\u0301 \u202eright to left\u202c",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import SHARED_INSTACART, Once, Place
@@ -44,6 +48,13 @@ FIGURES = """boxes => boxes.map(box => {
         shown: box.querySelector(".number").textContent,
         choice: Object.fromEntries(Object.entries(when).map(chosen)),
     };
+})"""
+DOWNLOADS = """links => links.map(link => {
+    const when = JSON.parse(link.closest("[data-when]")?.dataset.when ?? "{}");
+    const chosen = ([name, n]) =>
+        [name, document.querySelector(`select[name=${name}]`).options[n].value];
+    return [link.getAttribute("href"), link.closest("figure")?.querySelector("pre").textContent,
+        Object.fromEntries(Object.entries(when).map(chosen))];
 })"""
 # What is in a table's columns, by cell, as it is and when its head was pressed once and twice.
 PRESSED = """table => {
@@ -108,7 +119,8 @@ def test_page(place: Place, name: str, page: Page) -> None:
     page.goto((place.folder / "pages" / f"{name}.html").as_uri())
     page.evaluate(SETTLED)
     assert page.get_by_role("heading", level=1).count() == 1
-    figures_equal_the_warehouse(page, place, name)
+    figures_equal_the_warehouse(page, place, PAGES / f"{name}.md")
+    downloads_equal_the_queries(page, place, PAGES / f"{name}.md")
     all_charts_have_marks(page)
     for table in page.locator(".table:visible").all():
         table_sorts_and_searches(table)
@@ -123,12 +135,11 @@ def test_page(place: Place, name: str, page: Page) -> None:
         assert fits(page)
 
 
-def figures_equal_the_warehouse(page: Page, place: Place, name: str) -> None:
+def figures_equal_the_warehouse(page: Page, place: Place, source: Path, **params: str) -> None:
     """What each BigValue shows is what its query finds, run here without the renderer."""
-    sql = {path.stem: path.read_text() for path in SHARED.glob("*.sql")}
-    sql |= {n: query.sql for n, query in parse_page(PAGES / f"{name}.md").queries.items()}
+    sql = queries(source)
     for figure in page.locator(".big-value").evaluate_all(FIGURES):
-        query = whole(figure["query"], sql, figure["choice"])
+        query = whole(figure["query"], sql, figure["choice"] | params)
         expected = place.query(f"select {figure['column']} from {query} limit 1")[0][0]
         shown = figure["shown"].replace(MINUS, "-").replace(",", "")
         if expected is None:
@@ -142,10 +153,49 @@ def figures_equal_the_warehouse(page: Page, place: Place, name: str) -> None:
             assert value == pytest.approx(float(expected), abs=0.501 * 10**-digits)
 
 
+def downloads_equal_the_queries(page: Page, place: Place, source: Path, **params: str) -> None:
+    """Each file has the rows of its query; the SQL that a chart shows finds them too."""
+    sql = queries(source)
+    folder = Path(page.url.removeprefix("file://")).parent
+    found = page.locator("a.download").evaluate_all(DOWNLOADS)
+    assert found
+    with duckdb.connect(str(place.warehouse), read_only=True) as con:
+        for href, shown, choice in found:
+            (query,) = re.findall(r"-([a-z]\w*)(?:-\d+)*\.csv$", href)
+            result = con.execute(shown or f"from {whole(query, sql, choice | params)}")
+            columns = [each[0] for each in result.description or ()]
+            rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+            expected = [plain(row.values()) for row in rows if not row.get("is_rest")]
+            with (folder / href).open(encoding="utf-8-sig", newline="") as file:
+                head, *lines = csv.reader(file)
+            assert head == columns
+            assert sorted(map(plain, lines)) == sorted(expected[:50_000]), href
+
+
+def plain(row: Iterable[Any]) -> list[str]:
+    """The values of a row as text; numbers that are equal have the same text."""
+
+    def text(value: Any) -> str:
+        if value is None or isinstance(value, bool):
+            return "" if value is None else str(value)
+        try:
+            number = float(value) + 0.0  # -0.0 + 0.0 has no sign
+        except (TypeError, ValueError):
+            return str(value)
+        return repr(number) if math.isfinite(number) else ""
+
+    return [text(value) for value in row]
+
+
+def queries(source: Path) -> dict[str, str]:
+    sql = {path.stem: path.read_text() for path in SHARED.glob("*.sql")}
+    return sql | {n: query.sql for n, query in parse_page(source).queries.items()}
+
+
 def whole(name: str, sql: dict[str, str], choice: dict[str, str]) -> str:
     """A query with those that it uses, and the options that were chosen, written into it."""
     text = re.sub(
-        r"'?\$\{inputs\.(\w+)(\.value)?\}'?",
+        r"'?\$\{(?:inputs|params)\.(\w+)(\.value)?\}'?",
         lambda used: "'" + choice[used[1]].replace("'", "''") + "'",
         sql[name].strip().rstrip(";"),
     )
@@ -211,6 +261,53 @@ def nobody_is_shut_out(page: Page) -> None:
         assert looked and faults == []
 
 
+def test_templated_pages(place: Place, page: Page) -> None:
+    """One for each aisle, which tables link to; one is looked at as closely as the others."""
+    folder = place.folder / "pages"
+    ((aisles,),) = place.query("select count(distinct aisle) from rpt_aisles")
+    assert len([*(folder / "aisles").iterdir()]) == aisles > 100
+    for file in folder.rglob("*.html"):
+        for href in re.findall(r'href="([^":#]+\.(?:html|css|csv))"', file.read_text()):
+            assert (file.parent / href).exists(), (file, href)
+
+    page.goto((folder / "aisles.html").as_uri())
+    link = page.locator(".table:has(input):visible tbody th a").first
+    aisle = str(link.text_content())
+    link.click()
+    assert page.get_by_role("heading", level=1).text_content() == aisle
+    source = PAGES / "aisles" / "[aisle].md"
+    figures_equal_the_warehouse(page, place, source, aisle=aisle)
+    downloads_equal_the_queries(page, place, source, aisle=aisle)
+    all_charts_have_marks(page)
+    nobody_is_shut_out(page)
+    page.locator(".above a").click()
+    assert page.get_by_role("heading", level=1).text_content() == "Aisles"
+
+
+@pytest.mark.parametrize("name", ["index", "aisles", "products", "aisles/*"])
+def test_the_first_screen_of_a_phone(place: Place, name: str, page: Page) -> None:
+    """The menu has every page; a table keeps its first column in view, the second beside it."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    (file, *_) = sorted((place.folder / "pages").glob(f"{name}.html"))
+    page.goto(file.as_uri())
+    assert fits(page)
+    assert page.locator("h1").bounding_box()["y"] < 130  # type: ignore[index]
+    if name == "aisles/*":
+        strip = page.locator(".grid").first.bounding_box()
+        assert strip and strip["y"] + strip["height"] < 500
+    for table in page.locator(".scroll:visible:not(details .scroll)").all():
+        ends = "heads => heads.slice(0, 2).map(head => head.getBoundingClientRect())"
+        first, *second = table.locator("thead th").evaluate_all(ends)
+        assert all(each["left"] >= 0 and each["right"] <= 390 for each in (first, *second))
+        table.evaluate("scroll => scroll.scrollLeft = 9999")
+        (moved,) = table.locator("thead th").evaluate_all(ends)[:1]
+        assert moved["left"] == first["left"]
+    assert page.locator("nav a:visible").count() == 0
+    page.get_by_role("button", name="Menu").click()
+    assert page.locator("nav a:visible").count() == len([*PAGES.glob("*.md")])
+    assert page.locator("nav").evaluate("nav => nav.getBoundingClientRect().bottom") < 844
+
+
 def test_every_component(site: Site, page: Page, tmp_path: Path) -> None:
     """What a page may hold, one of each: marks, order, pages of a table, search, options, tabs."""
     (site.pages_dir / "index.md").write_text(HEAD + QUERIES + EVERYTHING)
@@ -218,7 +315,17 @@ def test_every_component(site: Site, page: Page, tmp_path: Path) -> None:
     page.goto((tmp_path / "out" / "index.html").as_uri())
     all_charts_have_marks(page)
     assert page.locator(".plot:visible").count() == 8
-    assert f"{EVIL[:13]}…{EVIL[-10:].strip()}" in page.locator(".ytick").all_text_contents()
+    names = page.locator(".ytick").all_text_contents()
+    assert EVIL in names, "there is room"
+    page.set_viewport_size({"width": 390, "height": 900})
+    all_charts_have_marks(page)
+    cut = [name.removesuffix("…") for name in page.locator(".ytick").all_text_contents()]
+    assert "a very long name of an" in cut, "at the end of a word"
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.evaluate(SETTLED)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download Aisles as CSV").first.click()
+    assert Path(download.value.path()).read_text("utf-8-sig").startswith("department,aisle,")
 
     table = page.locator(".table:has(input):visible")
 
@@ -247,6 +354,10 @@ def test_every_component(site: Site, page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 360, "height": 900})
     assert fits(page)
     nobody_is_shut_out(page)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    after = "getComputedStyle(document.querySelector('footer'), '::after').content"
+    assert re.fullmatch(r'"Printed \d+ \w+ \d{4}\."', page.evaluate(after))
+    assert not page.locator(".download:visible, nav:visible").count()
 
 
 def test_standalone_has_every_page_in_one_file(site: Site, page: Page, tmp_path: Path) -> None:

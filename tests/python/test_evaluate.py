@@ -66,6 +66,9 @@ def test_folds_measure_every_model_on_every_shopper(copy: Place, instacart_files
         group by model_name order by model_name
         """
     ) == [(name, pairs, shoppers) for name in sorted(names)]
+    assert copy.query(
+        f"select model_name, count(*) from ml.verdicts where protocol = '{FOLDS}-fold' group by all"
+    ) == [("gradient_boosting", 1)]
     curve = copy.query(
         f"""
         select cast(split_part(segment, '=', 2) as integer) as n, value from ml.metrics
@@ -101,6 +104,49 @@ def test_segments_partition_the_test_pairs(published: Place) -> None:
             "select distinct segment from ml.metrics where segment like 'history=%'"
         )
     } <= set(HISTORY.values())
+
+
+@pytest.mark.slow
+def test_earlier_cutoffs_have_the_same_test_shoppers(published: Place) -> None:
+    for cutoff in (2, 3):
+        expected = published.query(
+            f"""
+            select count(*), count(distinct user_id), avg(label::int) from examples
+            where cutoff = {cutoff} and split = 'test'
+            """
+        )
+        assert published.query(
+            f"""
+            select model_name,
+                max(case when metric = 'pairs' then value end),
+                max(case when metric = 'shoppers' then value end),
+                round(max(case when metric = 'mean_observed' then value end), 9)
+            from ml.metrics where segment = 'cutoff={cutoff}' group by all order by all
+            """
+        ) == [
+            (name, *expected[0][:2], round(expected[0][2], 9))
+            for name in ("gradient_boosting", "last_basket", "personal_frequency", "recency_decay")
+        ]
+    assert published.query("select count(*) from ml.metrics where segment = 'cutoff=4'") == [(0,)]
+
+
+@pytest.mark.slow
+def test_a_verdict_compares_the_shoppers_who_bought_something_again(published: Place) -> None:
+    ((bought,),) = published.query(
+        "select count(distinct user_id) from examples where cutoff = 1 and split = 'test' and label"
+    )
+    ((shoppers, shares, is_served, is_said),) = published.query(
+        """
+        select shopper_count, better_share + worse_share + equal_share,
+            model_name = 'gradient_boosting' and rule_name <> model_name,
+            verdict = case
+                when difference_low > 0 then 'better' when difference_high < 0 then 'worse'
+                else 'may be chance'
+            end
+        from rpt_verdict
+        """
+    )
+    assert (shoppers, shares, is_served, is_said) == (bought, pytest.approx(1), True, True)
 
 
 @pytest.mark.slow

@@ -347,6 +347,30 @@ def test_an_offset_keeps_the_local_clock(raw: Path) -> None:
     assert received == (local, local + timedelta(minutes=10))
 
 
+def test_a_log_lands_alike_on_every_clock(tmp_path: Path) -> None:
+    """In local time, with the shop's offset, and in UTC with the shop's time zone."""
+    header = (*HEADER, "received_at")
+    fingerprints = set()
+    for name, hours, suffix, timezone in (
+        ("local", 0, "", ""),
+        ("offset", 0, "-08:00", ""),
+        ("utc", 8, "Z", "America/Los_Angeles"),
+    ):
+        raw = tmp_path / name / "raw"
+
+        def at(text: str, hours: int = hours, suffix: str = suffix) -> str:
+            moved = datetime.fromisoformat(text) + timedelta(hours=hours)
+            return f"{moved.isoformat()}{suffix}"
+
+        # Before March 10, when the clocks in Los Angeles go forward.
+        orders = [(user, order, at(time), product) for user, order, time, product in ORDERS]
+        events = [(user, at(time), *rest, at("2024-03-06T17:00:00")) for user, time, *rest in VIEWS]
+        write_orders(raw, orders)
+        write(raw / "events.csv", events, header)
+        fingerprints.add(take(raw, Reading(timezone=timezone)).fingerprint)
+    assert len(fingerprints) == 1
+
+
 def test_utc_is_converted_to_the_clock_of_the_shop(raw: Path) -> None:
     local, zone = datetime(2024, 3, 4, 20, 5), "America/New_York"
     times = "2024-03-05T01:05:00Z", "2024-03-05T01:15:00Z"
@@ -368,7 +392,7 @@ def test_utc_is_converted_to_the_clock_of_the_shop(raw: Path) -> None:
     assert [row["known_at"] for row in landed(raw)] == [local + timedelta(minutes=10)]
 
 
-FUTURE = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%d %H:%M:%S")
+FUTURE = f"{(datetime.now(UTC) + timedelta(days=3)):%Y-%m-%d} 12:00:00"
 
 
 @pytest.mark.parametrize(
@@ -547,6 +571,16 @@ def test_orders_and_events_on_two_clocks_are_told(raw: Path) -> None:
 def test_ids_that_no_order_has_are_told(raw: Path) -> None:
     write(raw / "events.csv", [("u1", *row[1:]) for row in VIEWS])
     assert 'look like "u1"' in note(take(raw), "No shopper of the events")
+
+
+@pytest.mark.parametrize("name", ["users.csv", "Customers.parquet", "users.csv.gz"])
+def test_attributes_of_shoppers_are_not_read(raw: Path, name: str) -> None:
+    """An attribute without a time, such as the last login, can know the future."""
+    without = take(raw)
+    write(raw / name, [(1, "2024-03-07")], ("user_id", "last_login_at"))
+    intake = land("order_log", raw, raw.parent / "again")
+    assert note(intake, "is not read").startswith(f"{name} is not read: ")
+    assert intake.fingerprint == without.fingerprint
 
 
 # --- events alone ---------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def test_features_of_given_shoppers_equal_the_warehouse_to_the_bit(
             create table given.orders as
             from restock.fct_orders semi join chosen using (user_id);
             create table given.order_items as
-            select order_id, product_id, cart_position
+            select order_id, product_id, cart_position, quantity, sales_value
             from restock.fct_order_items semi join chosen using (user_id);
             """
         )
@@ -57,6 +57,6 @@ def test_features_of_given_shoppers_equal_the_warehouse_to_the_bit(
             ]
         assert con.execute(
             "select count(*) > 100, count(*) filter (theirs.reason is distinct from now.reason) "
-            "from restock.fct_baskets as theirs semi join chosen using (user_id) "
+            "from restock.pair_reasons as theirs semi join chosen using (user_id) "
             "left join now using (user_id, product_id)"
         ).fetchall() == [(True, 0)]

@@ -25,7 +25,8 @@ LAYERS = {
     "cutoffs": {"core"},
     "features": {"cutoffs"},
     "predictions": {"ml", "core", "cutoffs", "features"},
-    "reporting": {"ml", "core", "cutoffs", "features", "predictions", "seeds"},
+    "monitoring": {"ml", "core", "cutoffs"},
+    "reporting": {"ml", "core", "cutoffs", "features", "predictions", "monitoring", "seeds"},
 }
 
 
@@ -79,7 +80,7 @@ LABELLED = {"examples": {"fct_order_items"}, "purchase_examples": {"fct_events"}
 
 
 def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None:
-    gates = {"past_items", "targets"}, {"past_days", "moments"}
+    gates = {"past_items", "targets"}, {"past_days", "moments", "purchase_windows"}
     features = models(manifest, "features")
     for name, node in features.items():
         allowed = gates["purchase" in node["config"]["tags"]] | features.keys()
@@ -100,7 +101,9 @@ def test_every_table_of_features_is_of_shoppers_or_of_the_population(manifest: M
     }
     assert {name for name in tags if "population" in tags[name]} == set(POPULATION)
     assert {name for name in tags if not tags[name]} == set(AT_CUTOFF_0)
-    assert {name for name in tags if tags[name] == {"purchase"}} == {"moments", "feat_moments"}
+    assert {name for name in tags if tags[name] == {"purchase"}} == {
+        *("purchase_windows", "moments", "feat_moments")
+    }
     core = models(manifest, "core")
     purchase = {name for name, node in core.items() if "purchase" in node["config"]["tags"]}
     assert purchase == {"fct_events", "user_days"}
@@ -108,10 +111,11 @@ def test_every_table_of_features_is_of_shoppers_or_of_the_population(manifest: M
 
 
 def test_updates_leave_out_the_purchase_models(manifest: Manifest) -> None:
-    """No model of the other question reads a model tagged `purchase`."""
+    """Only a report may read both questions: its table is rebuilt after the scores of each."""
     tagged = {n for n, node in models(manifest).items() if "purchase" in node["config"]["tags"]}
     for name, node in models(manifest).items():
-        assert name in tagged or not parents(node) & tagged, name
+        is_free = name in tagged or node["fqn"][1] == "reporting"
+        assert is_free or not parents(node) & tagged, name
 
 
 def test_the_past_is_decided_once(manifest: Manifest) -> None:
@@ -126,18 +130,22 @@ def test_the_past_is_decided_once(manifest: Manifest) -> None:
 
 
 def test_the_past_of_a_moment_is_decided_once(manifest: Manifest) -> None:
-    """Events and days reach features through `moments` and `past_days` alone."""
+    """Events and days reach features through `moments` and `past_days` alone.
+
+    No feature knows the window, not even its length: they read nothing that has it.
+    """
     readers = {
         table: {
             name
             for name, node in models(manifest).items()
             if table in parents(node) and node["fqn"][1] in ("cutoffs", "features")
         }
-        for table in ("fct_events", "user_days", "moments", "past_days")
+        for table in ("fct_events", "user_days", "purchase_windows", "moments", "past_days")
     }
     assert readers == {
         "fct_events": {"purchase_examples"},
-        "user_days": {"moments", "past_days"},
+        "user_days": {"purchase_windows", "moments", "past_days"},
+        "purchase_windows": {"moments", "purchase_examples"},
         "moments": {"past_days", "feat_moments", "purchase_examples"},
         "past_days": {"feat_moments"},
     }
@@ -158,7 +166,8 @@ def test_features_are_the_columns_that_say_so(manifest: Manifest) -> None:
     keys = {
         "examples": {"product_id", "context_source"},
         "purchase_examples": {
-            *("cutoff_at", "window_end_at", "period", "is_robot", "days_since_first_purchase")
+            *("horizon_days", "cutoff_at", "window_end_at", "period", "is_robot"),
+            "days_since_first_purchase",
         },
     }
     for name, own in keys.items():
@@ -232,7 +241,9 @@ def test_every_column_is_documented_and_exists(
 def test_public_models_have_a_contract(manifest: Manifest) -> None:
     public = {n for n, node in models(manifest).items() if node["config"]["access"] == "public"}
     assert public >= {"examples", "targets", "fct_predictions", "fct_baskets", "fct_demand"}
-    assert public >= {"fct_events", "user_days", "moments", "purchase_examples"}
+    assert public >= {"fct_recommendations", "fct_aisle_returns", "fct_product_trends"}
+    assert public >= {"fct_events", "user_days", "purchase_windows", "moments"}
+    assert public >= {"purchase_examples", "fct_purchase_propensity", "fct_weekly_propensity"}
     assert public >= models(manifest, "reporting").keys()
     for name in public:
         assert models(manifest)[name]["config"]["contract"]["enforced"], name
@@ -241,7 +252,8 @@ def test_public_models_have_a_contract(manifest: Manifest) -> None:
 def test_the_dashboard_exposure_names_the_tables_that_pages_read(manifest: Manifest) -> None:
     exposure = manifest["exposures"]["exposure.restock.dashboard"]
     folder = ROOT / "dashboards"
-    pages = [parse_page(path) for path in (folder / "pages").glob("*.md")]
+    paths = (*(folder / "pages").glob("*.md"), *(folder / "pages").glob("*/[[]*.md"))
+    pages = [parse_page(path) for path in paths]
     queries = [query for page in pages for query in page.queries.values()]
     queries += [Query(p.stem, p.read_text(), p, 1) for p in (folder / "queries").glob("*.sql")]
     plain = [QUERY.sub("(select 1)", INPUT.sub("null", query.sql)) for query in queries]

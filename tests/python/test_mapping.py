@@ -39,7 +39,7 @@ def read(tmp_path: Path, rows: list[list[str]], toml: str = "") -> list[dict[str
 
 def test_every_column_can_be_mapped() -> None:
     names = {
-        name for required, optional in order_log._COLUMNS.values() for name in required + optional
+        name for required, optional in order_log.COLUMNS.values() for name in required + optional
     }
     assert set(COLUMNS) == names
 
@@ -249,14 +249,19 @@ def test_settings_with_a_mapping_can_be_hashed(
     assert hash(Settings.load()) == hash(Settings.load())
 
 
-def test_the_example_in_the_documentation_is_valid() -> None:
-    (example,) = re.findall(
-        r"```toml\n(.*?)```", (ROOT / "docs/order_log.md").read_text(), re.DOTALL
-    )
-    tables = tomllib.loads(example)
-    reading = Reading.from_toml(tables["reading"], tables["columns"], tables["events"])
-    assert reading.of_events.mapping("occurred_at").format == "epoch_ms"
-    assert reading.mapping("ordered_at").format == "%m/%d/%Y %H:%M"
+def test_the_examples_in_the_documentation_are_valid() -> None:
+    text = (ROOT / "docs/order_log.md").read_text()
+    found = [
+        Reading.from_toml(tables["reading"], tables.get("columns", {}), tables["events"])
+        for tables in map(tomllib.loads, re.findall(r"```toml\n(.*?)```", text, re.DOTALL))
+    ]
+    assert [reading.of_events.mapping("occurred_at").format for reading in found] == [
+        "epoch_ms",
+        "epoch_ms",
+    ]
+    of_documents, of_files = found
+    assert of_documents.of_events.mapping("user_id").names == ("user.id",)
+    assert of_files.mapping("ordered_at").format == "%m/%d/%Y %H:%M"
 
 
 def test_a_mapping_is_for_an_order_log_only(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The model card says what the last evaluation found, of the features and model that are here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from conftest import ROOT, Place, needs_shared_data
 
 from ml.jobs import model_card
+from ml.jobs.task import TASKS
 from ml.modelling import metrics
 from ml.settings import Settings
 from ml.warehouse.feature_list import Feature, features
@@ -17,7 +19,10 @@ FIGURES = sorted(CARD.with_suffix("").glob("*.json"))
 
 
 def test_the_card_is_what_its_figures_render_to() -> None:
-    assert {path.stem for path in FIGURES} == {"complete_journey", "instacart"}
+    assert {path.stem for path in FIGURES} == {
+        *("complete_journey.reorder", "instacart.reorder"),
+        *("complete_journey.purchase", "complete_journey.purchase_week"),
+    }
     assert CARD.read_text() == model_card.render(CARD.with_suffix(""))
 
 
@@ -27,7 +32,7 @@ def test_the_card_is_what_its_figures_render_to() -> None:
     [
         # Instacart's figures can only be measured where Kaggle's files are.
         pytest.param(
-            path, marks=needs_shared_data if path.stem == "instacart" else (), id=path.stem
+            path, marks=needs_shared_data if "instacart" in path.stem else (), id=path.stem
         )
         for path in FIGURES
     ],
@@ -35,11 +40,12 @@ def test_the_card_is_what_its_figures_render_to() -> None:
 def test_the_figures_are_of_this_model_and_these_features(
     path: Path, published: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stale: run `restock evaluate --folds 5 --card docs/model_card.md`; see CONTRIBUTING.md."""
+    """Stale: run the commands at the top of the card; see CONTRIBUTING.md."""
     monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
     settings = Settings.load()
     written = json.loads(path.read_text())
-    now = model_card.made_with(settings, features(settings))
+    task = TASKS[path.stem.partition(".")[2]]
+    now = model_card.made_with(settings, features(settings, task.table.name), task)
     assert {name: written[name] for name in now} == now
 
 
@@ -64,13 +70,25 @@ def test_a_card_is_written_from_one_evaluation(tmp_path: Path) -> None:
     assert "| 70 | 0.2500 (0.2500 to 0.2500) |" in text
 
 
+def test_a_card_names_a_rule_that_is_served(tmp_path: Path) -> None:
+    rows = [
+        ("run", "last_basket", "test", "5-fold", "all", name, 0.25) for name in model_card.SHOWN
+    ]
+    bins = metrics.reliability_bins(np.array([0.1, 0.9]), np.array([0, 1]))
+    settings = replace(Settings.load(), model="auto").for_model("last_basket")
+    model_card.write(tmp_path / "card.md", settings, [], "5-fold", rows, bins, None)
+    text = (tmp_path / "card.md").read_text()
+    assert "One model serves all shoppers and products: last basket.\n" in text
+    assert "| **last basket** | 0.2500 |" in text
+
+
 def test_figures_of_an_earlier_model_are_marked(tmp_path: Path) -> None:
-    journey = json.loads((CARD.with_suffix("") / "complete_journey.json").read_text())
+    journey = json.loads((CARD.with_suffix("") / "complete_journey.reorder.json").read_text())
     other = journey | {"source": "instacart"}
-    (tmp_path / "complete_journey.json").write_text(json.dumps(journey))
-    (tmp_path / "instacart.json").write_text(json.dumps(other))
+    (tmp_path / "complete_journey.reorder.json").write_text(json.dumps(journey))
+    (tmp_path / "instacart.reorder.json").write_text(json.dumps(other))
     assert "Out of date" not in model_card.render(tmp_path)
-    (tmp_path / "instacart.json").write_text(json.dumps(other | {"feature_version": "old"}))
+    (tmp_path / "instacart.reorder.json").write_text(json.dumps(other | {"feature_version": "old"}))
     before, after = model_card.render(tmp_path).split("### Instacart")
     assert "Out of date" not in before
     assert (

@@ -189,7 +189,7 @@ def test_the_scoring_date_may_lie_before_orders_ahead_of_today(place: Place) -> 
 
 
 def test_a_date_years_after_the_rest_is_refused_unless_allowed(place: Place) -> None:
-    """The day of the newest order decides who is lapsing, so an old data set needs this too."""
+    """The day of the newest order decides who is at risk, so an old data set needs this too."""
 
     def old(line: Line) -> Line:
         return line._replace(at=line.at.replace(year=2017))
@@ -352,7 +352,7 @@ def test_lines_left_out_are_on_the_data_page_and_returns_are_not_recommended(pla
     assert counts["Order lines left out"] == 2 * returns
     assert counts["Order lines merged"] == 0
     assert counts["Order items"] == len(LINES) - returns
-    page = (place.folder / "pages" / "quality.html").read_text()
+    page = (place.folder / "pages" / "data.html").read_text()
     assert "returned later" in page and "Ignored columns: c (order_lines.csv)." in page
     staged = "select distinct quantity::double, sales_value from stg_order_log__order_items"
     assert place.query(staged) == [(1, None)]

@@ -102,6 +102,7 @@ FOREIGN: dict[str, tuple[str, Make, str]] = {
     "a site with one page of ours": (
         "pages/blog/first.html", write("<title>Overview · Mine</title>"), DASHBOARDS
     ),
+    "a folder of downloads": ("pages/downloads/mine.csv", NOTES, DASHBOARDS),
     "a file for the pages": ("pages", NOTES, DASHBOARDS),
     "a link for the pages": ("pages", link_to("www"), DASHBOARDS),
     "another database": ("restock.duckdb", CRM, WAREHOUSE),
@@ -172,14 +173,14 @@ def test_accepts_an_empty_database_and_an_empty_folder(place: Place) -> None:
 @pytest.mark.parametrize("card", ["README.md", "README", "model_card.md"])
 def test_a_model_card_replaces_no_other_file(card: str, place: Place) -> None:
     write("mine")(place.folder / "README.md")
-    write('{"mine": 1}')(place.folder / "model_card" / "instacart.json")
+    write('{"mine": 1}')(place.folder / "model_card" / "instacart.reorder.json")
     done = place.call(
         *("restock", "evaluate", "--folds", "2", "--card", place.folder / card),
         RESTOCK_SOURCE="instacart",
     )
     assert done.returncode == 2 and "--card" in done.stderr
     assert (place.folder / "README.md").read_text() == "mine"
-    assert (place.folder / "model_card" / "instacart.json").read_text() == '{"mine": 1}'
+    assert (place.folder / "model_card" / "instacart.reorder.json").read_text() == '{"mine": 1}'
 
 
 def test_a_link_replaces_no_folder(tmp_path: Path) -> None:
@@ -401,7 +402,7 @@ def test_export_copies_one_release_while_a_run_publishes(published: Place, place
 
 
 def delivered(place: Place, lines: int, shoppers: int, oldest: str, newest: str) -> None:
-    """Create a warehouse that records a delivery of an order log."""
+    """Create a warehouse that records a delivery of an order log without events."""
     record = (
         f"('order_log', {lines}, {shoppers}, date '{oldest}', date '{newest}', now()::timestamp)"
     )
@@ -436,6 +437,46 @@ def test_refuses_a_delivery_that_shrank(
     if says:
         assert "--accept-drop" in done.stderr
         place.restock(*arguments, "--accept-drop")
+
+
+def events_of(raw: Path, last: str, count: int = 20) -> None:
+    """Write an event log with an event a day, up to a day."""
+    days = [date.fromisoformat(last) - timedelta(ago) for ago in range(count)]
+    rows = [f"1,{day} 09:30:00,view" for day in days]
+    (raw / "events.csv").write_text("\n".join(["user_id,occurred_at,event_type", *rows]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("last", "count", "says"),
+    [
+        ("2024-01-20", 20, ""),
+        ("2024-01-20", 18, "18 events instead of 20 (-10.0%)"),
+        ("2024-01-18", 20, "newest event 2024-01-18 instead of 2024-01-20"),
+        ("", 0, "0 events instead of 20 (-100.0%)"),
+    ],
+)
+def test_refuses_events_that_shrank(last: str, count: int, says: str, place: Place) -> None:
+    raw = order_log(place.folder / "raw")
+    delivered(place, 80, 4, "2024-01-01", "2024-01-20")
+    tables(
+        "create or replace table ml.deliveries as select *, 20 as event_count, "
+        "oldest_order as oldest_event, newest_order as newest_event from ml.deliveries",
+    )(place.warehouse)
+    if count:
+        events_of(raw, last, count)
+    done = place.call("restock", "fetch", "--raw-dir", raw)
+    assert done.returncode == (3 if says else 0), done.stderr
+    assert says in done.stderr
+
+
+def test_rejects_a_scoring_date_before_the_newest_event(place: Place) -> None:
+    raw = order_log(place.folder / "raw")
+    events_of(raw, "2024-01-25")
+    fetch = ("fetch", "--raw-dir", raw)
+    done = place.call("restock", *fetch, RESTOCK_AS_OF="2024-01-24")
+    assert done.returncode == 2, done.stderr
+    assert "earlier than the newest event (2024-01-25)" in done.stderr
+    place.restock(*fetch, RESTOCK_AS_OF="2024-01-25")
 
 
 def test_compares_with_no_other_source_and_no_older_warehouse(
@@ -526,6 +567,16 @@ def test_tells_how_old_the_newest_order_is(
     )
     assert done.returncode == code, done.stderr
     assert says in done.stderr and (says or "days old" not in done.stderr)
+
+
+def test_tells_how_old_the_newest_event_is(place: Place) -> None:
+    start = date.today() - timedelta(22)
+    raw = order_log(place.folder / "raw", start=str(start))
+    events_of(raw, str(start))
+    notes = place.restock("fetch", "--raw-dir", raw, RESTOCK_WARN_AFTER="5")["fetch"]["notes"]
+    assert [note for note in notes if "days old" in note] == [
+        f"the newest event is 22 days old ({start}); warn_after is 5"
+    ]
 
 
 def test_a_variable_sets_the_age_and_orders_without_dates_have_none(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import Once, Place
 
+from ml.modelling.estimators import ESTIMATORS
 from ml.modelling.purchase_list import is_held_out
 from ml.simulation.events import simulate_events
 
@@ -24,12 +25,12 @@ def options(place: Place) -> tuple[str, ...]:
     return "--source", "order_log", "--raw-dir", str(place.folder / "raw")
 
 
-def card_folder(place: Place) -> Path:
-    return place.model.with_name("production-purchase")
+def card_folder(place: Place, task: str = "purchase") -> Path:
+    return place.model.with_name(f"production-{task}")
 
 
-def card(place: Place) -> dict[str, Any]:
-    return json.loads((card_folder(place) / "model.json").read_text())
+def card(place: Place, task: str = "purchase") -> dict[str, Any]:
+    return json.loads((card_folder(place, task) / "model.json").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -70,21 +71,31 @@ def test_nobody_beats_the_truth(web_shop: Place) -> None:
 
 
 def test_the_label_is_the_outcome_that_the_simulator_wrote(web_shop: Place) -> None:
+    """A window of 7 days has a purchase if one of its days has."""
     assert web_shop.query(
         f"""
-        select count(*) > 10000, count(*) filter (label <> bought)
-        from purchase_examples
-        inner join '{web_shop.folder}/raw/true_probabilities.parquet' using (user_id, cutoff_at)
-        where cutoff > 0
+        with windows as (
+            select
+                horizon_days, count(*) as days, any_value(label) as label, max(bought) as bought
+            from purchase_examples
+            inner join '{web_shop.folder}/raw/true_probabilities.parquet' as truth
+                on truth.user_id = purchase_examples.user_id
+                and truth.cutoff_at >= purchase_examples.cutoff_at
+                and truth.cutoff_at < window_end_at
+            where cutoff > 0
+            group by horizon_days, cutoff, purchase_examples.user_id
+        )
+        select horizon_days, count(*) > 7000, count(*) filter (label <> bought)
+        from windows where days = horizon_days group by horizon_days order by horizon_days
         """
-    ) == [(True, 0)]
+    ) == [(1, True, 0), (7, True, 0)]
 
 
-def figures(place: Place) -> dict[str, dict[str, float]]:
+def figures(place: Place, task: str = "purchase") -> dict[str, dict[str, float]]:
     """The figures of the model and of each baseline, over all test moments."""
     found: dict[str, dict[str, float]] = {}
     for model, metric, value in place.query(
-        "select model_name, metric, value from ml.purchase_metrics where segment = 'all'"
+        f"select model_name, metric, value from ml.{task}_metrics where segment = 'all'"
     ):
         found.setdefault(model, {})[metric] = value
     return found
@@ -112,25 +123,68 @@ def test_the_complete_journey_reaches_its_bars(complete_journey: Place) -> None:
     assert 0.94 < model["list_recall"] < 0.96 and model["list_worst_day_recall"] > 0.92
     assert model["list_size_share"] < 0.77
     assert model["auc"] > max(baseline["auc"] for baseline in found.values())
+    assert_better(complete_journey, "purchase")
+
+
+def assert_better(place: Place, task: str) -> None:
+    """The model is better than the best baseline, by more than chance."""
     paired = dict(
-        complete_journey.query(
-            "select metric, value from ml.purchase_metrics where segment like 'over=%'"
-        )
+        place.query(f"select metric, value from ml.{task}_metrics where segment like 'over=%'")
     )
     assert paired["auc_low"] > 0 and paired["average_precision_low"] > 0
     assert paired["log_loss_high"] < 0
 
 
-def test_a_run_publishes_both_models(complete_journey: Place) -> None:
-    written = card(complete_journey)
+def test_the_weeks_of_the_complete_journey_reach_their_bars(complete_journey: Place) -> None:
+    """Figures are of the last four whole weeks of the log."""
+    model = figures(complete_journey, "purchase_week")["gradient_boosting"]
+    assert model["auc"] > 0.828 and model["average_precision"] > 0.852
+    assert model["log_loss"] < 0.507 and model["expected_calibration_error"] < 0.025
+    assert 0.94 < model["list_recall"] < 0.96
+    assert abs(model["mean_predicted"] - model["mean_observed"]) < 0.02
+    assert_better(complete_journey, "purchase_week")
     assert complete_journey.query(
-        "select distinct model_version from fct_purchase_propensity "
-        "inner join ml.purchase_batches using (batch_id)"
-    ) == [(written["model_version"],)]
+        "select count(distinct cutoff_at) from ml.purchase_week_test_predictions"
+    ) == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("task", "table", "days"),
+    [("purchase", "fct_purchase_propensity", 1), ("purchase_week", "fct_weekly_propensity", 7)],
+)
+def test_a_run_publishes_every_model(
+    complete_journey: Place, task: str, table: str, days: int
+) -> None:
+    alias = task.replace("_", "-")
+    written = card(complete_journey, alias)
+    assert complete_journey.query(
+        f"""
+        select distinct model_version, window_end_at - cutoff_at = interval {days} days
+        from {table} inner join ml.{task}_batches using (batch_id)
+        """
+    ) == [(written["model_version"], True)]
+    assert complete_journey.query(f"select count(*) from {table}") == [(2469,)]
     assert written["metrics"]["auc"] > 0.5
     assert json.loads((complete_journey.model / "model.json").read_text()) != written
     current = complete_journey.folder / "restock.duckdb.current"
-    assert (current / "model-purchase").resolve() == card_folder(complete_journey).resolve()
+    folder = card_folder(complete_journey, alias)
+    assert (current / f"model-{alias}").resolve() == folder.resolve()
+
+
+def test_a_week_holds_more_buyers_than_its_first_day(complete_journey: Place) -> None:
+    ((shoppers, more, day, week),) = complete_journey.query(
+        """
+        select
+            count(*),
+            count_if(weekly.purchase_probability >= daily.purchase_probability),
+            sum(daily.purchase_probability),
+            sum(weekly.purchase_probability)
+        from fct_purchase_propensity as daily
+        inner join fct_weekly_propensity as weekly using (user_id, cutoff_at)
+        """
+    )
+    assert more > 0.99 * shoppers  # they are two models, so nothing enforces it for everyone
+    assert 3 * day < week < 7 * day
 
 
 def test_each_job_reads_only_its_own_moments(web_shop: Place) -> None:
@@ -142,7 +196,7 @@ def test_each_job_reads_only_its_own_moments(web_shop: Place) -> None:
             count(*) filter (period = 'validation' and split <> 'test' and not is_robot),
             count(*) filter (period = 'test' and not is_robot),
             count(*) filter (cutoff = 0)
-        from purchase_examples
+        from purchase_examples where horizon_days = 1
         """
     )
     written = card(web_shop)
@@ -153,7 +207,7 @@ def test_each_job_reads_only_its_own_moments(web_shop: Place) -> None:
         """
         select count(*), count(distinct user_id) from ml.purchase_test_predictions
         inner join purchase_examples using (user_id, cutoff_at)
-        where period = 'test' and not is_robot
+        where horizon_days = 1 and period = 'test' and not is_robot
         """
     ) == [
         (tested, len(web_shop.query("select distinct user_id from ml.purchase_test_predictions")))
@@ -197,6 +251,8 @@ def test_the_list_is_the_shortest_with_the_expected_recall(web_shop: Place) -> N
     assert recalls[size - 2] < 0.95 <= recalls[size - 1] + 1e-9
     assert set(user_id[:size][~targeted[:size]]) == robots & set(user_id[:size])
     assert (held_out == is_held_out(user_id)).all()
+    waiting = web_shop.query("select user_id from ml.purchase_lists")
+    assert {user for (user,) in waiting} == set(map(str, user_id)) - set(map(str, robots))
     assert web_shop.query(
         "select distinct window_end_at - cutoff_at = interval 24 hours from fct_purchase_propensity"
     ) == [(True,)]
@@ -207,7 +263,7 @@ DAMAGE = {
         update moments set split = 'validation' where cutoff = 1 and split = 'train'
     """,
     "windows that end after a later period starts": """
-        update moments set period = 'train' where cutoff = 1
+        update purchase_windows set period = 'train' where cutoff = 1
     """,
     "shoppers without a prediction": "delete from ml.purchase_predictions where rank = 2",
     "predictions without a shopper": "delete from moments where cutoff = 0 and user_id % 2 = 0",
@@ -229,6 +285,58 @@ def test_the_audit_detects_damage(web_shop: Place, place: Place, check: str) -> 
     found = "select value > 0, status from ml.purchase_audit where check_name = ? order by run_id"
     with duckdb.connect(str(place.warehouse), read_only=True) as con:
         assert con.execute(found, [check]).fetchall() == [(False, "pass"), (True, "fail")]
+
+
+def test_the_audit_of_a_horizon_is_its_own(web_shop: Place, place: Place) -> None:
+    """Damage to the windows of 7 days, which nobody has scored, fails no audit of 24 hours."""
+    shutil.copytree(web_shop.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    with duckdb.connect(str(place.warehouse)) as con:
+        con.execute(
+            "update purchase_windows set period = 'train' where horizon_days = 7 and cutoff = 7"
+        )
+    place.restock("audit", "--task", "purchase", *options(place))
+    done = place.call("restock", "audit", "--task", "purchase_week", *options(place))
+    assert done.returncode == 1
+    for check in ("windows that end after a later period starts", "shoppers without a prediction"):
+        assert check in done.stderr
+
+
+def test_a_model_trained_on_permuted_labels_has_no_skill(web_shop: Place, place: Place) -> None:
+    """A canary, as for pairs: a leak between training and test would find memorised noise.
+
+    The peers and the model card are of the same evaluation.
+    """
+    shutil.copytree(web_shop.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    with duckdb.connect(str(place.warehouse)) as con:
+        con.execute(
+            """
+            create table permuted as
+            with numbered as (
+                select
+                    *,
+                    row_number() over (order by cutoff, user_id) as own,
+                    row_number() over (order by md5(cutoff || '-' || user_id)) as other
+                from purchase_examples
+                where cutoff > 0 and horizon_days = 7
+            )
+            select numbered.* exclude (own, other) replace (shuffled.label as label)
+            from numbered inner join numbered as shuffled on numbered.own = shuffled.other
+            """
+        )
+        con.execute("drop view purchase_examples; alter table permuted rename to purchase_examples")
+    card = place.folder / "card.md"
+    place.restock("train", "--task", "purchase_week", *options(place))
+    place.restock(
+        *("evaluate", "--task", "purchase_week", "--peers", "--card", card), *options(place)
+    )
+    found = figures(place, "purchase_week")
+    assert found.keys() > ESTIMATORS.keys()
+    for name in ESTIMATORS:
+        # The tolerance is twice the 95% interval, as for pairs.
+        half = found[name]["auc_high"] - found[name]["auc_low"]
+        assert abs(found[name]["auc"] - 0.5) < half, name
+    auc = found["gradient_boosting"]["auc"]
+    assert f"| **gradient boosting** | {auc:.4f} (" in card.read_text()
 
 
 def test_scoring_twice_gives_the_same_probabilities(web_shop: Place, place: Place) -> None:
@@ -253,7 +361,7 @@ def test_list_writes_a_csv_by_one_rule(web_shop: Place, tmp_path: Path) -> None:
     assert len(rows) == summary["rows"] == pytest.approx(targeted, abs=2)
     probability = [float(row["purchase_probability"]) for row in rows]
     assert probability == sorted(probability, reverse=True)
-    assert {row["is_held_out"] for row in rows} == {"True", "False"}
+    assert {row["is_held_out"] for row in rows} == {"true", "false"}
 
     web_shop.restock("list", "--size", "7", "--out", out)  # replaces an older list
     assert len(listed(out)) == 7
@@ -287,8 +395,14 @@ def test_list_replaces_no_other_file(web_shop: Place, tmp_path: Path) -> None:
 
 
 def test_orders_without_times_skip_the_task(published: Place, tmp_path: Path) -> None:
-    assert published.query("select count(*) from fct_purchase_propensity") == [(0,)]
+    for table in ("fct_purchase_propensity", "fct_weekly_propensity"):
+        assert published.query(f"select count(*) from {table}") == [(0,)]
+    page = (published.folder / "pages" / "tomorrow.html").read_text()
+    assert (
+        "This question was skipped: the orders have no times" in page and "Past lists" not in page
+    )
     assert not card_folder(published).exists()
+    assert not card_folder(published, "purchase-week").exists()
     done = published.call("restock", "list", "--out", tmp_path / "list.csv")
     assert done.returncode == 1
     assert "there are no purchase probabilities" in done.stderr

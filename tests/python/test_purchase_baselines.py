@@ -9,7 +9,6 @@ from scipy import stats
 from scipy.integrate import quad
 
 from ml.modelling.purchase_baselines import (
-    INTENT_WEIGHTS,
     PROBABILITIES,
     BetaBinomial,
     BgNbd,
@@ -158,6 +157,12 @@ def columns() -> dict[str, np.ndarray]:
 
 
 LABEL, OFFSETS = np.array([0, 1, 0, 1, 0]), np.array([0, 2, 4, 5])
+WEIGHTS = {
+    "view_7_days_count": 1,
+    "cart_7_days_count": 5,
+    "checkout_7_days_count": 8,
+    "remove_7_days_count": -3,
+}
 
 
 def test_baselines_match_hand_calculations() -> None:
@@ -169,7 +174,7 @@ def test_baselines_match_hand_calculations() -> None:
     expected = BgNbd.fit(np.array([2.0, 1]), np.array([26.0, 200]), np.array([31.0, 201]))
     assert fitted.bg_nbd == expected
 
-    scores = fitted.scores(columns())
+    scores = fitted.scores(columns(), WEIGHTS)
     assert {name: len(score) for name, score in scores.items()} == dict.fromkeys(scores, 5)
     assert set(PROBABILITIES) == set(scores) - {"recency", "intent_score"}
     assert np.all(scores["base_rate"] == 2 / 5)
@@ -187,7 +192,7 @@ def test_baselines_match_hand_calculations() -> None:
 
 def test_a_window_of_a_week_has_higher_probabilities_and_no_weekday() -> None:
     day, week = (
-        PurchaseBaselines.fit(columns(), LABEL, OFFSETS, days=days).scores(columns())
+        PurchaseBaselines.fit(columns(), LABEL, OFFSETS, days=days).scores(columns(), WEIGHTS)
         for days in (1, 7)
     )
     assert set(day) - set(week) == {"weekday_rate"}
@@ -197,5 +202,4 @@ def test_a_window_of_a_week_has_higher_probabilities_and_no_weekday() -> None:
 
 
 def test_intent_weights_may_be_changed() -> None:
-    assert list(INTENT_WEIGHTS.values()) == [1, 5, 8, -3]
     assert intent_score(columns(), {"view_7_days_count": 0.5}).tolist() == [0, 1, 0, 5, 2]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import Place
 
+from ml.jobs.audit import IMPLAUSIBLE_AUC, separation
 from ml.settings import Settings
 from ml.warehouse import dbt
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 START = datetime(2024, 1, 1)
 DAYS, SHOPPERS, ROBOT = 60, 30, 7
+HORIZONS = (1, 7)  # in days
 TYPES = ("view", "search", "cart", "remove", "checkout", "purchase")
 
 # `midnight` is the cutoff under attack.
@@ -89,7 +91,7 @@ def made_up_events() -> list[tuple[Any, ...]]:
 class Shop:
     """The models from staging to `purchase_examples`, compiled by dbt, on an in-memory database."""
 
-    def __init__(self, folder: Path, horizon_hours: int = 24) -> None:
+    def __init__(self, folder: Path) -> None:
         raw = folder / "raw"
         raw.mkdir()
         (raw / "order_lines.csv").write_text(
@@ -101,7 +103,6 @@ class Shop:
         dbt.run(
             settings,
             *("compile", "--select", "+purchase_examples,resource_type:model"),
-            *("--vars", f"{{horizon_hours: {horizon_hours}}}"),
             *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
             progress=lambda what, done, total: None,
         )
@@ -152,7 +153,7 @@ class Shop:
             create or replace table stg_order_log__order_items as
             select
                 order_id, unnest(range(1 + length(order_id) % 3)) as product_id,
-                1 as cart_position
+                1 as cart_position, cast(length(order_id) as decimal(18, 4)) as sales_value
             from stg_order_log__orders
             """
         )
@@ -181,7 +182,7 @@ class Shop:
             f"""
             select {times} as times, * exclude ({NO_FEATURES})
             from {schema}.purchase_examples
-            semi join {other}.purchase_examples using (cutoff_at, user_id)
+            semi join {other}.purchase_examples using (horizon_days, cutoff_at, user_id)
             where {where}
             """
             for times, schema, other in ((1, "before", "main"), (-1, "main", "before"))
@@ -230,13 +231,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop.con.close()
 
 
-@pytest.fixture(scope="module")
-def weekly(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    shop = Shop(tmp_path_factory.mktemp("weekly"), horizon_hours=168)
-    yield shop
-    shop.con.close()
-
-
 @pytest.mark.parametrize("orders", [False, True])
 def test_purchase_features_do_not_leak(shop: Shop, orders: bool) -> None:
     shop.build(orders=orders)
@@ -256,6 +250,72 @@ def test_other_shoppers_change_no_purchase_feature(shop: Shop) -> None:
     assert changed == 0
 
 
+def test_a_robot_changes_no_feature_of_others(shop: Shop) -> None:
+    shop.build(orders=False)
+    shop.keep()
+    shop.build(
+        f"""
+        from landed.events union all by name
+        select 'x' || range as event_id, {SHOPPERS} as user_id, 'view' as event_type,
+            timestamp '{START}' + to_seconds(864000 + range / 2) as occurred_at,
+            occurred_at as known_at, range % 9 as product_id, 'x' as session_id, 1 as event_value
+        from range(100000)
+        """,
+        orders=False,
+    )
+    assert shop.count(f"from moments where user_id = {SHOPPERS} and is_robot") > 0
+    kept, changed = shop.compared("true")
+    assert kept == shop.count("from before.purchase_examples")
+    assert changed == 0
+
+
+def test_a_clock_eight_hours_ahead_changes_only_hours(shop: Shop) -> None:
+    """As for a log in UTC of a shop at -8 hours, whose shoppers come before 16:00."""
+    early = "from landed.events where hour(occurred_at) < 16 and hour(known_at) < 16"
+    shop.build(early, orders=False)
+    shop.keep()
+    later = ", ".join(f"{at} + interval 8 hours as {at}" for at in ("occurred_at", "known_at"))
+    shop.build(f"select * replace ({later}) {early}", orders=False)
+    columns = [name for name, *_ in shop.rows("describe purchase_examples")]
+    (differ,) = shop.rows(
+        f"""
+        select {", ".join(f"count_if(old.{c} is distinct from new.{c})" for c in columns)}
+        from before.purchase_examples as old
+        full join purchase_examples as new using (cutoff_at, user_id)
+        """
+    )
+    assert {name for name, count in zip(columns, differ, strict=True) if count} == {
+        f"hours_since_{what}" for what in ("purchase", "event", "view", "cart", "checkout")
+    }
+
+
+def test_orders_mapped_to_checkouts_leak_nothing_unless_they_come_early(shop: Shop) -> None:
+    """A wrong row in event_types.csv makes checkouts of the orders.
+
+    At the time of its order, a checkout is after the cutoff. If the orders have later times, as of
+    delivery, it is before, and the single-column AUC of the audit shows it.
+    """
+    for before, is_noticed in (("0 hours", False), ("1 day", True)):
+        shop.build(
+            f"""
+            from landed.events where event_type <> 'checkout' union all by name
+            select * replace (
+                event_id || 'c' as event_id, 'checkout' as event_type,
+                known_at - interval {before} as occurred_at,
+                known_at - interval {before} as known_at
+            ) from landed.events where event_type = 'purchase'
+            """,
+            orders=True,
+        )
+        rows = shop.con.execute(
+            "select * from purchase_examples where period is not null order by user_id, cutoff"
+        ).fetchnumpy()
+        offsets = np.append(np.unique(rows["user_id"], return_index=True)[1], len(rows["label"]))
+        checkouts, label = rows["checkout_1_day_count"], rows["label"].astype(np.int8)
+        auc = separation(checkouts.astype(np.float32), label, offsets)
+        assert (auc > IMPLAUSIBLE_AUC) == is_noticed, before
+
+
 def test_purchase_features_are_the_same_in_any_order_of_the_rows(shop: Shop) -> None:
     shop.build(orders=False)
     shop.keep()
@@ -266,31 +326,24 @@ def test_purchase_features_are_the_same_in_any_order_of_the_rows(shop: Shop) -> 
 
 
 @pytest.mark.parametrize("orders", [False, True])
-def test_purchase_labels_are_the_purchases_of_the_window(
-    shop: Shop, weekly: Shop, orders: bool
-) -> None:
+def test_purchase_labels_are_the_purchases_of_the_window(shop: Shop, orders: bool) -> None:
     """Worked out for each row, without the models: from midnight on, for so many whole hours."""
-    for place, hours in ((shop, 24), (weekly, 168)):
-        place.build(orders=orders)
-        # An order happens when it is known.
-        at = "known_at" if orders else "occurred_at"
-        wrong = f"""
-            from purchase_examples
-            where label is distinct from case when cutoff > 0 then (
-                select count(*) > 0 from landed.events
-                where events.user_id = purchase_examples.user_id
-                    and event_type = 'purchase'
-                    and floor(epoch({at} - cutoff_at) / 3600) between 0 and {hours - 1}
-            ) end
-        """
-        assert place.count(wrong) == 0
-        assert {
-            label for (label,) in place.rows("select distinct label from purchase_examples")
-        } == {
-            True,
-            False,
-            None,
-        }
+    shop.build(orders=orders)
+    # An order happens when it is known.
+    at = "known_at" if orders else "occurred_at"
+    wrong = f"""
+        from purchase_examples
+        where label is distinct from case when cutoff > 0 then (
+            select count(*) > 0 from landed.events
+            where events.user_id = purchase_examples.user_id
+                and event_type = 'purchase'
+                and floor(epoch({at} - cutoff_at) / 3600) between 0 and 24 * horizon_days - 1
+        ) end
+    """
+    assert shop.count(wrong) == 0
+    assert shop.rows(
+        "select distinct horizon_days, label from purchase_examples order by all nulls last"
+    ) == [(days, label) for days in HORIZONS for label in (False, True, None)]
 
 
 def test_purchases_are_counted_once(shop: Shop) -> None:
@@ -304,34 +357,33 @@ def test_purchases_are_counted_once(shop: Shop) -> None:
         )
 
 
-@pytest.mark.parametrize("hours", [24, 168])
-def test_periods_do_not_overlap(shop: Shop, weekly: Shop, hours: int) -> None:
-    place = shop if hours == 24 else weekly
-    place.build(orders=False)
-    periods = place.rows(
-        """
+@pytest.mark.parametrize("days", HORIZONS)
+def test_periods_do_not_overlap(shop: Shop, days: int) -> None:
+    shop.build(orders=False)
+    periods = shop.rows(
+        f"""
         select period, min(cutoff_at), max(window_end_at), count(distinct cutoff_at)
-        from moments where cutoff > 0 group by period order by max(cutoff_at)
+        from purchase_examples where cutoff > 0 and horizon_days = {days}
+        group by period order by max(cutoff_at)
         """
     )
     assert [period for period, *_ in periods] == ["train", "validation", "test"]
     for (_, _, end, _), (_, start, *_) in pairwise(periods):
         assert end <= start
-    # A fifth of the 59 days after the first is 11, and a tenth 5, but at least a window.
+    # The log covers 58 days after the first, or 8 weeks: a fifth and a tenth, but at least one.
     counts = {period: count for period, _, _, count in periods}
-    assert counts["test"] == 11 - hours // 24 + 1
-    assert counts["validation"] == (5 if hours == 24 else 1)
+    assert counts == (
+        {"test": 11, "validation": 5, "train": 42}
+        if days == 1
+        else {"test": 1, "validation": 1, "train": 6}
+    )
 
 
-@pytest.mark.parametrize("hours", [24, 168])
-def test_a_window_that_was_not_seen_to_its_end_has_no_label(
-    shop: Shop, weekly: Shop, hours: int
-) -> None:
+def test_a_window_that_was_not_seen_to_its_end_has_no_label(shop: Shop) -> None:
     """The log ends at noon; and then in the last second before, and at, a midnight."""
-    place = shop if hours == 24 else weekly
     cut = START + timedelta(days=50)
     for end in (timedelta(hours=12), timedelta(seconds=-1), timedelta()):
-        place.build(
+        shop.build(
             f"""
             from landed.events where known_at < timestamp '{cut}' - interval 1 day
             union all by name
@@ -341,11 +393,10 @@ def test_a_window_that_was_not_seen_to_its_end_has_no_label(
             orders=False,
         )
         whole_day = cut if end >= timedelta() else cut - timedelta(days=1)
-        assert place.rows("select max(window_end_at) from moments where cutoff > 0") == [
-            (whole_day,)
-        ]
+        newest = "select max(window_end_at) from purchase_examples where cutoff > 0"
+        assert shop.rows(f"{newest} group by horizon_days") == [(whole_day,)] * len(HORIZONS)
         now = cut + timedelta(days=1 if end >= timedelta() else 0)
-        assert place.rows("select distinct cutoff_at from moments where cutoff = 0") == [(now,)]
+        assert shop.rows("select distinct cutoff_at from moments where cutoff = 0") == [(now,)]
 
 
 def test_robots_are_marked_from_the_next_midnight_on(shop: Shop) -> None:
@@ -357,5 +408,8 @@ def test_robots_are_marked_from_the_next_midnight_on(shop: Shop) -> None:
 
 
 def test_a_source_without_dates_has_no_moments(published: Place) -> None:
-    for table in ("fct_events", "user_days", "moments", "feat_moments", "purchase_examples"):
+    for table in (
+        *("fct_events", "user_days", "purchase_windows", "moments", "feat_moments"),
+        "purchase_examples",
+    ):
         assert published.query(f"select count(*) from {table}") == [(0,)], table

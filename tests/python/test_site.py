@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import re
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from dashboards.site import Site, SiteError, parse_page
 from dashboards.site.charts import TRACES
 from dashboards.site.components import COMPONENTS, PARTS
 from dashboards.site.formats import DASH, MINUS, Field
+from dashboards.site.links import addresses
 from dashboards.site.reference import BEGIN, END, README, reference
 from dashboards.site.render import JINJA, Renderer
 from ml.jobs.report import changes
@@ -188,7 +191,9 @@ class TestComponents:
         (trace,) = figure["data"]
         assert trace["orientation"] == "h" and trace["x"] == [0.5, 0.1, 0.3, None]
         assert figure["layout"]["yaxis"]["autorange"] == "reversed"
-        assert figure["layout"]["yaxis"]["ticktext"][3] == "a very long n…of spices"
+        labels = figure["layout"]["annotations"]
+        assert [label["text"] for label in labels] == ["0.500", "0.100", "0.300"]
+        assert [label["x"] for label in labels] == [0.6, 0.2, 0.4], "beside the whiskers"
         assert trace["error_x"]["array"] == pytest.approx([0.1, 0.1, 0.1, 0])
         assert trace["error_x"]["arrayminus"] == pytest.approx([0.1, 0.05, 0.1, 0])
 
@@ -315,6 +320,303 @@ from ${one} where false
 """
 
 
+KPI = """
+```sql kpi
+from (values
+    (date '2018-01-22', 120, 0.2), (date '2018-01-08', 80, null), (date '2018-01-15', 100, 0.25)
+) as t (day, order_count, change_share)
+order by day desc
+```
+<BigValue data=kpi value=order_count sparkline=day comparison=change_share %s/>
+"""
+
+
+class TestBigValue:
+    @pytest.mark.parametrize(
+        ("attributes", "tone", "text"),
+        [
+            ('comparisonTitle="since last week"', "positive", "▲ up 20.0% since last week"),
+            ("downIsGood", "negative", "▲ up 20.0%"),
+            ("neutral", "", "▲ up 20.0%"),
+            ("comparisonFmt=pct0", "positive", "▲ up 20%"),
+        ],
+    )
+    def test_a_comparison_is_a_change(
+        self, build: Build, attributes: str, tone: str, text: str
+    ) -> None:
+        page = build(KPI % attributes)
+        assert re.findall(r'<p class="change ?(\w*)\s*"', page) == [tone]
+        assert words(page) == f"Test Order count 120 {text}"
+
+    @pytest.mark.parametrize(
+        ("change", "tone", "text"),
+        [("-0.2", "negative", "▼ down 20.0%"), ("-0.0004", "", f"{MINUS}0.0%"), ("0", "", "0.0%")],
+    )
+    def test_a_change_that_is_zero_as_shown_has_no_arrow(
+        self, build: Build, change: str, tone: str, text: str
+    ) -> None:
+        page = build(
+            f"```sql q\nselect 1 as n, {change} as a_share\n```\n"
+            "<BigValue data=q value=n comparison=a_share/>"
+        )
+        assert re.findall(r'<p class="change ?(\w*)\s*"', page) == [tone]
+        assert words(page) == f"Test N 1 {text.replace(MINUS, '')}"
+
+    def test_without_a_comparison_or_a_history_nothing_is_shown(self, build: Build) -> None:
+        page = build(
+            "```sql q\nselect 1 as n, null::double as a, date '2018-01-01' as day\n```\n"
+            "<BigValue data=q value=n comparison=a sparkline=day/>"
+        )
+        assert words(page) == "Test N 1" and "<svg" not in page.partition("<main")[2]
+
+    def test_a_sparkline_is_in_the_order_of_its_column(self, build: Build) -> None:
+        (points,) = re.findall(r'<polyline points="(.*?)"', build(KPI % ""))
+        assert points.split() == ["2.0,22.0", "50.0,12.0", "98.0,2.0"]
+
+    def test_a_link(self, site: Site, build: Build) -> None:
+        (site.pages_dir / "more.md").write_text("---\ntitle: More\n---\n")
+        page = build("<BigValue data=hours value=hour link=more.md/>")
+        assert '<p class="label"><a href="more.html">Hour</a></p>' in page
+
+
+class TestHighlight:
+    def test_ours_is_in_the_accent_colour_and_the_rest_is_grey(self, build: Build) -> None:
+        sql = "```sql q\nselect *, department = 'Dairy' as is_ours from ${aisles}\n```\n"
+        bars, lines = figures(
+            build(
+                f"{sql}<BarChart data=q x=aisle y=pairs_count highlight=is_ours swapXY/>"
+                "<LineChart data=q x=aisle y=pairs_count series=department highlight=is_ours/>"
+            )
+        )
+        ours, others = "var(--accent)", "var(--quiet)"
+        assert bars["data"][0]["marker"]["color"] == [ours, ours, others, others]
+        assert [trace["line"]["color"] for trace in lines["data"]] == [ours, others]
+
+    def test_the_label_of_a_line_at_an_x_is_above_it(self, build: Build) -> None:
+        (figure,) = figures(
+            build(
+                "<BarChart data=aisles x=aisle y=pairs_count swapXY>"
+                '<ReferenceLine x=950 label="<ceiling>"/></BarChart>'
+            )
+        )
+        *_, label = figure["layout"]["annotations"]
+        assert (label["x"], label["y"], label["text"]) == (950, 1, "&lt;ceiling&gt;")
+        assert "label" not in figure["layout"]["shapes"][0]
+
+    def test_a_line_over_many_days_has_no_markers(self, build: Build) -> None:
+        sql = "select date '2018-01-01' + n::int as day, n from range({}) as t (n)"
+        queries = "".join(f"```sql q{n}\n{sql.format(n)}\n```\n" for n in (40, 41))
+        page = build(queries + "<LineChart data=q40 x=day y=n/><LineChart data=q41 x=day y=n/>")
+        assert [each["data"][0]["mode"] for each in figures(page)] == ["lines+markers", "lines"]
+        assert figures(page)[0]["layout"]["xaxis"]["type"] == "date"
+
+
+class TestDownloads:
+    """The file has every row and column of the query, whatever the page shows of it."""
+
+    def rows(self, site: Site, name: str) -> list[list[str]]:
+        text = site.build()[f"downloads/{name}.csv"]
+        return list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))
+
+    def test_all_rows_of_a_table_and_a_chart(self, site: Site, build: Build) -> None:
+        page = build(
+            "<DataTable data=aisles limit=1><Column id=aisle/></DataTable>"
+            "<BarChart data=hours x=hour y=low limit=3 swapXY/>"
+        )
+        assert page.count("<tbody>") == 2 and "The first 1 of 4 rows." in words(page)
+        assert re.findall(r'class="download" href="(.*?)"', page) == [
+            f"downloads/index-{name}.csv" for name in ("aisles", "hours")
+        ]
+        head, first, _, third, fourth = self.rows(site, "index-aisles")
+        assert head[:3] == ["department", "aisle", "pairs_count"] and len(head) == 7
+        assert first == ["Dairy", "yoghurt", "900", "0.5", "0.4", "0.6", "high"]
+        assert (third[1], fourth[3]) == (EVIL, ""), "names as they are, NULL as nothing"
+        hours = self.rows(site, "index-hours")
+        assert len(hours) == 25 and hours[1][2] == "2018-01-01"
+
+    def test_no_more_than_fifty_thousand_rows(self, site: Site, build: Build) -> None:
+        sql = "```sql q\nfrom range(50001) as t (n)\n```\n<DataTable data=q limit=2/>"
+        said = "The first 2 of 50,001 rows. The download has the first 50,000."
+        assert said in words(build(sql))
+        assert len(self.rows(site, "index-q")) == 50_001
+
+    def test_the_row_for_all_others_is_left_out(self, site: Site, build: Build) -> None:
+        page = build(
+            "```sql q\nselect range as n, false as is_rest from range(5) union all\n"
+            "select 12, true order by is_rest, n\n```\n<DataTable data=q limit=3 rest=is_rest/>"
+        )
+        assert page.count('scope="row"') == 4 and "The first" not in words(page)
+        assert [row[0] for row in self.rows(site, "index-q")] == ["n", *"01234"]
+
+    def test_each_option_has_its_own(self, site: Site, build: Build) -> None:
+        page = build(
+            "```sql d\nselect distinct department from ${aisles} order by 1\n```\n"
+            "```sql q\nselect aisle from ${aisles} where department = ${inputs.d}\n```\n"
+            "<Dropdown name=d data=d value=department/><DataTable data=q/>"
+        )
+        assert re.findall(r"downloads/[\w-]+", page) == [f"downloads/index-q-{n}" for n in (1, 2)]
+        assert [row[0] for row in self.rows(site, "index-q-1")] == [
+            "aisle",
+            "yoghurt",
+            "O'Hara's milk",
+        ]
+
+
+class TestShownSql:
+    def test_it_can_be_pasted_into_duckdb(self, site: Site, build: Build) -> None:
+        (site.queries_dir / "shared.sql").write_text("-- A comment.\nselect 2 as least;")
+        page = build(
+            "```sql d\nselect distinct department from ${aisles} order by 1\n```\n"
+            "<Dropdown name=d data=d value=department/>\n"
+            "```sql order\nselect pairs_count as n from ${aisles} where department = ${inputs.d}\n"
+            "```\n```sql q\nwith more as (select n from ${order}, ${shared} where n > least)\n"
+            "select sum(n) as n from more -- all\n```\n<BarChart data=q x=n y=n/>"
+        )
+        shown = [
+            html.unescape(sql) for sql in re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
+        ]
+        with duckdb.connect(site.warehouse, read_only=True) as con:
+            assert [con.execute(sql).fetchall() for sql in shown] == [[(1300,)], [(320,)]]
+
+
+TEMPLATED = """---
+title: ${params.department}
+description: All of ${params.department}.
+---
+
+```sql departments
+select department, count(*) as n from rpt_aisles group by department order by department
+```
+```sql own
+select aisle, department, pairs_count from rpt_aisles where department = ${params.department}
+```
+{params.n} aisles of {params.department}{#if params.department == 'Dairy'}, chilled{/if}.
+See [the first page](index.md).
+
+<DataTable data=own><Column id=aisle/></DataTable>
+"""
+
+
+class TestTemplatedPages:
+    @pytest.fixture(autouse=True)
+    def template(self, site: Site) -> Path:
+        path = site.pages_dir / "departments" / "[department].md"
+        path.parent.mkdir()
+        path.write_text(TEMPLATED)
+        return path
+
+    def test_one_page_for_each_row(self, site: Site, build: Build) -> None:
+        build("")
+        files = site.build()
+        pages = [name for name in files if name.startswith("departments/")]
+        assert pages == ["departments/dairy.html", "departments/pantry.html"]
+        dairy, pantry = (files[name] for name in pages)
+        assert "<title>Dairy · Restock</title>" in dairy
+        assert words(dairy).startswith("Dairy All of Dairy. 2 aisles of Dairy , chilled. See")
+        assert "chilled" not in words(pantry) and "yoghurt" not in words(pantry)
+        assert 'href="../index.html">the first page<' in dairy and 'href="../assets/' in dairy
+        (download,) = re.findall(r'class="download" href="\.\./(.*?)"', pantry)
+        assert files[download].count("Pantry") == 2
+
+    def test_tables_and_figures_link_to_them(self, site: Site, build: Build) -> None:
+        page = build(
+            '<DataTable data=aisles><Column id=aisle link="departments/[department].md"/>'
+            "<Column id=pairs_count link=index.md contentType=bar/></DataTable>"
+            '<Value data=aisles column=aisle link="departments/[department].md"/>'
+        )
+        assert page.count('<a href="departments/dairy.html">') == 3
+        assert page.count('<a href="departments/pantry.html">') == 2
+        assert '<a href="index.html">900</a></span>' in page
+        one = site.build(standalone=True)["standalone.html"]
+        assert "departments/" not in one.partition("<main")[2] and "downloads/" not in one
+        assert ">yoghurt</th>" in one, "the text stays"
+
+    def test_the_menu_has_the_page_above(self, site: Site, build: Build) -> None:
+        (site.pages_dir / "departments.md").write_text("---\ntitle: All\n---\n")
+        build("")
+        page = site.build()["departments/dairy.html"]
+        assert '<a href="../departments.html" aria-current="true">All</a>' in page
+        assert '<p class="above"><a href="../departments.html">All</a></p>' in page
+        assert page.count("dairy.html") == 0, "the menu does not list the rows"
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("```sql departments", "```sql other", "1: the pages: unknown query 'departments'"),
+            ("select department,", "select 1 as x,", "1: the pages: no column 'department'; known"),
+            ("{params.n}", "{params.m}", "12: {params.m}: no column 'm'; known"),
+            ("id=aisle", 'id=aisle link="x/[y].md"', "15: <Column>: no page x/[y].md to link to;"),
+            (
+                "id=aisle",
+                'id=aisle link="aisles/[aisle].md"',
+                "15: <Column>: no page aisles/[aisle].md",
+            ),
+            ("index.md", "departments/dairy.md", "1: no page departments/dairy.md to link to"),
+        ],
+    )
+    def test_an_error_names_the_line(
+        self, build: Build, template: Path, old: str, new: str, message: str
+    ) -> None:
+        template.write_text(TEMPLATED.replace(old, new, 1))
+        with pytest.raises(SiteError) as error:
+            build("")
+        assert str(error.value).startswith(f"{template}:{message}")
+
+    def test_a_link_needs_the_column_of_the_parameter(self, build: Build) -> None:
+        link = '<Value data=hours column=hour link="departments/[department].md"/>'
+        with pytest.raises(SiteError, match="needs the column 'department'; select it"):
+            build(link)
+
+    def test_one_that_fails_costs_no_other_page(self, site: Site, template: Path) -> None:
+        (site.pages_dir / "index.md").write_text(HEAD + "Fine.")
+        for old, new in (
+            ("{params.n}", "{params.m}"),
+            ("from rpt_aisles group", "from nowhere group"),
+        ):
+            template.write_text(TEMPLATED.replace(old, new))
+            files = site.build(keep_going=True)
+            assert list(site.failures) == ["departments/[department]"]
+            assert words(files["index.html"]) == "Test Fine."
+
+    def test_addresses_are_safe_and_differ(self) -> None:
+        names = ["Crème & brûlée", "A/B", "a b", "牛乳", "../..", "", None, "x" * 300, "CON"]
+        found = addresses("f", names)
+        assert found["Crème & brûlée"] == "f/creme-brulee"
+        assert found.keys() == {*names} - {None} and len({*found.values()}) == 8
+        assert all(re.fullmatch(r"f/[a-z0-9-]{1,67}", address) for address in found.values())
+        assert addresses("f", names[::-1]) == found, "whatever the order of the rows"
+
+
+class TestHashedIds:
+    def test_ids_are_hashed_alike_in_every_table(self, tmp_path: Path) -> None:
+        for name in ("pages", "queries"):
+            (tmp_path / name).mkdir()
+        with duckdb.connect(tmp_path / "a.duckdb") as con:
+            con.execute("create table rpt_a as select 4711 as user_id, 'x' as name")
+            con.execute("create table b as select '4711' as user_id, 3 as n")
+            con.execute("create view rpt_b as from b")
+            con.execute("create table lost as select 1 as user_id")
+            con.execute("create view landed as from lost")
+            con.execute("drop table lost")  # as raw files are, after a run
+        (tmp_path / "pages" / "index.md").write_text(
+            HEAD + "```sql q\nselect user_id, name, n from rpt_a inner join rpt_b using (user_id)\n"
+            "```\n<DataTable data=q/>"
+        )
+
+        def files(hash_ids: bool) -> tuple[str, str]:
+            site = Site(tmp_path / "pages", tmp_path / "queries", tmp_path / "a.duckdb")
+            site.hash_ids = hash_ids
+            assert site.build() == site.build(), "the same hash as long as the site is the same"
+            return site.build()["index.html"], site.build()["downloads/index-q.csv"]
+
+        plain, first, second = files(False), files(True), files(True)
+        assert "4711" in plain[0] and "4711" in plain[1]
+        for page, table in (first, second):
+            assert "4711" not in page + table and "<td" in page, "the join still finds its row"
+            assert re.search(r"\n[0-9a-f]{12},x,3\n", table)
+        assert first[1] != second[1], "another build has other hashes"
+
+
 class TestConditions:
     @pytest.mark.parametrize(
         ("condition", "holds"),
@@ -411,7 +713,7 @@ class TestConditions:
             "\n{:else}\n<Column id=status/>\n{/if}\n</DataTable>\n"
             "<Tabs>{#if one.zero}<Tab label=A>a</Tab>{/if}<Tab label=B>b</Tab></Tabs>"
         )
-        assert words(page) == "Test one N count Status 3 fail Views B b"
+        assert words(page) == "Test one N count Status 3 fail Download one as CSV Views B b"
 
     def test_inside_a_component(self, build: Build) -> None:
         page = build(ROWS + "<Alert>{#if one.is_dated}a{:else}b{/if}</Alert>")
@@ -491,7 +793,8 @@ class TestPartials:
     def test_a_partial_is_part_of_a_sentence(self, site: Site, build: Build) -> None:
         self.write(site, "{one.n_count}{#if one.is_dated} *dated*{/if} orders\n")
         page = build(ROWS + 'There are {@partial "part.md"}, and {@partial "part.md"}.')
-        assert page.count("<em>dated</em> orders") == 2 and page.count("<p>") == 1
+        article = page.partition("<article")[2].partition("</article>")[0]
+        assert article.count("<em>dated</em> orders") == 2 and article.count("<p>") == 1
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -720,9 +1023,10 @@ class TestLimits:
         assert "and 9 others" in foot and "--share" not in foot
 
     def test_a_long_name_is_cut(self, build: Build) -> None:
-        name = "a" * 200 + "b" * 100
+        name = "spice " * 30
         page = build(f"```sql q\nselect '{name}' as n\n```\n{{q.n}}\n\n<DataTable data=q/>")
-        assert page.count(f'title="{name}">{name[:90]}…{name[-25:]}</span>') == 2
+        cut = ("spice " * 19).strip()
+        assert page.count(f'title="{name}">{cut}…</span>') == 2, "at the end of a word"
 
 
 class TestKeepGoing:
@@ -881,7 +1185,8 @@ class TestSafety:
         for name, local in {"index.html": files.keys() & FILES, "standalone.html": set()}.items():
             page = files[name].replace(html.escape(EVIL), "")
             used = re.findall(r'(?:src|href)="([^"#]+)"', page.partition("<main")[0])
-            assert set(used) == {"data:,"} | local
+            assert used.pop(0).startswith("data:image/svg+xml,")
+            assert set(used) == local - {"assets/inter-license.txt"}
 
     def test_text_and_marks_have_contrast(self) -> None:
         """WCAG 2.2, 1.4.3 and 1.4.11: 4.5 to 1 for text, 3 to 1 for marks."""
@@ -892,7 +1197,7 @@ class TestSafety:
             for ground in ("ground", "surface", "accent-ground"):
                 for name in ("text", "muted", "accent", "positive", "caution", "negative"):
                     assert contrast(named[name], named[ground]) >= 4.5, (name, ground, scheme)
-            for name in (*(f"series-{n}" for n in range(1, 7)), "edge"):
+            for name in (*(f"series-{n}" for n in range(1, 7)), "edge", "quiet"):
                 assert contrast(named[name], named["ground"]) >= 3, (name, scheme)
 
 
@@ -910,7 +1215,8 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-FILES = {"index.html", "assets/site.css", "assets/site.js", "assets/plotly.min.js"}
+FILES = {"index.html", "assets/inter-license.txt"}
+FILES |= {f"assets/{name}" for name in ("site.css", "site.js", "plotly.min.js")}
 
 
 class TestFiles:
@@ -925,6 +1231,31 @@ class TestFiles:
             r'<a href="(\w+\.html)"( aria-current="page")?>', page.partition("<nav")[2]
         )
         assert links[:2] == [("more.html", ""), ("index.html", ' aria-current="page"')]
+
+    def test_the_menu_has_groups_in_the_order_of_their_first_pages(self, site: Site) -> None:
+        for name, group, order in (("index", "B", 1), ("more", "A", 2), ("last", "B", 3)):
+            text = f"---\ntitle: {name}\ngroup: {group}\norder: {order}\n---\n"
+            (site.pages_dir / f"{name}.md").write_text(text)
+        menu = site.build()["index.html"].partition("<nav")[2].partition("</nav>")[0]
+        assert re.findall(r"<p>(\w+)</p>|>(\w+)</a>", menu) == [
+            ("B", ""),
+            ("", "index"),
+            ("", "last"),
+            ("A", ""),
+            ("", "more"),
+        ]
+
+    def test_the_footer_names_the_version_the_docs_and_what_a_partial_says(
+        self, site: Site
+    ) -> None:
+        (site.pages_dir / "index.md").write_text(HEAD)
+        (site.pages_dir / "partials").mkdir()
+        (site.pages_dir / "partials" / "footer.md").write_text("Batch {summary.batch}.")
+        (site.queries_dir / "summary.sql").write_text("select 'b1' as batch")
+        site.version, site.docs = "1.2", "../docs/README.md"
+        foot = site.build()["index.html"].partition("<footer>")[2]
+        assert "Batch" in foot and ">b1<" in foot and "Restock 1.2" in foot
+        assert '<a href="../docs/README.md">' in foot
 
     def test_standalone_adds_one_file(self, site: Site) -> None:
         (site.pages_dir / "index.md").write_text(HEAD + "See [more](more.md), [x](other.html).")
@@ -943,9 +1274,9 @@ class TestFiles:
         rendered: list[str] = []
         body = Renderer.body
 
-        def counted(renderer: Renderer) -> Markup:
+        def counted(renderer: Renderer, value: Any) -> Markup:
             rendered.append(renderer.page.name)
-            return body(renderer)
+            return body(renderer, value)
 
         monkeypatch.setattr(Renderer, "body", counted)
         for name in ("index", "more"):

@@ -21,7 +21,11 @@ from ml.warehouse.population import TABLES as POPULATION
 
 pytestmark = pytest.mark.slow
 
-OF_PREDICTIONS = ("fct_predictions", "fct_baskets", "fct_demand", "fct_shoppers")
+COUNT = "select count(*) from fct_predictions"
+OF_PREDICTIONS = (
+    *("fct_predictions", "pair_reasons", "fct_recommendations", "fct_baskets"),
+    *("fct_expected_shoppers", "fct_shoppers", "fct_aisle_returns", "fct_product_trends"),
+)
 
 
 def settings(place: Place, raw_dir: Path) -> Settings:
@@ -71,6 +75,8 @@ def test_tables_equal_those_of_a_full_build(
         for table in POPULATION:
             con.execute(f"delete from {table}")
             con.execute(f"insert into {table} by name select * from older.{table}")
+        # It comes from the evaluation, which an update keeps.
+        con.execute("create table aisle_effects as from older.aisle_effects")
     place.call(
         *("dbt", "run", "--select", "+examples", "--exclude", "tag:population"), **source
     ).check_returncode()
@@ -79,7 +85,8 @@ def test_tables_equal_those_of_a_full_build(
         place.model,
     )
     score(settings(place, next_day), quietly)
-    place.call("dbt", "run", "--select", *OF_PREDICTIONS, **source).check_returncode()
+    read = ("shopper_rhythms", "segment_bounds")
+    place.call("dbt", "run", "--select", *read, *OF_PREDICTIONS, **source).check_returncode()
     assert place.query(SAME) == incremented.query(SAME)
     for table in OF_SHOPPERS:
         everything = f"select * from {table} order by all"
@@ -130,6 +137,24 @@ def test_all_predictions_are_in_the_newest_batch(incremented: Place) -> None:
     ]
     assert incremented.query("select count(*) from ml.batches") == [(2,)]
     assert batch in (incremented.folder / "pages/index.html").read_text()
+
+
+def test_the_history_has_the_kpis_of_both_batches(incremented: Place, published: Place) -> None:
+    """The pairs are those of the update; the AUC is that of the model, which stays."""
+    changes = {
+        kpi: (before, now)
+        for kpi, before, now in incremented.query(
+            "select kpi, previous_value, value from rpt_kpi_changes"
+        )
+    }
+    counts = [place.query(COUNT)[0][0] for place in (published, incremented)]
+    assert changes["pairs"] == tuple(counts) and counts[0] != counts[1]
+    assert changes["auc"][0] == changes["auc"][1] > 0.5
+    assert published.query("select 1 from rpt_history where kpi = 'verdict'") != []
+    batches = "select batch_id, finished_at from ml.batches order by all"
+    for place in (published, incremented):
+        of_history = "select distinct batch_id, finished_at from rpt_history order by all"
+        assert place.query(of_history) == place.query(batches)
 
 
 def test_training_and_test_examples_do_not_change(incremented: Place, published: Place) -> None:

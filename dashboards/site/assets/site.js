@@ -1,5 +1,6 @@
 // Draws charts, sorts tables, applies dropdowns. It reads nothing but the page that it is in.
 "use strict";
+const TEMPLATE = TEMPLATE_OF_CHARTS; // charts.json, which the build puts here
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
 // A figure names its colours, which the theme resolves whenever the figure is drawn.
@@ -9,11 +10,19 @@ function colour(_, value) {
   probe.style.color = value;
   return getComputedStyle(probe).color;
 }
+// A name is cut at the end of a word. Plotly reads <, > and & as markup.
+function cut(name, room) {
+  const begin = name.slice(0, room + 1).replace(/[\s,;:(-]*\s\S*$/, "").slice(0, room);
+  const text = name.length > room ? `${begin}…` : name;
+  return text.replace(/[&<>]/g, (each) => `&#${each.charCodeAt(0)};`);
+}
 function draw(plot) {
   if (!plot.clientWidth) return; // it is drawn when it is shown
-  const [figure, template] = [plot.nextElementSibling, document.getElementById("template")]
-    .map((element) => JSON.parse(element.textContent, colour));
+  const [figure, template] = [plot.nextElementSibling.textContent, JSON.stringify(TEMPLATE)]
+    .map((text) => JSON.parse(text, colour));
   const layout = { ...figure.layout, template, width: plot.clientWidth };
+  const { yaxis } = layout;
+  yaxis.ticktext = yaxis.ticktext?.map((name) => cut(name, Math.max(24, plot.clientWidth / 17)));
   Plotly.react(plot, figure.data, layout, { displayModeBar: false });
 }
 const redraw = () => all(".plot").forEach(draw);
@@ -63,16 +72,18 @@ function table(box) {
 
 function paper({ type }) {
   document.documentElement.classList.toggle("paper", type === "beforeprint");
+  const day = new Date().toLocaleDateString("en-GB", { dateStyle: "long" });
+  document.querySelector("footer").dataset.printed = `Printed ${day}.`;
   redraw();
 }
 
 all(".table").forEach(table);
 addEventListener("change", choose);
 choose(); // a browser that returns to the page may restore another choice
-document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 addEventListener("DOMContentLoaded", () => { // by now Plotly is there
   document.body.append(probe);
-  all(".plot").forEach((plot) => sizes.observe(plot));
+  const observe = () => all(".plot").forEach((plot) => sizes.observe(plot));
+  document.fonts.load("12px Inter").finally(observe); // labels are measured in it
   matchMedia("(prefers-color-scheme: dark)").onchange = redraw;
   onbeforeprint = onafterprint = paper;
 });

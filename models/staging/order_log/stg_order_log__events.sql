@@ -1,3 +1,4 @@
+-- Events after the scoring date are left out, as in stg_order_log__orders.
 select
     user_id,
     event_id,
@@ -8,3 +9,4 @@ select
     session_id,
     value as event_value
 from {{ source('order_log', 'events') }}
+where cast(known_at as date) <= coalesce({{ as_of_date() }}, date '9999-12-31')

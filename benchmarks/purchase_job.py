@@ -1,0 +1,62 @@
+"""The purchase task alone, from raw files to the list, every step measured; prints a table.
+
+    restock simulate --events --shoppers 200000 --days 166 --out /tmp/shop
+    RESTOCK_RAW_DIR=/tmp/shop RESTOCK_HOME=/tmp/shop_home RESTOCK_MEMORY_LIMIT=3GB \
+        python benchmarks/purchase_job.py
+
+lands the order log, builds and tests the models that the task reads, trains its model and scores
+every shopper. `--steps fetch build score` leaves out the training, as for the list of the next day.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+from job import forget_peak, peak_mib
+
+from ml.jobs import fetch, score, train
+from ml.jobs.steps import AFTER
+from ml.jobs.task import TASKS
+from ml.settings import Settings
+from ml.warehouse import dbt
+
+# As in a run, the raw rows are tested by the intake alone.
+MODELS = ("--select", "+purchase_examples", "--exclude", "path:models/staging,resource_type:test")
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """Show no progress: the table is the only output."""
+
+
+def scored(settings: Settings) -> None:
+    """Score every shopper, and build and test the tables of the list."""
+    score.score(settings, quiet, TASKS["purchase"])
+    dbt.run(settings, "build", *AFTER[TASKS["purchase"].name], progress=quiet)
+
+
+STEPS: dict[str, Callable[[Settings], object]] = {
+    "fetch": lambda settings: fetch.fetch(settings, quiet),
+    "build": lambda settings: dbt.run(settings, "build", *MODELS, progress=quiet),
+    "train": lambda settings: train.train(settings, quiet, TASKS["purchase"]),
+    "score": scored,
+}
+
+
+def main() -> None:
+    """Run the steps and print what each took."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
+    settings = Settings.load(source="order_log")
+    settings.prepare_workspace()
+    print("| step | CPU s | s | peak memory, MiB |\n| --- | --- | --- | --- |")
+    for name in parser.parse_args().steps:
+        forget_peak()
+        started, cpu = time.perf_counter(), time.process_time()
+        STEPS[name](settings)
+        took = time.process_time() - cpu, time.perf_counter() - started, peak_mib()
+        print(f"| {name} | " + " | ".join(f"{figure:,.1f}" for figure in took) + " |", flush=True)
+    print(f"| all, with imports | {time.process_time():.1f} | | |")
+
+
+if __name__ == "__main__":
+    main()

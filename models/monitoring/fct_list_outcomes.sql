@@ -1,0 +1,1 @@
+select * from {{ source('ml', 'purchase_outcomes') }}

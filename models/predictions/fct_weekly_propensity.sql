@@ -1,0 +1,1 @@
+{{ propensity('purchase_week_predictions', days=7) }}
