@@ -18,11 +18,12 @@ from test_outputs import contents
 
 from ml.errors import RestockError, SettingsError
 from ml.jobs.promotion import promote, rollback
+from ml.jobs.task import TASKS, Task
 from ml.progress import silent
 from ml.registry import outputs, releases, versions
 from ml.settings import Settings
 
-ALIASES = ("production", "production-purchase")
+ALIASES = ("production", "production-purchase", "production-purchase-week")
 
 
 class Killed(BaseException):
@@ -56,7 +57,7 @@ def publish(settings: Settings, text: str, models: dict[str, str] | None = None)
     work = settings.moved_to(release)
     release.mkdir(parents=True)
     for alias, name in (models or {}).items():
-        task = "reorder" if alias == "production" else "purchase"
+        task = next(task.name for task in TASKS.values() if task.alias == alias)
         versions.promote(work.models, version(work.models, name, task), alias)
     if not models:
         work = settings.moved_to(release)
@@ -90,7 +91,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def three(settings: Settings) -> list[Path]:
     """Three releases: the first two are of the same models."""
     return [
-        publish(settings, "one", {"production": "a", "production-purchase": "p"}),
+        publish(settings, "one", dict(zip(ALIASES, "apw", strict=True))),
         publish(settings, "two"),
         publish(settings, "three", {"production": "b"}),
     ]
@@ -133,7 +134,7 @@ def test_a_model_is_removed_with_the_last_release_that_names_it(
     settings = Settings.load(
         warehouse=settings.warehouse, dashboards=settings.dashboards, keep_releases=1
     )
-    spare = version(settings.models, "spare"), version(settings.models, "list", "purchase")
+    spare = [version(settings.models, f"spare_{task}", task) for task in TASKS]
     releases.prune(settings)
     left = {card["model_version"] for card in versions.known(settings.models)}
     # One candidate of each task stays.
@@ -263,11 +264,12 @@ def test_a_promoted_version_serves_from_the_next_release_on(
     assert releases.models(four)["production"].name == name
 
 
-def test_a_version_knows_its_task(settings: Settings, three: list[Path]) -> None:
-    name = version(settings.models, "q", "purchase")
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_a_version_knows_its_task(task: Task, settings: Settings, three: list[Path]) -> None:
+    name = version(settings.models, "q", task.name)
     promote(settings, silent, version=name)
-    assert versions.production(settings.models, "production-purchase").name == name
-    assert releases.waiting(settings) == ["production-purchase"]
+    assert versions.production(settings.models, task.alias).name == name
+    assert releases.waiting(settings) == [task.alias]
 
 
 def test_promote_ends_a_hold(settings: Settings, three: list[Path]) -> None:
