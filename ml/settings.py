@@ -72,9 +72,9 @@ class Settings:
     batch_rows: int = 250_000
     """Pairs per scoring batch, which bounds the memory of scoring."""
     warn_after: int = 0
-    """Days since the newest order or event above which a fetch adds a note; 0 turns this off."""
+    """Age in days of the newest order or event above which a fetch adds a note; 0 turns it off."""
     error_after: int = 0
-    """Days since the newest order or event above which a fetch fails; 0 turns this off."""
+    """Age in days of the newest order or event above which a fetch fails; 0 turns it off."""
     keep_releases: int = 3
     """Releases that stay on disk, the published one included; `restock rollback` needs 2."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)

@@ -15,7 +15,7 @@ LANDED = (
     *("user_id", "event_id", "occurred_at", "known_at", "event_type"),
     *("product_id", "session_id", "value"),
 )
-_SLICE_ROWS = 16_000_000
+_SLICE_ROWS = 32_000_000
 """Rows that are searched for doubles at once, which bounds the memory."""
 
 
@@ -83,12 +83,17 @@ def _find_doubles(con: duckdb.DuckDBPyConnection, rows: int, notes: list[str]) -
     digest = "hash(event_id)" if with_id else f"hash({all_columns})"
     if with_id and without_id:
         digest = f"case when event_id is null then hash({all_columns}) else {digest} end"
+    # Almost every digest is there once, and sorting them takes a quarter of the time of grouping.
     slices = rows // _SLICE_ROWS + 1
     for slice_ in range(slices):
-        con.execute(
-            f"insert into twice select digest from (select {digest} as digest from counted_events) "
-            f"where digest % {slices} = {slice_} group by digest having count(*) > 1"
-        )
+        digests = con.execute(
+            f"select digest from (select {digest} as digest from counted_events) "
+            f"where digest % {slices} = {slice_}"
+        ).fetchnumpy()["digest"]
+        digests.sort()
+        con.register("repeated", {"digest": digests[1:][digests[1:] == digests[:-1]]})
+        con.execute("insert into twice from repeated")
+        con.unregister("repeated")
     con.execute(
         f"""
         create temp table alike as

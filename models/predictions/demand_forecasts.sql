@@ -1,44 +1,30 @@
--- Weekly forecasts by product, aisle and department, with 95% intervals. At each level and size, the
--- forecast from shoppers is published if its errors are lower than those of the naive forecast: in
--- total, and in most of the closed weeks. If not, the naive forecast is published.
+-- Weekly forecasts with 95% intervals.
 with
 
-product_weeks as (
-    select * from {{ ref('demand_weeks') }}
+forecasts as (
+    select * from {{ ref('demand_levels') }}
 ),
 
-products as (
-    select * from {{ ref('dim_products') }}
+errors as (
+    select * from {{ ref('demand_errors') }}
 ),
 
-levels as (
-    select 'department' as level
-    union all
-    select 'aisle' as level
-    union all
-    select 'product' as level
-),
-
-named as (
+reached as (
     select
-        levels.level,
-        products.department,
-        case when levels.level <> 'department' then products.aisle end as aisle,
-        case when levels.level = 'product' then products.product_name end as product_name,
-        case when levels.level = 'product' then products.product_id end as product_id,
-        product_weeks.cutoff_at,
-        product_weeks.is_coming,
-        product_weeks.sold_units,
-        product_weeks.naive_units,
-        product_weeks.trend_units,
-        product_weeks.first_time_units,
-        product_weeks.repeat_units
-    from product_weeks
-    inner join products on product_weeks.product_id = products.product_id
-    cross join levels
+        forecasts.*,
+        case
+            when forecasts.expected_units > 0
+                then errors.error_ratio * {{ error_scale('forecasts.expected_units') }}
+        end as error_units
+    from forecasts
+    left join errors
+        on
+            forecasts.cutoff_at = errors.cutoff_at
+            and forecasts.level = errors.level
+            and forecasts.size = errors.size
 ),
 
-sums as (
+final as (
     select
         level,
         department,
@@ -47,140 +33,18 @@ sums as (
         product_id,
         cutoff_at,
         is_coming,
-        {{ exact_sum('sold_units') }} as sold_units,
-        {{ exact_sum('naive_units') }} as naive_units,
-        greatest(0, {{ exact_sum('trend_units') }}) as trend_units,
-        {{ exact_sum('first_time_units') }} as first_time_units,
-        {{ exact_sum('repeat_units') }} + {{ exact_sum('first_time_units') }} as shopper_units
-    from named
-    group by level, department, aisle, product_name, product_id, cutoff_at, is_coming
-),
-
-sized as (
-    select
-        *,
-        case
-            when naive_units < 5 then 'under 5'
-            when naive_units < 20 then '5 to 19'
-            else '20 or more'
-        end as size
-    from sums
-),
-
-errors as (
-    select
-        level,
         size,
-        cutoff_at,
-        {{ exact_sum('abs(sold_units - shopper_units)') }} as shopper_error,
-        {{ exact_sum('abs(sold_units - naive_units)') }} as naive_error
-    from sized
-    where not is_coming
-    group by level, size, cutoff_at
-),
-
-methods as (
-    select
-        level,
-        size,
-        case
-            when
-                sum(shopper_error) < sum(naive_error)
-                and 2 * sum(case when shopper_error < naive_error then 1 else 0 end) > count(*)
-                then 'shoppers'
-            else 'naive'
-        end as method
-    from errors
-    group by level, size
-),
-
-chosen as (
-    select
-        sized.*,
-        coalesce(methods.method, 'naive') as method,
-        case when methods.method = 'shoppers' then sized.shopper_units else sized.naive_units end
-            as expected_units
-    from sized
-    left join methods
-        on
-            sized.level = methods.level
-            and sized.size = methods.size
-),
-
--- The error of a count up to 100 grows with its square root. That of a larger one grows with the
--- count itself, because all shoppers share what moves it, such as a holiday.
-scaled as (
-    select
-        *,
-        nullif(greatest(sqrt(expected_units), expected_units / 10), 0) as error_scale
-    from chosen
-),
-
-weeks as (
-    select distinct cutoff_at from scaled
-),
-
--- The interval of a week comes from the other closed weeks, so the intervals of closed weeks are
--- tested on errors that they have not seen.
-ranked as (
-    select
-        weeks.cutoff_at,
-        scaled.level,
-        scaled.size,
-        abs(scaled.sold_units - scaled.expected_units) / scaled.error_scale as error_ratio,
-        row_number() over (
-            partition by weeks.cutoff_at, scaled.level, scaled.size
-            order by abs(scaled.sold_units - scaled.expected_units) / scaled.error_scale
-        ) as place,
-        count(*) over (partition by weeks.cutoff_at, scaled.level, scaled.size) as error_count
-    from weeks
-    inner join scaled
-        on
-            weeks.cutoff_at <> scaled.cutoff_at
-            and not scaled.is_coming
-            and scaled.error_scale is not null
-),
-
-ratios as (
-    select
-        cutoff_at,
-        level,
-        size,
-        min(
-            case when place >= least(error_count, ceil(0.95 * (error_count + 1))) then error_ratio end
-        ) as error_ratio
-    from ranked
-    group by cutoff_at, level, size
-),
-
-final as (
-    select
-        scaled.level,
-        scaled.department,
-        scaled.aisle,
-        scaled.product_name,
-        scaled.product_id,
-        scaled.cutoff_at,
-        scaled.is_coming,
-        scaled.size,
-        scaled.method,
-        scaled.expected_units,
-        case
-            when ratios.error_ratio * scaled.error_scale > scaled.expected_units then 0
-            else scaled.expected_units - ratios.error_ratio * scaled.error_scale
-        end as low_units,
-        scaled.expected_units + ratios.error_ratio * scaled.error_scale as high_units,
-        scaled.sold_units,
-        scaled.shopper_units,
-        scaled.naive_units,
-        scaled.trend_units,
-        scaled.first_time_units
-    from scaled
-    left join ratios
-        on
-            scaled.cutoff_at = ratios.cutoff_at
-            and scaled.level = ratios.level
-            and scaled.size = ratios.size
+        method,
+        expected_units,
+        case when error_units > expected_units then 0 else expected_units - error_units end
+            as low_units,
+        expected_units + error_units as high_units,
+        sold_units,
+        shopper_units,
+        naive_units,
+        trend_units,
+        first_time_units
+    from reached
 )
 
 select * from final

@@ -22,13 +22,14 @@ order_items as (
     select * from {{ ref('fct_order_items') }}
 ),
 
--- The newest day that the log covers in full, and the oldest.
-log as (
-    select
-        cast(max(window_end_at) as date) as covered_day,
-        (select cast(min(ordered_at) as date) from orders) as first_day
+covered as (
+    select cast(max(window_end_at) as date) as covered_day
     from {{ ref('purchase_windows') }}
     where horizon_days = 7 and cutoff > 0
+),
+
+first_orders as (
+    select cast(min(ordered_at) as date) as first_day from orders
 ),
 
 -- Only orders before past_end_day are known to a forecast.
@@ -36,11 +37,11 @@ chances as (
     select
         coming.user_id,
         coming.cutoff_at,
-        log.covered_day as past_end_day,
+        covered.covered_day as past_end_day,
         true as is_coming,
         coming.purchase_probability
     from coming
-    cross join log
+    cross join covered
     union all
     select
         user_id,
@@ -114,9 +115,10 @@ by_week as (
 counted as (
     select
         by_week.*,
-        greatest(1, least(4, floor((by_week.past_end_day - log.first_day) / 7))) as recent_weeks
+        greatest(1, least(4, floor((by_week.past_end_day - first_orders.first_day) / 7)))
+            as recent_weeks
     from by_week
-    cross join log
+    cross join first_orders
 ),
 
 final as (
@@ -124,15 +126,16 @@ final as (
         cutoff_at,
         is_coming,
         product_id,
-        case when not is_coming then sum(case when weeks_ago = 0 then units else 0 end) end as sold_units,
-        sum(case when weeks_ago between 1 and recent_weeks then units else 0 end) / recent_weeks
-            as naive_units,
+        case when not is_coming then sum(case when weeks_ago = 0 then units else 0 end) end
+            as sold_units,
+        sum(case when weeks_ago between 1 and recent_weeks then units else 0 end)
+        / recent_weeks as naive_units,
         -- The straight line through the last four weeks, one week on.
         sum(
             case weeks_ago when 1 then units when 2 then units / 2 when 4 then -units / 2 else 0 end
         ) as trend_units,
-        sum(case when weeks_ago between 1 and recent_weeks then first_units else 0 end) / recent_weeks
-            as first_time_units,
+        sum(case when weeks_ago between 1 and recent_weeks then first_units else 0 end)
+        / recent_weeks as first_time_units,
         sum(case when weeks_ago > 0 then repeat_units else 0 end) as repeat_units
     from counted
     group by cutoff_at, is_coming, product_id, recent_weeks

@@ -22,7 +22,7 @@ final as (
     union all
     select
         2 as position,
-        'Models built and tested' as event,
+        'Tables built and checked' as event,
         max(finished_at) as happened_at
     from results
     union all

@@ -1,6 +1,6 @@
--- Orders and reorder rates by hour, by weekday, and by weekday and hour. All orders are counted; the
--- rates are of test orders. The interval treats an order as one draw, because the products of an
--- order are not independent.
+-- Orders and reorder rates by hour, by weekday, and by weekday and hour. All orders count; the
+-- rates are those of test orders. The interval treats an order as one draw, because the products of
+-- an order are not independent.
 with
 
 orders as (

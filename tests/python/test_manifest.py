@@ -167,7 +167,8 @@ def test_features_are_the_columns_that_say_so(manifest: Manifest) -> None:
         "examples": {"product_id", "context_source"},
         "purchase_examples": {
             *("horizon_days", "cutoff_at", "window_end_at", "period", "is_robot"),
-            "days_since_first_purchase",
+            # Only baselines read these.
+            *("days_since_first_purchase", "tenure_days", "purchase_count"),
         },
     }
     for name, own in keys.items():
