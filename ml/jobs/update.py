@@ -111,10 +111,13 @@ def update(
                 "update ml.scored_shoppers set made_by = ?, made_with = ?", [made_by, made_with]
             )
     work.unlink()
-    rebuilt = ["path:models/predictions", "path:models/reporting", "tag:purchase"]
+    # The staging views are made again, because a workspace that was moved lands files elsewhere.
+    places = ("staging", "predictions", "reporting")
+    rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase"]
     if reason:  # the code of any view may have changed
-        rebuilt += ["config.materialized:view", "--exclude", "path:models/staging,test_type:data"]
-    built = _dbt(settings, "build", "--select", *rebuilt)
+        rebuilt.append("config.materialized:view")
+    unchecked = ("--exclude", "path:models/staging,test_type:data")
+    built = _dbt(settings, "build", "--select", *rebuilt, *unchecked)
     with connection.connect(settings) as con, connection.transaction(con):
         run_records.record_tests(con, built.tests)
         run_records.record_kpis(con)
