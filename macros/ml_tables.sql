@@ -151,6 +151,23 @@ the same content exist for each task. -#}
         newest_event date,
         recorded_at timestamp
     );
+    create table if not exists ml.runs (
+        started_at timestamp,
+        finished_at timestamp,
+        outcome varchar,
+        decision varchar,
+        reason varchar,
+        error varchar,
+        release varchar,
+        batch_id varchar
+    );
+    create table if not exists ml.run_steps (
+        started_at timestamp,
+        position integer,
+        step varchar,
+        rows bigint,
+        seconds double
+    );
     create table if not exists ml.left_out (
         file_name varchar,
         reason varchar,

@@ -14,7 +14,7 @@ import typer
 # OpenMP threads that spin while they wait slow down a busy machine. Libraries read this on import.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from ml import options
+from ml import lifecycle, options
 from ml.console import Session, interrupt
 from ml.errors import SettingsError
 from ml.jobs.build import build as build_tables
@@ -118,10 +118,13 @@ def train(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train a model on the training shoppers and make it the production model."""
+    """Train a model on the training shoppers and register it as a candidate.
+
+    `restock promote` puts it into production. The first model of a task is promoted at once.
+    """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
-        session.step("train", settings, OF_TASK[task]["train"])
+        session.step("train", settings, later("ml.jobs.train:train_alone", task=task))
 
 
 @app.command()
@@ -129,6 +132,7 @@ def evaluate(
     folds: options.Folds = None,
     peers: options.Peers = False,
     card: options.Card = None,
+    model: options.Candidate = "",
     task: options.Task = "reorder",
     source: options.Source = None,
     raw_dir: options.RawDir = None,
@@ -142,10 +146,19 @@ def evaluate(
             raise SettingsError("--folds measures every model already. Leave out --peers.")
         if card:
             outputs.check_card(card, f"{settings.source}.{task}")
-        step = later("ml.jobs.evaluate:evaluate", task=task, peers=peers, card=card)
-        if folds:
+        if model and (folds or peers or card):
+            raise SettingsError(
+                "--model measures one version. Leave out --folds, --peers and --card."
+            )
+        step = with_tables(
+            later("ml.jobs.evaluate:evaluate", task=task, peers=peers, card=card), AFTER[task]
+        )
+        if model:
+            step = later("ml.jobs.evaluate:evaluate_version", version=model)
+        elif folds:
             step = later("ml.jobs.evaluate:cross_validate", task=task, folds=folds, card=card)
-        session.step("evaluate", settings, with_tables(step, AFTER[task]))
+            step = with_tables(step, AFTER[task])
+        session.step("evaluate", settings, step)
 
 
 @app.command()
@@ -348,6 +361,9 @@ def simulate(
         session.step("simulate", Settings.load(), step)
         session.written["orders"] = out
     session.sum_up()
+
+
+app.add_typer(lifecycle.app)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -91,10 +91,8 @@ class Session:
         return self.results[name]
 
     def _print_step(self, name: str, result: dict[str, Any]) -> None:
-        self.console.print(
-            f"[green]✓[/] [bold]{name:{WIDTH}}[/]{result['rows']:>12,} rows "
-            f"{result['seconds']:>7.1f} s"
-        )
+        rows = f"{result['rows']:>12,} rows" if "rows" in result else " " * len("            rows ")
+        self.console.print(f"[green]✓[/] [bold]{name:{WIDTH}}[/]{rows} {result['seconds']:>7.1f} s")
         for note in (*result.get("notes", ()), result.get("note")):
             if note:
                 self.console.print(f"  [dim]{_escaped(note)}[/]", highlight=False, soft_wrap=True)
@@ -115,20 +113,22 @@ class Session:
                 self.console.print(f"             [dim]{subject}: {value:g}[/]", highlight=False)
 
     @contextmanager
-    def job(self, **flags: Any) -> Iterator[Settings]:
+    def job(self, *, reads_orders: bool = True, **flags: Any) -> Iterator[Settings]:
         """Load the settings and lock the warehouse; end with a summary or one error message.
 
         Before any work, this refuses paths that hold something Restock did not create.
 
         Args:
+            reads_orders: whether the command needs to know the source of the raw files.
             flags: settings from the command line, None where a flag is not given.
         """
         with self.errors():
             settings = Settings.load(**flags)
             settings.check_paths()
             outputs.check(settings)
-            sources.check_landing(settings.landing)
-            settings = sources.with_source(settings)
+            if reads_orders:
+                sources.check_landing(settings.landing)
+                settings = sources.with_source(settings)
             settings.prepare_workspace()
             with exclusive(settings):
                 yield settings
@@ -157,6 +157,13 @@ class Session:
                 f"[bold red]error:[/] {_escaped(str(known))}", highlight=False, soft_wrap=True
             )
             raise typer.Exit(known.exit_code) from None
+
+    def tell(self, found: Any, show: Callable[[Any], None]) -> None:
+        """Print what a command has found to the standard output, as text or JSON."""
+        if self.as_json:
+            print(json.dumps(found))
+        elif not self.silent:
+            show(found)
 
     def sum_up(self) -> None:
         """Print the total seconds, the peak memory and the paths of the results."""

@@ -43,6 +43,26 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+Candidate = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="VERSION",
+        help="Evaluate this candidate, and write no tables. Default: the production model.",
+        show_default=False,
+    ),
+]
+Version = Annotated[
+    str,
+    typer.Argument(help="Model version, see `restock models`.", show_default=False),
+]
+Release = Annotated[
+    str,
+    typer.Argument(
+        help="Release, see `restock releases`. Default: the one that the published one replaced.",
+        show_default=False,
+    ),
+]
 Task = Annotated[
     Literal["reorder", "purchase", "purchase_week"],
     typer.Option(

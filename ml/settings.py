@@ -36,7 +36,7 @@ DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
 IN_TOML = (
     *("model", "parameters", "seed", "threads", "training_rows", "batch_rows"),
-    *("warn_after", "error_after"),
+    *("warn_after", "error_after", "keep_releases"),
     *("reading", "columns", "events"),
 )
 """The settings that ``restock.toml`` may contain."""
@@ -75,6 +75,8 @@ class Settings:
     """Age in days of the newest order or event above which a fetch adds a note; 0 turns it off."""
     error_after: int = 0
     """Age in days of the newest order or event above which a fetch fails; 0 turns it off."""
+    keep_releases: int = 3
+    """Releases that stay on disk, the published one included; `restock rollback` needs 2."""
     parameters: dict[str, Any] = field(default_factory=dict, hash=False)
     """Model parameters that override the defaults in ``ml/modelling/estimators.py``."""
     reading: Reading = field(default_factory=Reading)
@@ -153,7 +155,10 @@ class Settings:
         if days and values.get("as_of"):
             raise SettingsError("as_of and as_of_days both set the scoring date: use one")
         memory.in_bytes(str(values.get("memory_limit", "")))
-        return cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
+        settings = cls(**{name: _typed(name, kinds[name], value) for name, value in values.items()})
+        if settings.keep_releases < 1:
+            raise SettingsError(f"invalid keep_releases '{settings.keep_releases}': use 1 or more")
+        return settings
 
     @property
     def demo_dir(self) -> Path:

@@ -20,7 +20,7 @@ from ml.errors import SettingsError
 from ml.jobs import model_card, reorder, train, typical_context
 from ml.jobs.evaluation_report import EvaluationReport, Predictions
 from ml.jobs.reorder import HISTORY as HISTORY
-from ml.jobs.task import REORDER, Task
+from ml.jobs.task import REORDER, TASKS, Task
 from ml.modelling import estimators, metrics
 from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
@@ -45,12 +45,15 @@ def evaluate(
     settings: Settings,
     progress: Progress,
     task: Task = REORDER,
+    candidate: str = "",
     *,
     peers: bool = False,
     card: Path | None = None,
 ) -> dict[str, Any]:
     """Measure the production model and the baselines on the part ``test`` of a task.
 
+    With ``candidate``, the name of a version, measure that one instead. If another version is in
+    production, the tables belong to that one, and only the metrics in the JSON file are written.
     With ``peers``, also train every other estimator on the part ``train`` and measure it. With
     ``card``, also write the task's section of the model card.
 
@@ -67,7 +70,9 @@ def evaluate(
     if card and task.rule.is_per_shopper:
         raise SettingsError(f"--card requires --folds for the task {task.name}")
     columns = features(settings, task.table.name)
-    model, trained = versions.load(settings.models, columns, task.alias)
+    model, trained = versions.load(settings.models, columns, candidate or task.alias)
+    serving = versions.production(settings.models, task.alias)
+    is_served = candidate in ("", serving.name) or not serving.exists()
     with connection.connect(settings, read_only=True) as con:
         by_folds = task.measured_by_folds(con)
     if by_folds and peers:
@@ -76,8 +81,9 @@ def evaluate(
         own = settings.for_model(trained["model_name"])
         report, test, predicted = _by_folds(own, progress, columns)
         with connection.connect(settings) as con, connection.transaction(con):
-            report.write(con, test, predicted)
-            _write_test_predictions(con, report, test, predicted)
+            if is_served:
+                report.write(con, test, predicted)
+                _write_test_predictions(con, report, test, predicted)
             tested = sampling.labelled_shoppers(con)["test"]
         note = (
             f"too few test shoppers ({tested}) to measure the model: the figures are from "
@@ -85,12 +91,19 @@ def evaluate(
             "shopper once"
         )
     else:
-        report, test = _holdout(settings, progress, columns, model, trained, task, peers, card)
+        report, test = _holdout(
+            settings, progress, columns, model, trained, task, is_served, peers, card
+        )
         note = report.comparison(COMPARED)
     estimates = report.figures[trained["model_name"]]
     figures = {name: e.value for name, e in estimates.items() if not np.isnan(e.value)}
     measured = {"run_id": report.run_id, "split": "test", "protocol": report.protocol}
-    versions.add_metrics(settings.models, measured | figures, task.alias)
+    versions.add_metrics(
+        settings.models,
+        measured | figures,
+        candidate or task.alias,
+        run_id=report.run_id if is_served else "",
+    )
     return {
         "rows": len(test),
         "run_id": report.run_id,
@@ -100,6 +113,19 @@ def evaluate(
     }
 
 
+def evaluate_version(settings: Settings, progress: Progress, version: str) -> dict[str, Any]:
+    """Measure a version that is not in production, whatever its task; see `evaluate`.
+
+    Raises:
+        SettingsError: the version is in production.
+    """
+    card = versions.metadata(settings.models, version)
+    task = TASKS[versions.task_of(card)]
+    if versions.production(settings.models, task.alias).name == card["model_version"]:
+        raise SettingsError(f"{version} is in production. Leave out --model.")
+    return evaluate(settings, progress, task, card["model_version"])
+
+
 def _holdout(
     settings: Settings,
     progress: Progress,
@@ -107,10 +133,11 @@ def _holdout(
     model: Model,
     trained: dict[str, Any],
     task: Task,
+    is_served: bool,
     peers: bool,
     card: Path | None,
 ) -> tuple[EvaluationReport, Examples]:
-    """Measure the production model on the part ``test``, and write what was measured."""
+    """Measure a model on the part ``test``, and write what was measured if it is served."""
     name = trained["model_name"]
     report = EvaluationReport(settings, name, "holdout", task)
     with connection.connect(settings) as con:
@@ -133,6 +160,8 @@ def _holdout(
             variant = replace(test, X=X)
             report.add_segment(segment, variant, Predictions.of(model, variant))
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
+        if not is_served:
+            return report, test
         for segment, older, scores in task.backtests(con, columns, ["test"]):
             report.add_earlier(segment, older, model.predict(older.X), scores)
         progress("computing feature importance", 3, 5)

@@ -42,7 +42,10 @@ def export(settings: Settings, progress: Progress, *, out: Path) -> dict[str, An
         if not place.exists():
             raise RestockError(f"{place} does not exist. Run `restock run` first.")
     # A task that the data do not allow has no model.
-    models = {name: settings.models / alias for alias, name in versions.ALIASES.items()}
+    models = {
+        versions.in_release(alias): settings.models / alias
+        for alias in versions.aliases(settings.models)
+    }
     places |= {name: place for name, place in models.items() if place.exists()}
     out.parent.mkdir(parents=True, exist_ok=True)
     work = out.with_name(f".{out.name}-{secrets.token_hex(4)}")

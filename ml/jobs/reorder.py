@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -15,7 +16,7 @@ from ml.modelling.folds import Strings
 from ml.modelling.metrics import FEW_SHOPPERS
 from ml.modelling.rules import Score
 from ml.settings import Settings
-from ml.warehouse import connection, examples, sampling
+from ml.warehouse import connection, examples, feature_sql, population, sampling
 from ml.warehouse.examples import Examples
 from ml.warehouse.feature_list import Feature
 
@@ -128,6 +129,14 @@ def segments(
     """Return the segments of `masks`, and the test pairs with the context of serving."""
     typical = typical_context.typical(settings, con, columns, test, splits=[TESTED])
     return masks(con, columns, test), {"context=typical": typical}
+
+
+def save(settings: Settings, columns: Sequence[Feature], folder: Path) -> None:
+    """Write the population and the SQL of the features to the folder of a version."""
+    with connection.connect(settings, read_only=True) as con:
+        population.write(con, folder)
+    statement = feature_sql.statement(settings, [column.name for column in columns])
+    (folder / "features.sql").write_text(statement)
 
 
 def masks(

@@ -57,7 +57,8 @@ def report(
         if connection.scalar(con, "select count(*) from rpt_score_summary") == 0:
             raise RestockError("there are no scores yet. Run `restock score` first.")
         model = connection.scalar(con, "select max_by(model_version, finished_at) from ml.batches")
-        if not versions.is_evaluated(settings.models, model):
+        shown = connection.scalar(con, "select max(run_id) from ml.test_predictions")
+        if shown not in versions.metadata(settings.models, model).get("evaluations", []):
             raise RestockError(
                 f"the model {model} has not been evaluated yet. Run `restock evaluate` first."
             )

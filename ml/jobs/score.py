@@ -18,7 +18,7 @@ from ml.jobs.fetch import reject_early_day
 from ml.jobs.task import REORDER, Task
 from ml.modelling.model import Model
 from ml.progress import Progress
-from ml.registry import versions
+from ml.registry import releases, versions
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples
 from ml.warehouse.feature_list import Feature, features
@@ -66,6 +66,7 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             )
             for statement in task.settle:
                 con.execute(statement)
+    releases.adopt(settings, task.alias)
     progress("scored", done, total)
     took = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()
     return {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -43,12 +44,14 @@ class Task:
         audited: parts that the audit compares: past, now, and earlier ones.
         past: what the names of its checks call the first of these, with a preposition.
         earlier: what they call the last.
-        settle: SQL statements that end the transaction of a scoring job: they grade what was
-            published before, and keep what is to be graded later.
         simple: baselines that need no fit, as weights of features; ``model = "auto"`` can serve
             one of them.
         backtests: test rows of earlier times, each with a segment and the scores of baselines, from
             a connection, the features and the splits.
+        settle: SQL statements that end the transaction of a scoring job: they grade what was
+            published before, and keep what is to be graded later.
+        save: writes what scores depend on besides the model to the folder of a version, from the
+            settings and the features.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Task:
         Iterator[tuple[str, Examples, dict[str, Score]]],
     ]
     settle: Sequence[str] = ()
+    save: Callable[[Settings, Sequence[Feature], Path], None] = lambda *_: None
 
     @property
     def alias(self) -> str:
@@ -105,6 +109,7 @@ REORDER = Task(
     earlier="cutoffs 2 and 3",
     simple=baselines.SIMPLE,
     backtests=reorder.earlier,
+    save=reorder.save,
 )
 
 

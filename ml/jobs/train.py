@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -27,6 +28,8 @@ FOLDS = 5
 
 def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
     """Fit a model on the part ``train`` of a task, calibrate it on ``held``, and register it.
+
+    The new version is a candidate: nothing serves it until it is promoted.
 
     Under ``model = "auto"``, `fit` chooses the model. If folds measure the model, the shoppers are
     divided as in the first fold of a cross-validation.
@@ -59,6 +62,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         model,
         columns,
         {
+            "task": task.name,
             "model_name": model.name,
             "source": settings.source,
             "data_fingerprint": sources.landed(settings.landing).fingerprint,
@@ -77,15 +81,26 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             f"calibration_{table.rows}": len(held),
             **asdict(model.rule),
         },
-        task.alias,
+        partial(task.save, settings, columns),
     )
     progress("registered", 3, 3)
-    return {
-        "rows": len(learned),
-        "model": folder.name,
-        "alias": task.alias,
-        "note": _choice(model),
-    }
+    return {"rows": len(learned), "model": folder.name, "note": _choice(model)}
+
+
+def train_alone(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
+    """Register a candidate as `train` does, and promote it if the task has no model yet."""
+    is_first = not versions.production(settings.models, task.alias).exists()
+    result = train(settings, progress, task)
+    version = result["model"]
+    if is_first:
+        versions.promote(settings.models, version, task.alias)
+        note = f"{version} is the first model of the task {task.name}, so it is in production"
+        return result | {"alias": task.alias, "notes": [note]}
+    note = (
+        f"{version} is a candidate: `restock evaluate --model {version}` measures it, and "
+        f"`restock promote {version}` puts it into production"
+    )
+    return result | {"notes": [note]}
 
 
 def divided(

@@ -4,81 +4,90 @@ Features depend on the shopper's own orders and on the *population*, the tables 
 shoppers. The population belongs to the model version and stays as it was at training. So shoppers
 whose orders have not changed keep their features and scores. The others get the rows that a full
 build with this model and population would give them.
+
+If the model must stay, but the scoring date, the catalogue or something else that all scores share
+has changed, the job rebuilds and scores everyone in the same way.
 """
 
-import hashlib
-import json
 import shutil
 from dataclasses import replace
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from ml.errors import RestockError
+from ml.jobs import comparison
 from ml.jobs.score import score
 from ml.progress import Progress, silent
 from ml.registry import versions
-from ml.settings import PROJECT, Settings
-from ml.warehouse import connection, dbt, run_records
+from ml.settings import Settings
+from ml.warehouse import connection, dbt, population, run_records
 
 FULL_RUN_SHARE = 0.1
 """Share of shoppers changed since training above which the update job requires a full run."""
 
-# dbt models tagged `population`, then models with rows per shopper. Where these have cutoffs, an
-# update replaces cutoff 0 only, because the model was trained and evaluated on the others.
-POPULATION = ("usual_gap", "reorder_hazards", "feat_products", "aisle_totals")
+# Models with rows per shopper. Where these have cutoffs, an update replaces cutoff 0 only, because
+# the model was trained and evaluated on the others.
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
 
-CODE = (
-    *(PROJECT / name for name in ("dbt_project.yml", "macros", "models", "seeds")),
-    Path(__file__).parents[1],
-)
 
-
-def update(settings: Settings, progress: Progress, *, published: Path) -> dict[str, Any]:
+def update(
+    settings: Settings, progress: Progress, *, published: Path, kept_because: str = ""
+) -> dict[str, Any]:
     """Build a new warehouse from the published one and the newly landed files.
 
     Args:
         settings: the settings of the new release, with the published models.
         progress: called with the progress.
         published: the path of the published warehouse.
+        kept_because: why the production model must stay, whatever has changed; empty if a full run
+            may train another.
 
     Returns:
         ``rows`` scored, a ``note`` for the user, and ``is_full_run``. If ``is_full_run`` is true,
         a full run is needed and the new warehouse is incomplete. Otherwise ``shoppers`` has the
-        number of changed shoppers, unless it is 0.
+        number of scored shoppers; if it is 0, the new warehouse is a copy of the published one.
 
     Raises:
-        RestockError: a model or a test failed.
+        RestockError: a model or a test failed, or the model must stay and cannot score these
+            orders.
     """
+    reason = ""
+    model = versions.production(settings.models)
+    made_by = comparison.made_by(settings)
     with connection.connect(replace(settings, warehouse=published), read_only=True) as con:
-        is_same = _last(con, "made_by") == _made_by(settings)
-        if not is_same or not versions.production(settings.models).exists():
-            note = (
-                "full run: the code or the settings changed, or a single step ran since the last "
-                "run"
-            )
-            return {"rows": 0, "is_full_run": True, "note": note}
+        if comparison.recorded(con, "made_by") != made_by or not model.exists():
+            reason = "the code or the settings changed, or a single step ran since the last run"
+    if reason and not kept_because:
+        return _full_run(reason)
+    _reject_other_source(settings, kept_because)
     # All dbt commands here use one warehouse path, because dbt parses again when it changes.
     progress("comparing", 0, 4)
     _dbt(settings, "run", "--select", "path:models/staging")
     with connection.connect(settings) as con:
         con.execute(f"attach {connection.quoted(published)} as last (read_only)")
-        calendar = _as_of(con, settings)
-        if _last(con, "made_with", "last.") != _made_with(con, settings, "last."):
-            note = "full run: the catalogue, the scoring date, the model or the warehouse changed"
-            return {"rows": 0, "is_full_run": True, "note": note}
-        shoppers, changed, since_training = _compare(con, settings)
+        calendar = comparison.as_of(con, settings)
+        made_with = comparison.made_with(con, settings, "last.")
+        if not reason and comparison.recorded(con, "made_with", "last.") != made_with:
+            reason = "the catalogue, the scoring date, the model or the warehouse changed"
+        if reason and not kept_because:
+            return _full_run(reason)
+        shoppers, changed, since_training = comparison.compare(con, settings, everyone=bool(reason))
+        if since_training > FULL_RUN_SHARE * shoppers and not kept_because:
+            return _full_run(f"{since_training:,} of {shoppers:,} shoppers changed since training")
         note = f"{changed:,} of {shoppers:,} shoppers have new or changed orders"
-        if since_training > FULL_RUN_SHARE * shoppers:
-            note = f"full run: {since_training:,} of {shoppers:,} shoppers changed since training"
-            return {"rows": 0, "is_full_run": True, "note": note}
-        _prepare(con, settings)
-    if changed == 0:
+        if reason:
+            note += f"; all are scored, because {reason}"
+        if kept_because:
+            note += f"; the model stays: {kept_because}"
+        population.read(con, model)
+        if not reason:
+            _reduce(con, settings)
+    if changed == 0 and not reason:
         shutil.copyfile(published, settings.warehouse)
-        return {"rows": 0, "is_full_run": False, "note": note}
+        return {"rows": 0, "is_full_run": False, "shoppers": 0, "note": note}
     progress("building", 1, 4)
     _dbt(
         replace(settings, as_of=calendar),
@@ -86,6 +95,10 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
         *("--exclude", "tag:population", "path:models/staging"),
     )
     progress("scoring", 2, 4)
+    with connection.connect(settings) as con:
+        population.renumber_aisles(con, model)
+        if reason:
+            made_with = comparison.made_with(con, settings)
     scored = score(settings, silent)
     progress("publishing", 3, 4)
     work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
@@ -93,16 +106,29 @@ def update(settings: Settings, progress: Progress, *, published: Path) -> dict[s
     with connection.connect(settings) as con:
         con.execute(f"attach {connection.quoted(work)} as work (read_only)")
         with connection.transaction(con):
-            _merge(con)
+            _merge(con, everyone=bool(reason))
+            con.execute(
+                "update ml.scored_shoppers set made_by = ?, made_with = ?", [made_by, made_with]
+            )
     work.unlink()
-    rebuilt = ("path:models/predictions", "path:models/reporting", "tag:purchase")
-    built = _dbt(settings, "build", "--select", *rebuilt)
+    # The staging views are made again, because a workspace that was moved lands files elsewhere.
+    places = ("staging", "predictions", "reporting")
+    rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase"]
+    if reason:  # the code of any view may have changed
+        rebuilt.append("config.materialized:view")
+    unchecked = ("--exclude", "path:models/staging,test_type:data")
+    built = _dbt(settings, "build", "--select", *rebuilt, *unchecked)
     with connection.connect(settings) as con, connection.transaction(con):
         run_records.record_tests(con, built.tests)
         run_records.record_kpis(con)
         run_records.record_files(con, settings)
     progress("updated", 4, 4)
-    return {"rows": scored["rows"], "is_full_run": False, "note": note, "shoppers": changed}
+    return {
+        "rows": scored["rows"],
+        "is_full_run": False,
+        "shoppers": shoppers if reason else changed,
+        "note": note,
+    }
 
 
 def record(settings: Settings) -> None:
@@ -111,8 +137,21 @@ def record(settings: Settings) -> None:
         con.execute(
             f"insert into ml.scored_shoppers by name select *, false as is_since_training, "
             f"(select max(batch_id) from ml.predictions) as batch_id, "
-            f"? as made_by, ? as made_with from ({_digests(settings)})",
-            [_made_by(settings), _made_with(con, settings)],
+            f"? as made_by, ? as made_with from ({comparison.digests(settings)})",
+            [comparison.made_by(settings), comparison.made_with(con, settings)],
+        )
+
+
+def _full_run(reason: str) -> dict[str, Any]:
+    return {"rows": 0, "is_full_run": True, "note": f"full run: {reason}"}
+
+
+def _reject_other_source(settings: Settings, kept_because: str) -> None:
+    trained = versions.metadata(settings.models)["source"]
+    if trained != settings.source:
+        raise RestockError(
+            f"the model learned from {trained}, and these are orders of {settings.source}, but the "
+            f"model stays: {kept_because}. Run `restock promote`, then `restock run --full`."
         )
 
 
@@ -126,109 +165,12 @@ def _dbt(settings: Settings, *arguments: str) -> dbt.Built:
     )
 
 
-def _staged(settings: Settings, entity: str) -> str:
-    source = "instacart" if settings.source == "instacart" else "order_log"
-    return f"stg_{source}__{entity}"
-
-
-def _digests(settings: Settings) -> str:
-    """Return SQL with one row per shopper: a digest of all their orders."""
-    return f"""
-        select user_id, sum(hash(orders, items.digest)) as digest
-        from {_staged(settings, "orders")} as orders
-        left join (
-            select
-                order_id,
-                sum(hash(product_id, cart_position, quantity, sales_value)) as digest
-            from {_staged(settings, "order_items")}
-            group by order_id
-        ) as items on orders.order_id = items.order_id
-        group by user_id
-    """
-
-
-def _made_by(settings: Settings) -> str:
-    """Return a digest of the code and of the settings that affect scores."""
-    digest = hashlib.sha256()
-    for place in CODE:
-        for path in sorted([place, *place.rglob("*.*")]):
-            if path.suffix in (".py", ".sql", ".yml", ".csv"):
-                digest.update(path.read_bytes())
-    digest.update(json.dumps(versions.libraries()).encode())
-    names = ("source", "as_of", "as_of_days", "model", "seed", "training_rows", "parameters")
-    digest.update(json.dumps([getattr(settings, name) for name in names]).encode())
-    return digest.hexdigest()
-
-
-def _made_with(con: duckdb.DuckDBPyConnection, settings: Settings, last: str = "") -> str:
-    """Return a digest of what all scores share: model, population, catalogue and scoring date."""
-    content = [versions.metadata(settings.models)["model_version"], _as_of(con, settings)]
-    for table in (*(f"{last}{name}" for name in POPULATION), _staged(settings, "products")):
-        content.append(connection.scalar(con, f"select sum(hash(t))::varchar from {table} as t"))
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _last(con: duckdb.DuckDBPyConnection, digest: str, last: str = "") -> str | None:
-    """Return a digest from the last run, or None if a single step has scored since."""
-    known = "select count(*) from duckdb_tables() where table_name = 'scored_shoppers'"
-    if not connection.scalar(con, known):
-        return None
-    return connection.scalar(
-        con,
-        f"select max({digest}) from {last}ml.scored_shoppers "
-        f"where batch_id = (select max(batch_id) from {last}ml.predictions)",
+def _reduce(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Reduce the staged orders to those of changed shoppers."""
+    orders, items = (
+        comparison.staged(settings, "orders"),
+        comparison.staged(settings, "order_items"),
     )
-
-
-def _as_of(con: duckdb.DuckDBPyConnection, settings: Settings) -> str:
-    """Return the date of cutoff 0; empty if orders have no dates or ``as_of_days`` is set."""
-    newest: date | None = connection.scalar(
-        con, f"select max(ordered_at)::date from {_staged(settings, 'orders')} where not is_open"
-    )
-    if settings.as_of or settings.as_of_days or newest is None:
-        return settings.as_of
-    return (newest + timedelta(days=1)).isoformat()
-
-
-def _compare(con: duckdb.DuckDBPyConnection, settings: Settings) -> tuple[int, int, int]:
-    """Create the tables `digests` and `changed`.
-
-    Returns:
-        The number of shoppers, of changed shoppers, and of shoppers changed since training.
-    """
-    con.execute(f"create table digests as {_digests(settings)}")
-    con.execute(
-        """
-        create table changed as
-        select distinct coalesce(new.user_id, old.user_id) as user_id
-        from digests as new
-        full join last.ml.scored_shoppers as old
-            on new.user_id = old.user_id and new.digest = old.digest
-        where new.user_id is null or old.user_id is null
-        """
-    )
-    counts = con.execute(
-        """
-        select
-            (select count(*) from digests),
-            (select count(*) from changed),
-            (
-                select count(*) from (
-                    select user_id from changed
-                    union
-                    select user_id from last.ml.scored_shoppers where is_since_training
-                )
-            )
-        """
-    ).fetchall()
-    return counts[0]
-
-
-def _prepare(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Copy the population, and reduce the staged orders to those of changed shoppers."""
-    for table in POPULATION:
-        con.execute(f"create table {table} as from last.{table}")
-    orders, items = _staged(settings, "orders"), _staged(settings, "order_items")
     con.execute(
         f"create table kept as "
         f"select * from {orders} where user_id in (select user_id from changed)"
@@ -242,7 +184,7 @@ def _prepare(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         con.execute(f"alter table {kept} rename to {view}")
 
 
-def _merge(con: duckdb.DuckDBPyConnection) -> None:
+def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
     """Replace the rows of changed shoppers with their rows in `work`."""
     theirs = "user_id in (select user_id from work.changed)"
     for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
@@ -256,6 +198,14 @@ def _merge(con: duckdb.DuckDBPyConnection) -> None:
             f"delete from {table} where {theirs} "
             "and user_id not in (select user_id from work.digests)"
         )
+    if everyone:  # what their scores share may have changed
+        con.execute(
+            "delete from dim_products "
+            "where product_id in (select product_id from work.dim_products)"
+        )
+        for table in population.TABLES:
+            con.execute(f"delete {population.scored_with(table)}")
+            con.execute(f"insert into {table} by name from work.{table}")
     con.execute(
         "insert into dim_products by name "
         "select * from work.dim_products anti join dim_products using (product_id)"
@@ -271,11 +221,9 @@ def _merge(con: duckdb.DuckDBPyConnection) -> None:
         create temp table scored as
         select
             new.*,
-            coalesce(old.is_since_training, false) or changed.user_id is not null
+            coalesce(old.is_since_training, false) or coalesce(changed.has_other_orders, false)
                 as is_since_training,
-            (select batch_id from work.ml.batches) as batch_id,
-            (select max(made_by) from ml.scored_shoppers) as made_by,
-            (select max(made_with) from ml.scored_shoppers) as made_with
+            (select batch_id from work.ml.batches) as batch_id
         from work.digests as new
         left join ml.scored_shoppers as old on new.user_id = old.user_id
         left join work.changed as changed on new.user_id = changed.user_id

@@ -3,7 +3,7 @@
 Every command checks them before any work, and refuses a path that holds something else:
 
 - the warehouse, unless it is a link into a release, or a database with the table ``ml.batches``;
-- what lies beside it: ``.lock``, ``.wal``, ``.current`` and ``.releases``;
+- what lies beside it: ``.lock``, ``.wal``, ``.current``, ``.releases`` and ``.runs.jsonl``;
 - the landing folder, unless it has a receipt;
 - the models folder, unless it has a production link or a version;
 - the pages, unless they are a link into a release or to a drawn folder, or a folder with nothing
@@ -18,16 +18,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ml.errors import SettingsError
+from ml.registry import records, versions
 from ml.registry.links import replace_link
 from ml.settings import Settings
 from ml.warehouse.connection import check_ownership
 
 _HEX = "[0-9a-f]{8}"
-RELEASE = re.compile(f"next|{_HEX}")
+_NAME = rf"(\d{{8}}T\d{{6}}-)?{_HEX}"
+RELEASE = re.compile(f"next|{_NAME}")
 """The names of the folders in ``<warehouse>.releases``."""
-_MODEL = "model(-purchase(-week)?)?"
 _IN_RELEASE = (
-    r"{warehouse}(\.wal|\.tmp)?|changed\.duckdb(\.wal|\.tmp)?|models|" + _MODEL + r"|pages|\..*"
+    r"{warehouse}(\.wal|\.tmp)?|changed\.duckdb(\.wal|\.tmp)?|models|model(-[\w-]+)?|pages"
+    r"|before|held\.json|\..*"
 )
 _PAGE = "· Restock</title>"
 _ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)|assets/[\w-]+\.txt|downloads/[\w.-]+\.csv")
@@ -46,16 +48,17 @@ def check(settings: Settings) -> None:
         Path(f"{warehouse}.{suffix}") for suffix in ("releases", "current", "lock")
     )
     _require(releases, "RESTOCK_WAREHOUSE", lambda path: _is_releases(path, name))
-    _require(current, "RESTOCK_WAREHOUSE", _is_link_to(rf"(.*/)?{name}\.releases/{_HEX}"))
+    _require(current, "RESTOCK_WAREHOUSE", _is_link_to(rf"(.*/)?{name}\.releases/{_NAME}"))
     _require(lock, "RESTOCK_WAREHOUSE", _is_lock)
+    _require(records.file(settings, "runs"), "RESTOCK_WAREHOUSE", records.is_ours)
     if not warehouse.exists():
         _require(Path(f"{warehouse}.wal"), "RESTOCK_WAREHOUSE", lambda path: False)
 
     variable = "RESTOCK_MODELS or RESTOCK_WAREHOUSE"
     _require(settings.models, variable, _is_models)
-    is_ours = _is_link_to(rf".*\.current/{_MODEL}|[^/]+")
-    for suffix in ("", "-purchase", "-purchase-week"):
-        _require(settings.models / f"production{suffix}", variable, is_ours)
+    for path in settings.models.glob(f"{versions.ALIAS}*"):
+        if versions.IS_ALIAS.fullmatch(path.name):
+            _require(path, variable, _is_link_to(r".*\.current/model(-[\w-]+)?|[^/]+"))
     _require(settings.models / ".saving", variable, _is_unfinished_model)
 
     variable = "RESTOCK_DASHBOARDS or RESTOCK_HOME"
@@ -147,14 +150,14 @@ def _is_models(folder: Path) -> bool:
     names = [path.name for path in folder.iterdir()]
     return (
         not names
-        or "production" in names
+        or versions.ALIAS in names
         or any((folder / name / "model.json").exists() for name in names)
     )
 
 
 def _is_unfinished_model(folder: Path) -> bool:
-    files = {"model.joblib", "model.json", "model.part"}
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= files
+    files = re.compile(r"model\.(joblib|json|part)|\w+\.parquet|features\.sql")
+    return folder.is_dir() and all(files.fullmatch(path.name) for path in folder.iterdir())
 
 
 def _is_pages(folder: Path) -> bool:

@@ -1,32 +1,40 @@
 """Model versions: one folder per trained model, and a link to each task's production version.
 
-``models/<version>/`` holds ``model.joblib`` and ``model.json``. Restock writes it once and later
-changes only the metrics in ``model.json``. The symbolic link ``models/production`` points to the
-version that scores pairs, and ``models/production-purchase`` and
-``models/production-purchase-week`` to those that score shoppers. Such a link is an *alias*.
+``models/<version>/`` holds everything that a score depends on: ``model.joblib``, ``model.json`` and
+the population (`ml.warehouse.population`). Restock writes it once and later changes only the
+metrics in ``model.json``. The symbolic link ``models/production`` points to the version that scores
+pairs, and ``models/production-<scope>`` to that of another task. Such a link is an *alias*. A
+version without one is a *candidate*: nothing serves it until it is promoted.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import platform
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
 from pathlib import Path
-from typing import Any
-
-import joblib
+from typing import TYPE_CHECKING, Any
 
 from ml.errors import RestockError
-from ml.modelling.model import Model
 from ml.registry.links import replace_link
 from ml.warehouse.feature_list import Feature
 
+if TYPE_CHECKING:
+    from ml.modelling.model import Model
+
+Card = dict[str, Any]
+"""The content of a ``model.json``."""
 ALIAS = "production"
-ALIASES = {ALIAS + suffix: "model" + suffix for suffix in ("", "-purchase", "-purchase-week")}
-"""The alias of each task, and the name of its link in a release."""
+"""The alias of the first task; those of the others begin with it."""
+IS_ALIAS = re.compile(rf"{ALIAS}(-[\w-]+)?")
+_IS_VERSION = re.compile(r"\w+-\d{8}T\d{6}-[0-9a-f]{8}")
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
 
@@ -46,23 +54,27 @@ def save(
     folder: Path,
     model: Model,
     features: Sequence[Feature],
-    card: dict[str, Any],
-    alias: str = ALIAS,
+    card: Card,
+    add_files: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
-    """Save a model as a new version, make it the production version, and return its folder.
+    """Save a model as a new version, a candidate, and return its folder.
 
     Args:
         folder: the folder of all versions.
         model: the fitted model.
         features: the features it was trained on, in order.
-        card: further content for ``model.json``; ``model_name`` is required.
-        alias: name of the link to the production version.
+        card: further content for ``model.json``; ``model_name`` and ``task`` are required.
+        add_files: called with a folder to write the version's other files to.
     """
+    import joblib  # slow to import, and most commands do not need it
+
     work = folder / ".saving"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     joblib.dump(model, work / "model.joblib", compress=3)
-    digest = _sha256(work / "model.joblib")
+    add_files(work)
+    digests = {path.name: _sha256(path) for path in sorted(work.iterdir())}
+    digest = digests.pop("model.joblib")
     version = f"{card['model_name']}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest[:8]}"
     card = {
         **card,
@@ -70,14 +82,69 @@ def save(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "feature_version": feature_version(features),
         "sha256": digest,
+        "files": digests,
         "features": [asdict(feature) for feature in features],
         "libraries": libraries(),
         "metrics": {},
+        "evaluations": [],
     }
     _write_json(work / "model.json", card)
     work.rename(folder / version)
-    replace_link(folder / alias, folder / version)
     return folder / version
+
+
+def promote(folder: Path, version: str, alias: str) -> None:
+    """Make a version the production version of its task."""
+    replace_link(folder / alias, folder / version)
+
+
+def aliases(folder: Path) -> list[str]:
+    """Return the aliases of the tasks that have, or once had, a production version."""
+    return sorted(
+        path.name
+        for path in folder.glob(f"{ALIAS}*")
+        if path.is_symlink() and IS_ALIAS.fullmatch(path.name)
+    )
+
+
+def in_release(alias: str) -> str:
+    """Return the name that the link to a task's model has in a release."""
+    return alias.replace(ALIAS, "model", 1)
+
+
+def task_of(card: Card) -> str:
+    """Return the name of the task of a version.
+
+    Raises:
+        RestockError: an earlier version of Restock saved it, without its task.
+    """
+    if "task" not in card:
+        raise RestockError(
+            f"{card['model_version']} was saved by an earlier version of Restock. "
+            "Run `restock train` again."
+        )
+    return card["task"]
+
+
+def known(folder: Path) -> list[Card]:
+    """Return the content of every ``model.json`` that can be read, the newest first."""
+    cards = []
+    for path in folder.glob("*/model.json"):
+        if _IS_VERSION.fullmatch(path.parent.name):
+            with suppress(RestockError):
+                cards.append(metadata(folder, path.parent.name))
+    return sorted(cards, key=lambda c: (c["created_at"], c["model_version"]), reverse=True)
+
+
+def remove_unused(folder: Path, used: Collection[str], spare: int) -> None:
+    """Delete versions that nothing uses, but keep the newest ``spare`` candidates of each task."""
+    unused: dict[str, list[str]] = {}
+    for card in known(folder):
+        if card["model_version"] not in used:
+            unused.setdefault(card.get("task", ""), []).append(card["model_version"])
+    for names in unused.values():
+        for name in names[spare:]:
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def production(folder: Path, alias: str = ALIAS) -> Path:
@@ -85,37 +152,51 @@ def production(folder: Path, alias: str = ALIAS) -> Path:
     return (folder / alias).resolve()
 
 
-def metadata(folder: Path, alias: str = ALIAS) -> dict[str, Any]:
-    """Return the content of the production version's ``model.json``.
+def metadata(folder: Path, name: str = ALIAS) -> Card:
+    """Return the ``model.json`` of a version, named by itself or by an alias.
 
     Raises:
-        RestockError: there is no production version, or its ``model.json`` is damaged.
+        RestockError: there is no such version, or its ``model.json`` is damaged.
     """
-    path = folder / alias / "model.json"
-    if not path.exists():
+    path = folder / name / "model.json"
+    if not path.exists() and IS_ALIAS.fullmatch(name):
         raise RestockError(f"no trained model in {folder}. Run `restock train` first.")
+    if not path.exists():
+        raise RestockError(f"{folder} has no model version {name}. `restock models` lists them.")
     try:
         return json.loads(path.read_text())
     except ValueError as error:
         raise RestockError(f"{path} is damaged ({error}). Run `restock train` again.") from None
 
 
-def load(
-    folder: Path, features: Sequence[Feature], alias: str = ALIAS
-) -> tuple[Model, dict[str, Any]]:
-    """Return the production model and the content of its ``model.json``.
+def check_files(folder: Path, name: str = ALIAS) -> Card:
+    """Return the ``model.json`` of a version after comparing its files with their digests.
 
     Raises:
-        RestockError: there is no production version, its file does not match the digest in
-            ``model.json``, or it was trained on features or types that differ from ``features``.
+        RestockError: a file is missing or changed.
     """
-    written = metadata(folder, alias)
-    path = folder / alias / "model.joblib"
-    if not path.exists() or _sha256(path) != written["sha256"]:
-        raise RestockError(
-            f"{path} is missing or does not match the sha256 in model.json. "
-            "Run `restock train` again."
-        )
+    card = metadata(folder, name)
+    for file, digest in {"model.joblib": card["sha256"], **card.get("files", {})}.items():
+        path = folder / name / file
+        if not path.exists() or _sha256(path) != digest:
+            raise RestockError(
+                f"{path} is missing or does not match the sha256 in model.json. "
+                "Run `restock train` again."
+            )
+    return card
+
+
+def load(folder: Path, features: Sequence[Feature], name: str = ALIAS) -> tuple[Model, Card]:
+    """Return the model of a version, and the content of its ``model.json``.
+
+    Raises:
+        RestockError: there is no such version, a file does not match its digest in ``model.json``,
+            or the model was trained on features or types that differ from ``features``.
+    """
+    import joblib
+
+    written = check_files(folder, name)
+    path = folder / name / "model.joblib"
     trained = {feature["name"]: feature["dtype"] for feature in written["features"]}
     now = {feature.name: feature.dtype for feature in features}
     if list(trained.items()) != list(now.items()):
@@ -137,14 +218,21 @@ def load(
         ) from None
 
 
-def is_evaluated(folder: Path, version: str) -> bool:
-    """Return whether a model version has metrics of an evaluation."""
-    return bool(json.loads((folder / version / "model.json").read_text())["metrics"])
+def add_metrics(
+    folder: Path, metrics: dict[str, Any], name: str = ALIAS, *, run_id: str = ""
+) -> None:
+    """Write the metrics of an evaluation to the ``model.json`` of a version.
 
-
-def add_metrics(folder: Path, metrics: dict[str, Any], alias: str = ALIAS) -> None:
-    """Write the metrics of an evaluation to the ``model.json`` of the production version."""
-    _write_json(folder / alias / "model.json", metadata(folder, alias) | {"metrics": metrics})
+    Args:
+        folder: the folder of all versions.
+        metrics: the metrics.
+        name: the version, or an alias of it.
+        run_id: the evaluation, if its tables are in a warehouse.
+    """
+    card = metadata(folder, name) | {"metrics": metrics}
+    if run_id:
+        card["evaluations"] = [*card.get("evaluations", []), run_id]
+    _write_json(folder / name / "model.json", card)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import RestockError, busy, disk_full
-from ml.progress import Progress
+from ml.progress import Progress, silent
 from ml.settings import PROJECT, Settings
 
 
@@ -29,6 +29,16 @@ class Built:
     tests: list[Tested]
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model: its SQL, its relation, and the relations it reads by the model's name."""
+
+    name: str
+    sql: str
+    relation: str
+    reads: dict[str, str]
+
+
 def run(settings: Settings, command: str, *arguments: str, progress: Progress) -> Built:
     """Run a dbt command and return its result.
 
@@ -40,6 +50,39 @@ def run(settings: Settings, command: str, *arguments: str, progress: Progress) -
         StorageError: the disk is full.
         RestockError: a model or a test failed; the message holds the first five failures.
     """
+    if command == "build":
+        arguments = ("--exclude-resource-type", "unit_test", *arguments)
+    results = _invoke(settings, command, *arguments, progress=progress)
+    return Built(len(results), [_tested(r) for r in results if r.node.resource_type == "test"])
+
+
+def compile(settings: Settings, *arguments: str) -> list[Compiled]:
+    """Compile models, and return each after those it reads.
+
+    Raises:
+        RestockError: a model cannot be compiled.
+    """
+    results = _invoke(settings, "compile", "--indirect-selection", "empty", *arguments)
+    nodes = _parsed(settings).nodes
+    return [
+        Compiled(
+            node.name,
+            node.compiled_code,
+            node.relation_name,
+            {
+                nodes[key].name: nodes[key].relation_name
+                for key in node.depends_on.nodes
+                if key in nodes
+            },
+        )
+        for node in (result.node for result in results)
+    ]
+
+
+def _invoke(
+    settings: Settings, command: str, *arguments: str, progress: Progress = silent
+) -> list[Any]:
+    """Run a dbt command and return the results of its nodes."""
     # dbt takes a second to import.
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
@@ -48,20 +91,12 @@ def run(settings: Settings, command: str, *arguments: str, progress: Progress) -
         if event.info.name == "LogStartLine":
             progress(event.data.description, event.data.index - 1, event.data.total)
 
-    # Parsing depends on neither the folder of the warehouse nor the scoring date. Without them, one
-    # parse serves every release and every date.
-    name = Path(settings.warehouse.name)
-    project = _parse(replace(settings, warehouse=name, as_of="", as_of_days=""))
+    project = _parsed(settings)
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     try:
         with settings.exported():
             outcome = dbtRunner(manifest=project, callbacks=[follow]).invoke(
-                [
-                    command,
-                    *_options(settings),
-                    *(("--exclude-resource-type", "unit_test") if command == "build" else ()),
-                    *arguments,
-                ]
+                [command, *_options(settings), *arguments]
             )
     finally:
         # Otherwise dbt keeps the warehouse open, and no other connection can write to it.
@@ -78,7 +113,16 @@ def run(settings: Settings, command: str, *arguments: str, progress: Progress) -
     ]
     if failed:
         raise _translated("\n".join(failed[:5]), settings)
-    return Built(len(results), [_tested(r) for r in results if r.node.resource_type == "test"])
+    return list(results)
+
+
+def _parsed(settings: Settings) -> Any:
+    """Return dbt's manifest of the project, from one parse for every release and every date.
+
+    Parsing depends on neither the folder of the warehouse nor the scoring date.
+    """
+    name = Path(settings.warehouse.name)
+    return _parse(replace(settings, warehouse=name, as_of="", as_of_days=""))
 
 
 @cache

@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from ml import sources
 from ml.settings import Settings
 from ml.sources import Delivery
-from ml.warehouse.connection import connect, quoted
+from ml.warehouse.connection import append, connect, quoted
 from ml.warehouse.dbt import Tested
 
 
@@ -60,6 +61,20 @@ def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         f"values ({', '.join('?' * len(delivered))})",
         [*delivered.values()],
     )
+
+
+def record_runs(con: duckdb.DuckDBPyConnection, runs: Sequence[dict[str, Any]]) -> None:
+    """Write the records of the finished runs to ``ml.runs`` and ``ml.run_steps``."""
+    steps = [
+        {"started_at": run["started_at"], "position": position, **step}
+        for run in runs
+        for position, step in enumerate(run["steps"], 1)
+    ]
+    of_runs = [{name: value for name, value in run.items() if name != "steps"} for run in runs]
+    for table, rows in (("ml.runs", of_runs), ("ml.run_steps", steps)):
+        con.execute(f"delete from {table}")
+        if rows:
+            append(con, table, pa.Table.from_pylist(rows))
 
 
 def last_delivery(settings: Settings, source: str) -> Delivery | None:

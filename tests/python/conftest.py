@@ -3,13 +3,16 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import command
+import days
 import duckdb
 import pytest
 import shops
@@ -118,6 +121,50 @@ def published(once: Once, instacart_files: Path) -> Place:
 
 
 @pytest.fixture(scope="session")
+def published_twice(once: Once, published: Place, instacart_files: Path) -> Place:
+    """The place of a second full run on the same orders, with another model version.
+
+    A reader had the warehouse open meanwhile. Tests must not change the place.
+    """
+    batch = "select distinct batch_id from fct_predictions"
+
+    def run(folder: Path) -> None:
+        shutil.copytree(published.folder, folder, dirs_exist_ok=True, symlinks=True)
+        place = Place(folder)
+        options = ("--full", "--source", "instacart", "--raw-dir", instacart_files)
+        with duckdb.connect(str(place.warehouse), read_only=True) as reader:
+            before = reader.execute(batch).fetchall()
+            summary = place.restock("run", *options)
+            assert reader.execute(batch).fetchall() == before
+        assert place.query(batch) != before
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    return Place(once("published_twice", run))
+
+
+@pytest.fixture(scope="session")
+def next_day(once: Once, instacart_files: Path) -> Path:
+    """The raw files one day later.
+
+    Some open orders were delivered, one of them with a new product. One shopper is new, with a copy
+    of another's orders. One shopper was deleted.
+    """
+    return once("next_day", partial(days.let_a_day_pass, instacart_files))
+
+
+@pytest.fixture(scope="session")
+def incremented(once: Once, published: Place, next_day: Path) -> Place:
+    """The place of a full run on one day and an update run on the next."""
+
+    def run(folder: Path) -> None:
+        shutil.copytree(published.folder, folder, dirs_exist_ok=True, symlinks=True)
+        summary = Place(folder).restock("run", "--source", "instacart", "--raw-dir", next_day)
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    return Place(once("incremented", run))
+
+
+@pytest.fixture(scope="session")
 def small_shop(once: Once) -> Callable[[str, list[shops.Line]], Place]:
     """Return a function that gives the place of a `restock run` on a few order lines.
 
@@ -160,7 +207,8 @@ def instacart_sample(once: Once) -> Place:
 
 # Test modules with a test of ten seconds or more.
 LONG = {
-    f"test_{name}.py" for name in ("leakage", "evaluate", "update", "interrupt", "mutation", "run")
+    f"test_{name}.py"
+    for name in ("leakage", "evaluate", "update", "interrupt", "lifecycle", "mutation", "run")
 }
 
 

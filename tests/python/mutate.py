@@ -45,6 +45,8 @@ PERIODS = PURCHASE + "test_periods_do_not_overlap"
 EVENTS = "tests/python/test_events.py::"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
+KILLS = "tests/python/test_releases.py::test_a_kill_at_any_change_leaves_the_state_before_or_after"
+NUMBERS = "tests/python/test_population.py::test_aisles_get_the_numbers_of_another_catalogue"
 
 PAST = "past_items as (\n    select * from {{ ref('past_items') }}\n),"
 ALL_ORDERS = """past_items as (
@@ -273,6 +275,20 @@ MUTANTS = (
         "past_items.order_number >= targets.order_number",
         "past_items.order_number > targets.order_number",
         tests=(AUDIT,),
+    ),
+    Mutant(
+        "a run that dies while it publishes loses a promotion",
+        "ml/registry/releases.py",
+        "set(produced) - set(waiting(settings))",
+        "set(produced)",
+        tests=(KILLS,),
+    ),
+    Mutant(
+        "the population keeps its aisle numbers when the catalogue has others",
+        "ml/warehouse/population.py",
+        "replace (now.aisle_id as aisle_id)",
+        "replace (trained.aisle_id as aisle_id)",
+        tests=(NUMBERS,),
     ),
     Mutant(
         "the audit takes a leak into cutoff 1 for a habit",

@@ -13,7 +13,8 @@ from dbt.cli.main import dbtRunner
 
 from dashboards.site.parse import Query, parse_page
 from dashboards.site.queries import INPUT, QUERY
-from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
+from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS
+from ml.warehouse.population import TABLES as POPULATION
 
 Manifest = dict[str, Any]
 

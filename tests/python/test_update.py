@@ -3,24 +3,23 @@
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from conftest import TRAINING_ROWS, Once, Place
+from conftest import TRAINING_ROWS, Place
+from days import DELIVERED, LEAVER, NEW_PRODUCT, NEWCOMER
 from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
+from ml.errors import RestockError
 from ml.jobs import update as update_job
 from ml.jobs.score import score
-from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS, POPULATION
+from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS
 from ml.settings import Settings
+from ml.warehouse.population import TABLES as POPULATION
 
 pytestmark = pytest.mark.slow
-
-DELIVERED, LEAVER, NEWCOMER, NEW_PRODUCT = 5, 300, 301, 999_999
-
 
 COUNT = "select count(*) from fct_predictions"
 OF_PREDICTIONS = (
@@ -52,79 +51,6 @@ def own_target(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def quietly(what: str, done: int, total: int) -> None:
     pass
-
-
-@pytest.fixture(scope="session")
-def next_day(once: Once, instacart_files: Path) -> Path:
-    """The raw files one day later.
-
-    Some open orders were delivered, one of them with a new product. One shopper is new, with a copy
-    of another's orders. One shopper was deleted.
-    """
-    return once("next_day", partial(let_a_day_pass, instacart_files))
-
-
-def let_a_day_pass(instacart_files: Path, folder: Path) -> None:
-    shutil.copytree(instacart_files, folder, dirs_exist_ok=True)
-    orders, prior, train = (
-        f"'{folder}/{name}.csv'"
-        for name in ("orders", "order_products__prior", "order_products__train")
-    )
-    duckdb.connect().execute(
-        f"""
-        create table delivered as
-        select user_id, order_id, order_number
-        from {orders} where eval_set = 'test' order by user_id limit {DELIVERED};
-
-        create table theirs as
-        select * from {orders} where user_id <> {LEAVER}
-        union all
-        select * replace ({NEWCOMER} as user_id, order_id + 1000000 as order_id)
-        from {orders} where user_id = 7;
-
-        create table lines as
-        select *, 'prior' as file from {prior} union all select *, 'train' from {train};
-
-        insert into lines
-        select delivered.order_id, product_id, add_to_cart_order, 1, 'train'
-        from delivered
-        inner join {orders} as before
-            on before.user_id = delivered.user_id
-            and before.order_number = delivered.order_number - 1
-        inner join lines on before.order_id = lines.order_id
-        union all
-        select min(order_id), {NEW_PRODUCT}, 999, 0, 'train' from delivered;
-
-        insert into lines
-        select lines.* replace (order_id + 1000000 as order_id)
-        from lines semi join (from {orders} where user_id = 7) using (order_id);
-
-        create table orders_now as
-        select * replace (
-            case when order_id in (select order_id from delivered) then 'train' else eval_set end
-            as eval_set
-        )
-        from theirs;
-
-        copy orders_now to {orders};
-        copy (select * exclude (file) from lines semi join orders_now using (order_id)
-            where file = 'prior') to {prior};
-        copy (select * exclude (file) from lines semi join orders_now using (order_id)
-            where file = 'train') to {train};
-        """
-    )
-
-
-@pytest.fixture(scope="session")
-def incremented(once: Once, published: Place, next_day: Path) -> Place:
-    """The place of a full run on one day and an update run on the next."""
-
-    def run(folder: Path) -> None:
-        shutil.copytree(published.folder, folder, dirs_exist_ok=True, symlinks=True)
-        summary = Place(folder).restock("run", "--source", "instacart", "--raw-dir", next_day)
-        (folder / "summary.json").write_text(json.dumps(summary))
-
-    return Place(once("incremented", run))
 
 
 def test_scores_only_shoppers_with_new_orders(incremented: Place) -> None:
@@ -246,10 +172,26 @@ def test_a_run_without_new_orders_changes_nothing(
 ) -> None:
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     again = place.restock("run", "--source", "instacart", "--raw-dir", next_day)
+    assert list(again) == ["fetch", "update"]
     assert again["update"]["note"] == "0 of 300 shoppers have new or changed orders"
-    assert place.query(SAME) == incremented.query(SAME)
-    history = "select * from rpt_history order by all"
-    assert place.query(history) == incremented.query(history)
+    assert place.warehouse.resolve().relative_to(place.folder) == (
+        incremented.warehouse.resolve().relative_to(incremented.folder)
+    )
+    last = place.restock("status")["last_run"]
+    assert last["outcome"] == "nothing new" and last["decision"] == "kept"
+    assert [step["step"] for step in last["steps"]] == ["fetch", "update"]
+
+
+def test_earlier_runs_are_in_the_warehouse(incremented: Place) -> None:
+    """A run is recorded at its end, so the next one loads it."""
+    assert incremented.query("select outcome, decision from ml.runs") == [("published", "trained")]
+    steps = incremented.query(
+        "select step, rows > 0, seconds > 0 from ml.run_steps order by position"
+    )
+    assert [step for step, _, _ in steps] == [
+        *("fetch", "build", "train", "evaluate", "score", "audit", "report")
+    ]
+    assert all(rows and seconds for _, rows, seconds in steps)
 
 
 def test_many_changed_shoppers_require_a_full_run(
@@ -279,3 +221,9 @@ def test_changed_settings_require_a_full_run(
     found = update(place, replace(settings(place, next_day), **other))
     assert found["is_full_run"] and because in found["note"]
     assert place.query(SAME) == incremented.query(SAME)
+
+
+def test_a_model_that_must_stay_scores_no_other_source(incremented: Place, next_day: Path) -> None:
+    other = replace(settings(incremented, next_day), source="order_log")
+    with pytest.raises(RestockError, match="learned from instacart"):
+        update_job.update(other, quietly, published=incremented.warehouse, kept_because="a test")

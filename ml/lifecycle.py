@@ -1,0 +1,62 @@
+"""The commands about what is published: what there is, and which model and release is served."""
+
+import typer
+
+from ml import listing, options
+from ml.console import Session
+from ml.jobs import status as reading
+from ml.jobs.steps import later
+from ml.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def status(quiet: options.Quiet = False, as_json: options.Json = False) -> None:
+    """Show what is published, how old and how good it is, and what the last run did."""
+    session = Session(quiet, as_json)
+    with session.errors():
+        session.tell(reading.status(Settings.load()), listing.status)
+
+
+@app.command()
+def models(quiet: options.Quiet = False, as_json: options.Json = False) -> None:
+    """List the model versions with their figures, and where each is used."""
+    session = Session(quiet, as_json)
+    with session.errors():
+        session.tell(reading.list_models(Settings.load()), listing.models)
+
+
+@app.command()
+def releases(quiet: options.Quiet = False, as_json: options.Json = False) -> None:
+    """List the releases that are kept, with their batch, models, figures and size."""
+    session = Session(quiet, as_json)
+    with session.errors():
+        session.tell(reading.list_releases(Settings.load()), listing.releases)
+
+
+@app.command()
+def promote(
+    version: options.Version = "", quiet: options.Quiet = False, as_json: options.Json = False
+) -> None:
+    """Put a model version into production. The next run scores everything with it.
+
+    After a rollback, runs keep the model until this command. Without VERSION, it only lets them
+    train again.
+    """
+    session = Session(quiet, as_json)
+    with session.job(reads_orders=False) as settings:
+        session.step("promote", settings, later("ml.jobs.promotion:promote", version=version))
+
+
+@app.command()
+def rollback(
+    release: options.Release = "", quiet: options.Quiet = False, as_json: options.Json = False
+) -> None:
+    """Publish an earlier release again: its scores, models and pages, with one rename.
+
+    Runs keep its model until `restock promote`.
+    """
+    session = Session(quiet, as_json)
+    with session.job(reads_orders=False) as settings:
+        session.step("rollback", settings, later("ml.jobs.promotion:rollback", release=release))
