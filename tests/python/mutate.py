@@ -372,15 +372,15 @@ MUTANTS = (
     Mutant(
         "a shopper is a robot before the day that shows it",
         "models/cutoffs/moments.sql",
-        "coalesce(robot_day < day, false) as is_robot",
-        "robot_day is not null as is_robot",
+        "coalesce(drawn.robot_day < midnights.day, false) as is_robot",
+        "drawn.robot_day is not null as is_robot",
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
         "split by moment instead of by shopper",
         "models/cutoffs/moments.sql",
-        "when md5(cast(user_id as varchar)) <",
-        "when md5(cast(user_id as varchar) || cast(cutoff as varchar)) <",
+        "when md5(cast(drawn.user_id as varchar)) <",
+        "when md5(cast(drawn.user_id as varchar) || cast(midnights.cutoff as varchar)) <",
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
@@ -444,8 +444,8 @@ MUTANTS = (
     Mutant(
         "robots teach the purchase model",
         "ml/jobs/purchase.py",
-        "TRAIN = \"period = 'train' and split <> 'test' and not is_robot\"",
-        "TRAIN = \"period = 'train' and split <> 'test'\"",
+        "\"train\": \"period = 'train' and split <> 'test' and not is_robot\"",
+        "\"train\": \"period = 'train' and split <> 'test'\"",
         tests=(OWN_MOMENTS,),
     ),
     Mutant(
