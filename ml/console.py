@@ -91,8 +91,10 @@ class Session:
         return self.results[name]
 
     def _print_step(self, name: str, result: dict[str, Any]) -> None:
-        rows = f"{result['rows']:>12,} rows" if "rows" in result else " " * len("            rows ")
-        self.console.print(f"[green]✓[/] [bold]{name:{WIDTH}}[/]{rows} {result['seconds']:>7.1f} s")
+        rows = f"{result['rows']:,} rows" if "rows" in result else ""
+        self.console.print(
+            f"[green]✓[/] [bold]{name:{WIDTH}}[/]{rows:>17} {result['seconds']:>7.1f} s"
+        )
         for note in (*result.get("notes", ()), result.get("note")):
             if note:
                 self.console.print(f"  [dim]{_escaped(note)}[/]", highlight=False, soft_wrap=True)

@@ -517,6 +517,8 @@ def test_a_run_on_a_truncated_file_publishes_nothing(
     assert done.returncode == 3, done.stderr
     assert "270 shoppers instead of 300 (-10.0%)" in done.stderr
     assert (place.warehouse.readlink(), place.warehouse.resolve()) == before
+    last = place.restock("status")["last_run"]
+    assert last["outcome"] == "failed" and "270 shoppers instead of 300" in last["error"]
     place.restock("run", "--raw-dir", raw, "--accept-drop")
     assert place.query(
         "select shopper_count from ml.deliveries order by recorded_at"
