@@ -569,8 +569,9 @@ def test_a_model_trained_on_permuted_labels_has_no_skill(
             """
         )
         con.execute("drop view examples; alter table permuted rename to examples")
-    for job in ("train", "evaluate"):
-        place.restock(job, "--source", "instacart", "--raw-dir", instacart_files)
+    arguments = ("--source", "instacart", "--raw-dir", instacart_files)
+    place.restock("promote", place.restock("train", *arguments)["train"]["model"])
+    place.restock("evaluate", *arguments)
     figures = dict(
         place.query(
             """
@@ -599,8 +600,8 @@ def test_each_job_reads_only_its_own_shoppers(
     )
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     arguments = ("train", "--source", "instacart", "--raw-dir", instacart_files)
-    place.restock(*arguments, RESTOCK_TRAINING_ROWS="1000000")  # every example
-    card = json.loads((place.model / "model.json").read_text())
+    candidate = place.restock(*arguments, RESTOCK_TRAINING_ROWS="1000000")["train"]["model"]
+    card = json.loads((place.model.parent / candidate / "model.json").read_text())
     assert card["training_pairs"] == learned
     assert card["calibration_pairs"] == held
     assert published.query(

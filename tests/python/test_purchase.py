@@ -325,7 +325,8 @@ def test_a_model_trained_on_permuted_labels_has_no_skill(web_shop: Place, place:
         )
         con.execute("drop view purchase_examples; alter table permuted rename to purchase_examples")
     card = place.folder / "card.md"
-    place.restock("train", "--task", "purchase_week", *options(place))
+    trained = place.restock("train", "--task", "purchase_week", *options(place))
+    place.restock("promote", trained["train"]["model"])
     place.restock(
         *("evaluate", "--task", "purchase_week", "--peers", "--card", card), *options(place)
     )

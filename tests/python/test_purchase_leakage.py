@@ -281,7 +281,7 @@ def test_a_clock_eight_hours_ahead_changes_only_hours(shop: Shop) -> None:
         f"""
         select {", ".join(f"count_if(old.{c} is distinct from new.{c})" for c in columns)}
         from before.purchase_examples as old
-        full join purchase_examples as new using (cutoff_at, user_id)
+        full join purchase_examples as new using (horizon_days, cutoff_at, user_id)
         """
     )
     assert {name for name, count in zip(columns, differ, strict=True) if count} == {
@@ -308,7 +308,8 @@ def test_orders_mapped_to_checkouts_leak_nothing_unless_they_come_early(shop: Sh
             orders=True,
         )
         rows = shop.con.execute(
-            "select * from purchase_examples where period is not null order by user_id, cutoff"
+            "select * from purchase_examples where horizon_days = 1 and period is not null "
+            "order by user_id, cutoff"
         ).fetchnumpy()
         offsets = np.append(np.unique(rows["user_id"], return_index=True)[1], len(rows["label"]))
         checkouts, label = rows["checkout_1_day_count"], rows["label"].astype(np.int8)
