@@ -175,7 +175,8 @@ def days_of_test(place: Place) -> list[tuple[Any, Any]]:
     table = rows(
         place,
         "select cutoff_at, purchase_probability, label from ml.purchase_test_predictions "
-        "inner join purchase_examples using (user_id, cutoff_at) order by cutoff_at, user_id",
+        "inner join purchase_examples using (user_id, cutoff_at) "
+        "where horizon_days = 1 order by cutoff_at, user_id",
     )
     day, p, bought = (np.array([row[name] for row in table]) for name in table[0])
     return [(p[day == midnight], bought[day == midnight]) for midnight in np.unique(day)]
