@@ -85,7 +85,7 @@ def _run(
         results["update"] = step("update", same_model, changed)
         if not results["update"]["is_full_run"]:
             promoted = releases.waiting(settings)
-            if not results["update"]["shoppers"] and not promoted and _is_whole(settings):
+            if not results["update"]["has_changes"] and not promoted and _is_whole(settings):
                 return ""
             for task in _purchase_tasks(same_model, trained=True):
                 name = _named(task, "score")

@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from ml import sources
 from ml.errors import RestockError
 from ml.jobs import comparison
 from ml.jobs.score import score
@@ -48,7 +49,8 @@ def update(
     Returns:
         ``rows`` scored, a ``note`` for the user, and ``is_full_run``. If ``is_full_run`` is true,
         a full run is needed and the new warehouse is incomplete. Otherwise ``shoppers`` has the
-        number of scored shoppers; if it is 0, the new warehouse is a copy of the published one.
+        number of scored shoppers, and ``has_changes`` says whether the new warehouse is more than a
+        copy of the published one: new events change the purchase tables without new orders.
 
     Raises:
         RestockError: a model or a test failed, or the model must stay and cannot score these
@@ -87,7 +89,16 @@ def update(
             _reduce(con, settings)
     if changed == 0 and not reason:
         shutil.copyfile(published, settings.warehouse)
-        return {"rows": 0, "is_full_run": False, "shoppers": 0, "note": note}
+        if has_changes := _has_other_events(settings, published):
+            note += ", but there are other events"
+            _rebuild(settings, reason)
+        return {
+            "rows": 0,
+            "is_full_run": False,
+            "shoppers": 0,
+            "has_changes": has_changes,
+            "note": note,
+        }
     progress("building", 1, 4)
     _dbt(
         replace(settings, as_of=calendar),
@@ -111,6 +122,27 @@ def update(
                 "update ml.scored_shoppers set made_by = ?, made_with = ?", [made_by, made_with]
             )
     work.unlink()
+    _rebuild(settings, reason)
+    progress("updated", 4, 4)
+    return {
+        "rows": scored["rows"],
+        "is_full_run": False,
+        "shoppers": shoppers if reason else changed,
+        "has_changes": True,
+        "note": note,
+    }
+
+
+def _has_other_events(settings: Settings, published: Path) -> bool:
+    """Return whether the landed events differ in number or days from the published ones."""
+    before = run_records.last_delivery(replace(settings, warehouse=published), settings.source)
+    now = sources.delivery(settings.landing)
+    days = ("event_count", "oldest_event", "newest_event")
+    return any(getattr(before, name, None) != getattr(now, name) for name in days)
+
+
+def _rebuild(settings: Settings, reason: str) -> None:
+    """Build and record what depends on the merged scores, and the purchase tables."""
     # The staging views are made again, because a workspace that was moved lands files elsewhere.
     places = ("staging", "predictions", "reporting")
     rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase"]
@@ -122,13 +154,6 @@ def update(
         run_records.record_tests(con, built.tests)
         run_records.record_kpis(con)
         run_records.record_files(con, settings)
-    progress("updated", 4, 4)
-    return {
-        "rows": scored["rows"],
-        "is_full_run": False,
-        "shoppers": shoppers if reason else changed,
-        "note": note,
-    }
 
 
 def record(settings: Settings) -> None:
