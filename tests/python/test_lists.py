@@ -163,6 +163,20 @@ def test_a_list_of_another_source_is_not_graded(tmp_path: Path, source: str, kep
         assert len(con.execute("from ml.purchase_lists").fetchall()) == kept
 
 
+def test_new_events_without_new_orders_make_a_new_list(days_later: Place, place: Place) -> None:
+    shutil.copytree(days_later.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    batch, cutoff = newest_list(place)
+    lines = [f"{user},{cutoff - timedelta(hours=30):%Y-%m-%d %H:%M:%S},view" for user in (3, 6, 9)]
+    (place.folder / "raw" / "events.csv").write_text(
+        "\n".join(["user_id,occurred_at,event_type", *lines, ""])
+    )
+    summary = place.restock("run", *options(place))
+    assert summary["update"]["shoppers"] == 0 and "purchase score" in summary
+    assert newest_list(place)[0] > batch
+    assert place.query("select count(*) from fct_events where event_type = 'view'") == [(3,)]
+    assert "purchase score" not in place.restock("run", *options(place))
+
+
 def probabilities(place: Place) -> Any:
     """The probabilities of the newest scores."""
     return np.array(
