@@ -17,6 +17,7 @@ from job import forget_peak, peak_mib
 from ml.jobs import fetch, score, train
 from ml.jobs.steps import AFTER
 from ml.jobs.task import TASKS
+from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse import dbt
 
@@ -28,6 +29,12 @@ def quiet(what: str, done: int, total: int) -> None:
     """Show no progress: the table is the only output."""
 
 
+def trained(settings: Settings) -> None:
+    """Train a model and put it into production."""
+    task = TASKS["purchase"]
+    versions.promote(settings.models, train.train(settings, quiet, task)["model"], task.alias)
+
+
 def scored(settings: Settings) -> None:
     """Score every shopper, and build and test the tables of the list."""
     score.score(settings, quiet, TASKS["purchase"])
@@ -37,7 +44,7 @@ def scored(settings: Settings) -> None:
 STEPS: dict[str, Callable[[Settings], object]] = {
     "fetch": lambda settings: fetch.fetch(settings, quiet),
     "build": lambda settings: dbt.run(settings, "build", *MODELS, progress=quiet),
-    "train": lambda settings: train.train(settings, quiet, TASKS["purchase"]),
+    "train": trained,
     "score": scored,
 }
 
