@@ -46,7 +46,7 @@ def every(folder: Path) -> str:
     )
 
 
-def counting(folder: Path) -> str:
+def landed_events(folder: Path) -> str:
     """Return SQL for the landed events that count."""
     return (
         f"select {', '.join(LANDED)} from {every(folder)} "
