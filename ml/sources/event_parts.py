@@ -101,9 +101,9 @@ class Landing:
             f"copy (select (at_row // {PART})::usmallint as part, at_row % {PART} as row, "
             f"* exclude (at_row) from doubles) to {quoted(self.folder / DOUBLES)}"
         )
-        columns = zip(*(day for part in self.parts for day in part.days), strict=True)
-        names = ("day", "event_count", "digest")
-        con.register("landed_days", pa.table(dict(zip(names, map(list, columns), strict=False))))
+        names = {"day": pa.string(), "event_count": pa.int64(), "digest": pa.string()}
+        days = [dict(zip(names, day, strict=True)) for part in self.parts for day in part.days]
+        con.register("landed_days", pa.Table.from_pylist(days, pa.schema(names)))
         con.execute(
             f"""
             copy (

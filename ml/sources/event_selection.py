@@ -99,8 +99,9 @@ def find_doubles(
     if linked:
         paths = [landing.path(n) for n in range(len(landing.parts)) if n not in linked.values()]
         paths += [last.path(n) for n in range(len(last.parts)) if n not in linked]
-        files = ", ".join(quoted(path, pattern=True) for path in paths) or "null"
-        con.execute(f"create temp table others as select distinct digest from read_parquet([{files}])")
+        con.execute("create temp table others (digest ubigint)")
+        for path in paths:
+            con.execute(f"insert into others select digest from {parquet(path)}")
         among = "where digest in (from others)"
     _find_repeated(con, sum(part.rows for part in landing.parts), among)
     # Without this range, DuckDB reads every column of every raw file.
