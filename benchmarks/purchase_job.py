@@ -25,7 +25,13 @@ from ml.settings import Settings
 from ml.warehouse import connection, dbt, run_records
 
 # As in a run, the raw rows are tested by the intake alone.
-MODELS = ("--select", "+purchase_examples", "closed_lists", "--exclude", "path:models/staging,resource_type:test")
+MODELS = (
+    "--select",
+    "+purchase_examples",
+    "closed_lists",
+    "--exclude",
+    "path:models/staging,resource_type:test",
+)
 
 
 def quiet(what: str, done: int, total: int) -> None:

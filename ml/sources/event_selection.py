@@ -12,7 +12,7 @@ from ml.reading import Reading
 from ml.sources import event_parts, event_types, purchases
 from ml.sources.event_parts import Landing
 from ml.sources.landing import PART, Table
-from ml.sources.raw import parquet, quoted
+from ml.sources.raw import parquet
 
 PURCHASES = "of purchases, which come from the orders"
 """Why purchase events of a shop with orders do not count."""
@@ -41,9 +41,7 @@ def derived(reading: Reading, *, with_orders: bool) -> str:
     )
 
 
-def leave_out(
-    con: duckdb.DuckDBPyConnection, table: Table, notes: list[str]
-) -> Table:
+def leave_out(con: duckdb.DuckDBPyConnection, table: Table, notes: list[str]) -> Table:
     """Create the view `kept_events` of the events that count, and count the others by reason.
 
     The view `events` has all events, and the table `doubles` those of them that are doubles.

@@ -96,7 +96,9 @@ def land_none(con: duckdb.DuckDBPyConnection, folder: Path, ids: Ids) -> None:
         Column("digest", "digest::ubigint", "a digest"),
     )
     land_nothing(con, landing.path(0), columns)
-    con.execute(f"create temp view events as select *, row as at_row from {event_parts.every(folder)}")
+    con.execute(
+        f"create temp view events as select *, row as at_row from {event_parts.every(folder)}"
+    )
     event_selection.find_doubles(con, landing, event_parts.NOTHING, {}, [])
     landing.write(con)
 

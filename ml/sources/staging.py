@@ -20,7 +20,7 @@ from ml.sources import purchases, times
 from ml.sources.landing import copy
 from ml.sources.mapping import locate_columns, require_same_columns
 from ml.sources.packings import WORKBOOK
-from ml.sources.raw import RawFile, SourceError, parquet, quoted
+from ml.sources.raw import RawFile, SourceError, parquet
 
 NUMBERS = ("cart_position", *purchases.AMOUNTS, "value")
 TIMES = ("ordered_at", "occurred_at", "received_at")
