@@ -29,6 +29,7 @@ MODELS = (
     "--select",
     "+purchase_examples",
     "closed_lists",
+    "fct_list_outcomes",
     "--exclude",
     "path:models/staging,resource_type:test",
 )
