@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from ml import sources
 from ml.registry import versions
 from ml.settings import PROJECT, Settings
 from ml.warehouse import connection, population
@@ -53,6 +54,12 @@ def made_by(settings: Settings) -> str:
     names = ("source", "as_of", "as_of_days", "model", "seed", "training_rows", "parameters")
     digest.update(json.dumps([getattr(settings, name) for name in names]).encode())
     return digest.hexdigest()
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return a digest of the landed files, the code and the settings: the same give one model."""
+    landed = sources.landed(settings.landing).fingerprint
+    return hashlib.sha256(f"{landed} {made_by(settings)}".encode()).hexdigest()
 
 
 def made_with(con: duckdb.DuckDBPyConnection, settings: Settings, place: str = "") -> str:

@@ -66,6 +66,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             "model_name": model.name,
             "source": settings.source,
             "data_fingerprint": sources.landed(settings.landing).fingerprint,
+            "line_count": sources.delivery(settings.landing).line_count,
             "seed": settings.seed,
             "parameters": {
                 name: value

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ml.registry import outputs, versions
+from ml.registry import decisions, outputs, versions
 from ml.registry.links import replace_link
 from ml.settings import Settings
 
@@ -91,9 +91,8 @@ def publish(release: Path, work: Settings, settings: Settings) -> Path:
         if (work.models / alias).exists()
     }
     if work.models != settings.models:
-        settings.models.mkdir(parents=True, exist_ok=True)
-        for version in produced.values():
-            shutil.move(version, settings.models / version.name)
+        for card in versions.known(work.models):
+            keep_version(card["model_version"], work, settings)
         shutil.rmtree(work.models)
     for alias, version in produced.items():
         replace_link(release / versions.in_release(alias), settings.models / version.name)
@@ -111,6 +110,18 @@ def publish(release: Path, work: Settings, settings: Settings) -> Path:
     replace_link(_current(settings), release)
     _link_paths(settings, produced)
     return release
+
+
+def keep_version(name: str, work: Settings, settings: Settings) -> None:
+    """Move a version that a run has trained to the folder of all versions.
+
+    Args:
+        name: the version.
+        work: the settings that the run used.
+        settings: the settings with the published paths.
+    """
+    settings.models.mkdir(parents=True, exist_ok=True)
+    shutil.move(work.models / name, settings.models / name)
 
 
 def roll_back(release: Path, settings: Settings) -> None:
@@ -182,15 +193,12 @@ def _last(settings: Settings) -> list[Path]:
 
 
 def _used(settings: Settings, releases: Iterable[Path]) -> set[str]:
-    """Return the versions that a release or an alias names.
-
-    The versions that the last decisions name belong here too.
-    """
+    """Return the versions that a release, an alias or one of the last decisions names."""
     production = (
         versions.production(settings.models, alias) for alias in versions.aliases(settings.models)
     )
     served = (version for release in releases for version in models(release).values())
-    return {version.name for version in (*production, *served)}
+    return {version.name for version in (*production, *served)} | decisions.named(settings)
 
 
 def _link_paths(settings: Settings, aliases: Iterable[str]) -> None:
