@@ -57,12 +57,19 @@ class Fired:
         return f"{self.rule} is {self.value:.4g} (threshold {self.threshold:.4g})"
 
 
-def read_last(con: duckdb.DuckDBPyConnection, published: Path) -> None:
-    """Copy what the last release recorded about live quality and drift, which the rules read."""
-    con.execute(f"attach {connection.quoted(published)} as last (read_only)")
-    for table in ("rpt_live_summary", "rpt_drift"):
-        con.execute(f"create table {table} as from last.{table}")
-    con.execute("detach last")
+def read_last(settings: Settings, published: Path) -> None:
+    """Start a warehouse with what the last release recorded about live quality and drift.
+
+    The rules read it, so it must be there before dbt makes their view.
+    """
+    settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(settings.warehouse)) as con:
+        con.execute(f"attach {connection.quoted(published)} as last (read_only)")
+        for table in ("rpt_live_summary", "rpt_drift"):
+            con.execute(f"create table {table} as from last.{table}")
+        # The mark of a warehouse, without which dbt would refuse the file.
+        con.execute("create schema ml")
+        con.execute("create table ml.batches as from last.ml.batches limit 0")
 
 
 def compare(settings: Settings, last: Settings, *, shoppers: int, changed: int) -> Comparison:

@@ -161,8 +161,7 @@ def _learn(this: _Run, task: str, rules: list[str]) -> bool:
     if decision.is_promoted:
         versions.promote(work.models, challenger, alias)
     else:
-        releases.keep_version(challenger, work, settings)
-        versions.promote(work.models, versions.production(settings.models, alias), alias)
+        releases.refuse(challenger, work, settings, alias)
     if decision.decision == decisions.NOT_COMPARABLE and not decision.is_promoted:
         decisions.append(settings, this.decisions)
         raise RestockError(

@@ -11,7 +11,6 @@ from typing import Any
 import duckdb
 
 from ml.errors import RestockError
-from ml.jobs import comparison
 from ml.registry import decisions, records, releases, versions
 from ml.settings import Settings
 from ml.warehouse import connection
@@ -96,21 +95,14 @@ def _release(path: Path, settings: Settings) -> Row:
 
 
 def _rules(settings: Settings) -> list[Row]:
-    """Return the rules as the last run left them, and whether the code has changed since."""
+    """Return the rules that ask for a new model, with their values in the published release."""
+    names = ("rule", "value", "threshold", "observation_count", "minimum", "was_tried", "is_fired")
     try:
         with connection.connect(settings, read_only=True) as con:
-            cursor = con.execute(
-                "select rule, value, threshold, observation_count, minimum, is_fired "
-                "from rpt_retrain_rules order by rule"
-            )
-            names = [name for name, *_ in cursor.description or ()]
-            rules = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            has_changed = comparison.recorded(con, "made_by") != comparison.made_by(settings)
-    except (RestockError, duckdb.Error):  # `problem` says so
+            sql = f"select {', '.join(names)} from rpt_retrain_rules order by rule"
+            return [dict(zip(names, row, strict=True)) for row in con.execute(sql).fetchall()]
+    except (RestockError, duckdb.Error):  # the release has a `problem`, which says so
         return []
-    changed = {"rule": decisions.CODE_CHANGED, "value": int(has_changed), "threshold": 1}
-    counts = {"observation_count": None, "minimum": 0}
-    return [changed | counts | {"is_fired": has_changed}, *rules]
 
 
 def _scores(warehouse: Path, settings: Settings) -> Row:

@@ -91,8 +91,10 @@ def publish(release: Path, work: Settings, settings: Settings) -> Path:
         if (work.models / alias).exists()
     }
     if work.models != settings.models:
-        for card in versions.known(work.models):
-            keep_version(card["model_version"], work, settings)
+        settings.models.mkdir(parents=True, exist_ok=True)
+        for version in produced.values():
+            if version.parent == work.models.resolve():  # else it is the champion
+                shutil.move(version, settings.models / version.name)
         shutil.rmtree(work.models)
     for alias, version in produced.items():
         replace_link(release / versions.in_release(alias), settings.models / version.name)
@@ -112,16 +114,19 @@ def publish(release: Path, work: Settings, settings: Settings) -> Path:
     return release
 
 
-def keep_version(name: str, work: Settings, settings: Settings) -> None:
-    """Move a version that a run has trained to the folder of all versions.
+def refuse(version: str, work: Settings, settings: Settings, alias: str) -> None:
+    """Let a release serve the champion of a task, and keep the challenger that the run trained.
 
     Args:
-        name: the version.
+        version: the challenger.
         work: the settings that the run used.
         settings: the settings with the published paths.
+        alias: the alias of the task.
     """
-    settings.models.mkdir(parents=True, exist_ok=True)
-    shutil.move(work.models / name, settings.models / name)
+    shutil.move(work.models / version, settings.models / version)
+    champion = versions.production(settings.models, alias)
+    replace_link(work.models / champion.name, champion)
+    versions.promote(work.models, champion.name, alias)
 
 
 def roll_back(release: Path, settings: Settings) -> None:

@@ -93,8 +93,8 @@ def save(
     return folder / version
 
 
-def promote(folder: Path, version: str | Path, alias: str) -> None:
-    """Make a version, or the one at a path elsewhere, the production version of its task."""
+def promote(folder: Path, version: str, alias: str) -> None:
+    """Make a version the production version of its task."""
     replace_link(folder / alias, folder / version)
 
 
