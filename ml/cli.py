@@ -69,9 +69,10 @@ def run(
 
     The steps are fetch, build, train, evaluate, score, audit and report.
 
-    After the first run, Restock keeps the model and scores only shoppers with new orders. It does
-    a full run again once more than a tenth of the shoppers have changed since training, or when
-    the code, a setting, the catalogue or the scoring date has changed.
+    After the first run, Restock keeps the model and scores only shoppers with new orders, or
+    everyone if the catalogue or the scoring date has changed. Once a rule of retrain_rules.csv
+    fires, or the code or a setting has changed, it trains a challenger, which serves if it is not
+    worse than the model in production.
     """
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:

@@ -146,7 +146,8 @@ def _rebuild(settings: Settings, reason: str, found: retraining.Comparison) -> N
     """Build and record what depends on the merged scores, and the purchase tables."""
     # The staging views are made again, because a workspace that was moved lands files elsewhere.
     places = ("staging", "predictions", "reporting")
-    rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase"]
+    # A user may have edited the seed of the rules.
+    rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase", "retrain_rules"]
     if reason:  # the code of any view may have changed
         rebuilt.append("config.materialized:view")
     unchecked = ("--exclude", "path:models/staging,test_type:data")

@@ -1,16 +1,22 @@
 """The gate: what it promotes and refuses, and what a run does with a refused challenger."""
 
-import sys
+import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import ROOT
+from conftest import Once, Place
+from gate_mutants import mutants
+from test_lifecycle import listed
+from test_run import SAME
 
+from ml.jobs import comparison, train
 from ml.jobs import gate as job
-from ml.jobs import train
 from ml.jobs.task import PURCHASES, REORDER
 from ml.modelling import gate
 from ml.modelling.basket import f1
@@ -19,15 +25,13 @@ from ml.modelling.metrics import Estimate
 from ml.modelling.model import Model
 from ml.modelling.rules import Score
 from ml.modelling.verdict import BETTER, CHANCE, WORSE, Verdict
-from ml.registry import decisions
+from ml.progress import silent
+from ml.registry import decisions, versions
 from ml.registry.decisions import Decision
 from ml.settings import Settings
 from ml.warehouse.examples import Examples
 from ml.warehouse.feature_list import Feature
 from ml.warehouse.sampling import Sample
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from gate_mutants import mutants
 
 
 def differences(loss: tuple[float, ...], of_f1: tuple[float, ...]) -> dict[str, Difference]:
@@ -153,3 +157,154 @@ def test_the_gate_refuses_mutants_and_passes_another_seed(seed: int) -> None:
         decided = job.judged(Decision("reorder", "undecided"), compared)
         assert decided.decision == expected, f"{name}: {decided.reason}"
         assert decided.is_promoted == (expected == decisions.PROMOTED)
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(published: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a run after `published`, with models of its own: the champion again."""
+    monkeypatch.setenv("DBT_TARGET_PATH", published.environment["DBT_TARGET_PATH"])
+    settings = Settings.load(source="instacart", warehouse=published.warehouse)
+    version = published.model.resolve()
+    shutil.copytree(version, tmp_path / version.name)
+    versions.promote(tmp_path, version.name, versions.ALIAS)
+    return replace(settings, models=tmp_path)
+
+
+def decided(settings: Settings, published: Settings, rules: Sequence[str] = ()) -> Decision:
+    challenger = versions.production(settings.models).name
+    result = job.decide(
+        settings, silent, REORDER, challenger=challenger, published=published, rules=rules
+    )
+    return Decision(**result["decision"])
+
+
+@pytest.mark.slow
+def test_few_test_shoppers_tell_too_little_but_for_an_old_model(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = decided(settings, settings)
+    assert (found.decision, found.is_promoted) == (decisions.TOO_FEW, False)
+    assert found.test_shopper_count is not None
+    assert 50 < found.test_shopper_count < gate.MINIMUM_SHOPPERS
+    # The challenger is the champion here. Its figures are kept, although it does not serve.
+    assert found.log_loss_difference == found.mean_f1_difference_high == 0
+    card = versions.metadata(settings.models)
+    assert card["metrics"]["log_loss"] == pytest.approx(found.log_loss)
+    assert card["metrics"]["mean_f1"] == pytest.approx(found.mean_f1)
+
+    found = decided(settings, settings, ["changed_shoppers_share", job.AGE])
+    assert (found.decision, found.is_promoted) == (decisions.TOO_FEW, True)
+
+    monkeypatch.setattr(gate, "MINIMUM_SHOPPERS", 50)
+    found = decided(settings, settings)
+    assert (found.decision, found.is_promoted) == (decisions.PROMOTED, True)
+
+
+@pytest.mark.slow
+def test_a_champion_of_other_features_is_not_comparable(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The challenger is promoted, unless a simple rule is better."""
+    other = replace(settings, models=tmp_path / "other")
+    version = versions.production(settings.models)
+    shutil.copytree(version, other.models / version.name)
+    versions.promote(other.models, version.name, versions.ALIAS)
+    card = other.models / version.name / "model.json"
+    card.write_text(card.read_text().replace("pair_order_share", "pair_old_share"))
+    found = decided(settings, other)
+    assert (found.decision, found.is_promoted) == (decisions.NOT_COMPARABLE, True)
+    assert "trained on different features" in found.reason
+    assert found.log_loss_difference is None and found.baseline
+
+    monkeypatch.setattr(job, "compare_with_rules", lambda *_: verdict(WORSE))
+    found = decided(settings, other)
+    assert (found.decision, found.is_promoted) == (decisions.NOT_COMPARABLE, False)
+    assert found.reason.endswith("recency decay is better")
+
+
+def test_another_threshold_is_no_change_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "CODE", (tmp_path,))
+    digests = [comparison.made_by(Settings.load())]
+    for name in (comparison.RULES, "risk_bands.csv"):
+        (tmp_path / name).write_text("rule,threshold\n")
+        digests.append(comparison.made_by(Settings.load()))
+    assert digests[0] == digests[1] != digests[2]
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+FEWER = {"RESTOCK_TRAINING_ROWS": "1000"}
+EVALUATED = "select * from ml.metrics order by all"
+
+
+@pytest.fixture(scope="module")
+def refused(once: Once, published: Place, next_day: Path) -> Place:
+    """The place of a run on the next day whose model the gate did not promote.
+
+    It learned from fewer rows, and the test shoppers are too few to tell.
+    """
+
+    def run(folder: Path) -> None:
+        shutil.copytree(published.folder, folder, dirs_exist_ok=True, symlinks=True)
+        arguments = ("run", "--source", "instacart", "--raw-dir", next_day)
+        summary = Place(folder).restock(*arguments, **FEWER)
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    return Place(once("refused", run))
+
+
+@pytest.mark.slow
+def test_after_a_refusal_the_champion_scores_the_new_orders(
+    refused: Place, published: Place, incremented: Place
+) -> None:
+    summary = json.loads((refused.folder / "summary.json").read_text())
+    assert list(summary) == ["fetch", "update", "build", "train", "gate", "report"]
+    assert refused.model.resolve().name == published.model.resolve().name
+    assert refused.query(SAME) == incremented.query(SAME)
+    assert refused.query("select model_version from rpt_score_summary") == [
+        (published.model.resolve().name,)
+    ]
+    # What the pages say of the model is what was measured of the champion.
+    assert refused.query(EVALUATED) == published.query(EVALUATED)
+
+
+@pytest.mark.slow
+def test_the_release_of_a_refusal_shows_its_decision(refused: Place) -> None:
+    champion = refused.model.resolve().name
+    summary = json.loads((refused.folder / "summary.json").read_text())
+    challenger = summary["train"]["model"]
+    assert refused.query(
+        "select decision, is_promoted, rules, champion, challenger, test_shopper_count > 50 "
+        "from ml.decisions order by decided_at"
+    ) == [
+        ("first", True, "", None, champion, None),
+        ("too few to tell", False, "code_changed", champion, challenger, True),
+    ]
+    status = refused.restock("status")
+    assert status["last_decision"]["challenger"] == challenger
+    assert status["last_run"]["decision"] == "too few to tell"
+    assert {rule["rule"]: rule["value"] for rule in status["rules"]}["new_lines_share"] == 0
+    assert [rule["is_fired"] for rule in status["rules"]] == [False] * 6
+    newest, serving = listed(refused, "models")
+    assert (newest["model_version"], newest["decision"]) == (challenger, "too few to tell")
+    assert newest["metrics"]["log_loss"] > serving["metrics"]["log_loss"]
+    assert f"{challenger}  reorder  too few to tell" in refused.call("restock", "models").stdout
+    assert "reorder, too few to tell" in refused.call("restock", "status").stdout
+
+
+@pytest.mark.slow
+def test_no_other_model_is_trained_with_the_same_data(
+    refused: Place, place: Place, next_day: Path
+) -> None:
+    shutil.copytree(refused.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    for option in ((), ("--full",)):
+        arguments = ("run", "--source", "instacart", "--raw-dir", next_day, *option)
+        summary = place.restock(*arguments, **FEWER)
+        assert list(summary) == ["fetch", "update"]
+        assert "which learned from the same data" in summary["update"]["note"]
+    assert place.restock("status")["last_decision"]["decision"] == "kept"

@@ -1,6 +1,6 @@
 """Measures what the gate says of challengers that are worse, and of one that is not.
 
-    python benchmarks/gate_mutants.py
+    python tests/python/gate_mutants.py
 
 prints the table in docs/reliability.md for the published warehouse in the settings. Each challenger
 is a model as `restock train` fits it, with another seed; all but the first learn from spoilt data.
