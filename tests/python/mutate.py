@@ -47,7 +47,7 @@ OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 KILLS = "tests/python/test_releases.py::test_a_kill_at_any_change_leaves_the_state_before_or_after"
 GATED = "tests/python/test_gate.py::test_a_challenger_may_be_worse_by_less_than_the_margin"
-NAMED = "tests/python/test_releases.py::test_a_model_stays_as_long_as_one_of_the_last_decisions_names_it"
+NAMED = "tests/python/test_releases.py::test_a_model_that_a_recent_decision_names_stays"
 NUMBERS = "tests/python/test_population.py::test_aisles_get_the_numbers_of_another_catalogue"
 
 PAST = "past_items as (\n    select * from {{ ref('past_items') }}\n),"

@@ -167,7 +167,7 @@ def test_a_workspace_may_lie_behind_a_link(tmp_path: Path) -> None:
     outputs.check(settings)
 
 
-def test_a_model_stays_as_long_as_one_of_the_last_decisions_names_it(
+def test_a_model_that_a_recent_decision_names_stays(
     settings: Settings, three: list[Path]
 ) -> None:
     names = [version(settings.models, f"refused_{number}") for number in range(10)]
