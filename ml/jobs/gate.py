@@ -25,7 +25,7 @@ from ml.registry.decisions import Decision
 from ml.settings import Settings
 from ml.warehouse import connection, examples
 from ml.warehouse.examples import Examples
-from ml.warehouse.feature_list import features
+from ml.warehouse.feature_list import Feature, features
 
 AGE = "model_age_days"
 """The rule by which a challenger serves although test shoppers are too few to compare it."""
@@ -99,31 +99,30 @@ def decide(
         challenger=challenger,
         fingerprint=comparison.fingerprint(settings),
     )
+    serving, why = _load(published, columns, task)
     progress("reading examples", 0, 2)
     with connection.connect(settings, read_only=True) as con:
         if task.measured_by_folds(con):
-            return _decided(_too_few(decision, 0, None), 0)
+            decision = replace(decision, test_shopper_count=0)
+            decided = _too_few(decision, None) if serving else _not_comparable(decision, why, None)
+            return _result(decided, 0)
         test = examples.read_part(con, columns, task.parts["test"], task.table)
         beside = task.beside(settings, con, columns, test)
     progress("comparing with the champion", 1, 2)
     decision = replace(decision, test_shopper_count=len(test.user_id))
-    try:
-        serving, _ = versions.load(published.models, columns, task.alias)
-    except RestockError as error:
-        predicted, of_rules = Predictions.of(model, test), qualities(task, test, beside)
-        found = compare_with_rules(task, test, model.name, predicted, of_rules, settings.seed)
-        decision = _not_comparable(decision, str(error), found)
-    else:
+    if serving:
         compared = compare(task, test, beside, model, serving, seed=settings.seed)
         decision = _with_figures(decision, compared)
-        if len(test.user_id) < gate.MINIMUM_SHOPPERS:
-            decision = _too_few(decision, len(test.user_id), compared.challenger)
-        else:
-            decision = judged(decision, compared)
+        is_enough = len(test.user_id) >= gate.MINIMUM_SHOPPERS
+        decision = judged(decision, compared) if is_enough else _too_few(decision, compared)
+    else:
+        predicted, of_rules = Predictions.of(model, test), qualities(task, test, beside)
+        found = compare_with_rules(task, test, model.name, predicted, of_rules, settings.seed)
+        decision = _not_comparable(decision, why, found)
     if not decision.is_promoted:
         _write_metrics(settings, task, test, model, challenger)
     progress("decided", 2, 2)
-    return _decided(decision, len(test))
+    return _result(decision, len(test))
 
 
 def compare(
@@ -162,15 +161,24 @@ def judged(decision: Decision, compared: Compared) -> Decision:
     )
 
 
-def _too_few(decision: Decision, shoppers: int, verdict: Verdict | None) -> Decision:
+def _load(published: Settings, columns: Sequence[Feature], task: Task) -> tuple[Model | None, str]:
+    """Return the champion of a task, or None and why it cannot score these features."""
+    try:
+        return versions.load(published.models, columns, task.alias)[0], ""
+    except RestockError as error:
+        return None, str(error)
+
+
+def _too_few(decision: Decision, compared: Compared | None) -> Decision:
     """Return the decision where nothing can be told: only the age of the model promotes."""
-    is_promoted = AGE in decision.named() and not _is_worse(verdict)
+    is_worse = compared is not None and _is_worse(compared.challenger)
+    is_promoted = AGE in decision.named() and not is_worse
     return replace(
         decision,
         decision=decisions.TOO_FEW,
         is_promoted=is_promoted,
-        test_shopper_count=shoppers,
-        reason=f"{shoppers:,} test shoppers, and the gate needs {gate.MINIMUM_SHOPPERS:,}"
+        reason=f"{decision.test_shopper_count:,} test shoppers, and the gate needs "
+        f"{gate.MINIMUM_SHOPPERS:,}"
         + ("; promoted because of the age of the champion" if is_promoted else ""),
     )
 
@@ -225,7 +233,10 @@ def _write_metrics(
     versions.add_metrics(settings.models, measured | figures, challenger)
 
 
-def _decided(decision: Decision, rows: int) -> dict[str, Any]:
-    serves = "serves" if decision.is_promoted else "does not serve"
-    note = f"{decision.decision}: {decision.challenger} {serves}. {decision.reason}"
+def _result(decision: Decision, rows: int) -> dict[str, Any]:
+    name = decision.challenger
+    serves = f"{name} serves"
+    if not decision.is_promoted:
+        serves = f"{name} does not serve, unless you run `restock promote {name}`"
+    note = f"{decision.decision}: {serves}. {decision.reason}"
     return {"rows": rows, "decision": asdict(decision), "note": note}

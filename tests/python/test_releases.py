@@ -167,9 +167,7 @@ def test_a_workspace_may_lie_behind_a_link(tmp_path: Path) -> None:
     outputs.check(settings)
 
 
-def test_a_model_that_a_recent_decision_names_stays(
-    settings: Settings, three: list[Path]
-) -> None:
+def test_a_model_that_a_recent_decision_names_stays(settings: Settings, three: list[Path]) -> None:
     names = [version(settings.models, f"refused_{number}") for number in range(10)]
     decisions.append(
         settings, [Decision("reorder", decisions.REFUSED, challenger=name) for name in names]
