@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import duckdb
 
@@ -57,19 +56,23 @@ class Fired:
         return f"{self.rule} is {self.value:.4g} (threshold {self.threshold:.4g})"
 
 
-def read_last(settings: Settings, published: Path) -> None:
+def read_last(settings: Settings, last: Settings) -> None:
     """Start a warehouse with what the last release recorded about live quality and drift.
 
     The rules read it, so it must be there before dbt makes their view.
     """
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    # `ml.batches` is the mark of a warehouse, without which dbt would refuse the file.
+    read = {"rpt_live_summary": "", "rpt_drift": "", "ml.batches": "limit 0"}
+    with connection.connect(last, read_only=True) as con:
+        tables = {
+            name: con.sql(f"from {name} {end}").to_arrow_table() for name, end in read.items()
+        }
     with duckdb.connect(str(settings.warehouse)) as con:
-        con.execute(f"attach {connection.quoted(published)} as last (read_only)")
-        for table in ("rpt_live_summary", "rpt_drift"):
-            con.execute(f"create table {table} as from last.{table}")
-        # The mark of a warehouse, without which dbt would refuse the file.
         con.execute("create schema ml")
-        con.execute("create table ml.batches as from last.ml.batches limit 0")
+        for name, table in tables.items():
+            con.register("copied", table)
+            con.execute(f"create table {name} as from copied")
 
 
 def compare(settings: Settings, last: Settings, *, shoppers: int, changed: int) -> Comparison:

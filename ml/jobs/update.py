@@ -65,7 +65,7 @@ def update(
     if reason and not kept_because:
         return _full_run([decisions.CODE_CHANGED], reason)
     _reject_other_source(settings, kept_because)
-    retraining.read_last(settings, published)
+    retraining.read_last(settings, last)
     # All dbt commands here use one warehouse path, because dbt parses again when it changes.
     progress("comparing", 0, 4)
     _dbt(settings, "run", "--select", "path:models/staging", "rpt_retrain_rules")

@@ -1,4 +1,6 @@
--- The rules of the seed with their values. A run reads this before it decides whether to train.
+-- The rules of the seed with their values. A view: a run reads it before it trains.
+{{ config(materialized='view') }}
+
 with
 
 rules as (
@@ -124,3 +126,4 @@ final as (
 )
 
 select * from final
+order by rule
