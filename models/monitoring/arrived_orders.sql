@@ -1,5 +1,5 @@
--- The first order after those that a shopper's predictions knew. The time of an order decides which
--- are after, because a correction of the past can change the numbers. Without times, the number does.
+-- The first order after those that a shopper's predictions knew. Its time decides whether it is
+-- after, because a correction of the past can change the numbers. Without times, its number does.
 with
 
 awaited as (
