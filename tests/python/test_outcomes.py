@@ -140,18 +140,16 @@ def test_scores_grade_an_order_once(
         source="instacart", warehouse=place.warehouse, training_rows=TRAINING_ROWS
     )
     with duckdb.connect(str(place.warehouse)) as con:
+        # An open order is delivered, with the products of the order before.
         con.execute(
             """
-            update fct_orders set is_open = false where is_open and user_id = 7;
+            create temp table came as from fct_orders where is_open order by user_id limit 1;
+            update fct_orders set is_open = false where order_id in (select order_id from came);
             insert into fct_order_items by name
-            select * replace (order_number + 1 as order_number, (
-                select max(order_id) from fct_orders where user_id = 7 and order_number = (
-                    select max(order_number) from fct_orders where user_id = 7
-                )
-            ) as order_id)
-            from fct_order_items
-            where user_id = 7
-                and order_number = (select max(order_number) from fct_order_items where user_id = 7)
+            select items.* replace (came.order_id as order_id, came.order_number as order_number)
+            from fct_order_items as items
+            inner join came
+                on items.user_id = came.user_id and items.order_number = came.order_number - 1;
             """
         )
         ((arrived,),) = con.execute("select order_id from arrived_orders").fetchall()
@@ -172,7 +170,7 @@ def test_scores_grade_an_order_once(
         # As if an order had been missing from one delivery, and came again with the next.
         con.execute(
             "update ml.awaited_orders set last_order_number = last_order_number - 1 "
-            "where user_id = 7"
+            "where user_id::varchar in (select user_id from ml.outcomes)"
         )
         assert con.execute("select order_id from arrived_orders").fetchall() == [(arrived,)]
         con.execute(outcomes.added("outcomes", "graded_orders"))
