@@ -2,9 +2,9 @@
 
 `simulate_growth` writes three files in the format of the source `order_log`:
 
-- ``order_lines.csv``: `user_id, order_id, ordered_at, product_id`
+- ``order_lines.csv``: `user_id, order_id, product_id, ordered_at`, by day
 - ``products.csv``: `product_id, product_name, aisle, department`
-- ``true_probabilities.parquet``: `user_id, product_id, ordered_at, probability, bought`, with one
+- ``true_probabilities.parquet``: `user_id, product_id, probability, bought, ordered_at`, with one
   row per product that a shopper bought before, for the first order after the end of the log.
   ``ordered_at`` is the date of that order, and ``probability`` knows it
 
