@@ -14,6 +14,7 @@ import argparse
 import csv
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -144,10 +145,15 @@ def live(story: Story, out: Path) -> Iterator[Week]:
 
 
 def job(settings: Settings) -> Week:
-    """Run every step, as `restock run` does, and return what was decided."""
+    """Run every step, as `restock run` does, and return what was decided.
+
+    The records have CPU seconds.
+    """
 
     def step(name: str, work: Settings, function: Step) -> Result:
-        return {**function(work, silent), "seconds": 0}
+        started = time.process_time()
+        result = function(work, silent)
+        return {**result, "seconds": round(time.process_time() - started, 2)}
 
     settings.prepare_workspace()
     with exclusive(settings), suppress(RestockError):
@@ -172,7 +178,7 @@ def predictions(settings: Settings, first: Path) -> pa.Table:
         )
         day = {"as_of": settings.as_of, "as_of_days": None}
         statement = (first / "features.sql").read_text()
-        rows: pa.Table = con.execute(statement, day).to_arrow_table()
+        rows: pa.Table = con.sql(statement, params=day).to_arrow_table()
         columns = features(settings, "examples")
         model, _ = versions.load(first.parent, columns, first.name)
         offsets = starts(rows.column("user_id").to_numpy())
@@ -188,7 +194,7 @@ def predictions(settings: Settings, first: Path) -> pa.Table:
             }
         )
         con.register("theirs", theirs)
-        both: pa.Table = con.execute(
+        both: pa.Table = con.sql(
             "select user_id, product_id, reorder_probability, in_basket, first_probability, "
             "is_first from restock.fct_predictions full join theirs using (user_id, product_id)"
         ).to_arrow_table()
@@ -229,7 +235,7 @@ def main() -> None:
     """Run the weeks, and write a line for each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the shop and the runs")
-    parser.add_argument("--shoppers", type=int, default=1_500)
+    parser.add_argument("--shoppers", type=int, default=3_000)
     parser.add_argument("--weeks", type=int, default=26)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()

@@ -39,10 +39,10 @@ class Deadline:
                 if is_over.is_set():
                     return
                 error = TimeLimitError(
-                    f"the run took longer than {self._minutes:g} minutes (--timeout) and was ended "
-                    f"in the step {step}. Nothing was published. Run it again with more time, or "
-                    "look for what slows it down: `restock status --json` has the seconds of each "
-                    "step."
+                    f"the run was ended in the step {step}: it took longer than --timeout "
+                    f"{self._minutes:g} (minutes). Nothing was published. Run it again with more "
+                    "time, or see which step is slow: `restock status --json` has the seconds of "
+                    "those before."
                 )
                 with suppress(Exception):  # such as a full disk: the process must end
                     clean_up(str(error))

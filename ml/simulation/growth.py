@@ -39,7 +39,7 @@ SHOPPERS = f"""
     select
         range::integer as user_id,
         {ONE_OFFS} as order_count,  -- more than anyone has in these weeks
-        12.1 * (-ln(1 - uniform('basket', range))) ** 0.6 as basket,
+        6 * (-ln(1 - uniform('basket', range))) ** 0.6 as basket,
         uniform('loyalty', range) as loyalty,
         pick($weekdays, uniform('weekday', range)) as usual_weekday,
         3 + 6 * exp(0.4 * logistic(uniform('pace', range))) as mean_gap_days,
