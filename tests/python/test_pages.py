@@ -127,7 +127,8 @@ def test_a_page_that_cannot_be_drawn_undoes_no_scores(project: Path) -> None:
     done = restock(project, "run", *options)
     assert done.returncode == 1
     assert (
-        "error: the scores are published, but pages could not be drawn:\n  aisles: " in done.stderr
+        "ERROR restock: the scores are published, but pages could not be drawn:\n  aisles: "
+        in done.stderr
     )
     assert "unknown query 'nobody'" in done.stderr and "Traceback" not in done.stderr
     scores = place.query("select batch_id, count(*) from fct_predictions group by 1")
