@@ -5,7 +5,7 @@ The steps of the purchase tasks follow those of the reorder task, where orders o
 
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 from ml.errors import RestockError
 from ml.jobs import comparison, retraining
 from ml.jobs.build import build
+from ml.jobs.deadline import Deadline
 from ml.jobs.fetch import fetch
 from ml.jobs.report import report, report_failure
 from ml.jobs.steps import AFTER, OF_TASK, Result, Step, later, with_tables
@@ -21,13 +22,18 @@ from ml.progress import Progress
 from ml.registry import decisions, records, releases, versions
 from ml.registry.decisions import Decision
 from ml.settings import Settings
-from ml.warehouse import connection, run_records
+from ml.warehouse import connection, outcomes, run_records
 
 Do = Callable[[str, Settings, Step], Result]
 
 
 def run(
-    settings: Settings, step: Do, *, full: bool = False, accept_drop: bool = False
+    settings: Settings,
+    step: Do,
+    *,
+    full: bool = False,
+    accept_drop: bool = False,
+    deadline: Deadline | None = None,
 ) -> dict[str, Result]:
     """Build a new release step by step, then publish it.
 
@@ -43,6 +49,7 @@ def run(
             holds promotion, a version was promoted and has not scored yet, or the gate has refused
             a model of the same data.
         accept_drop: accept raw files with much less than in the last run.
+        deadline: ends the process, with the run recorded as failed, if the steps take too long.
 
     Returns:
         The result of each step by name.
@@ -51,7 +58,16 @@ def run(
         RestockError: a step failed, and nothing is published. Or pages could not be drawn, and
             everything else is published.
     """
-    this = _Run(settings, step)
+
+    def give_up(reason: str) -> None:
+        _record(this, started, "failed", reason)
+        releases.prune(settings)
+
+    def limited(name: str, work: Settings, function: Step) -> Result:
+        with deadline.over(name, give_up) if deadline else nullcontext():
+            return step(name, work, function)
+
+    this = _Run(settings, limited)
     started = _now()
     releases.prune(settings)
     try:
@@ -218,9 +234,11 @@ def _publish(this: _Run, work: Settings) -> str:
     """
     settings = this.settings
     decided = [*decisions.read(settings), *this.decisions]
-    with connection.connect(work) as con, connection.transaction(con):
-        run_records.record_runs(con, records.read(records.file(settings, "runs")))
-        run_records.record_decisions(con, [asdict(decision) for decision in decided])
+    with connection.connect(work) as con:
+        outcomes.complete(con, work.source, releases.taken_back(settings))
+        with connection.transaction(con):
+            run_records.record_runs(con, records.read(records.file(settings, "runs")))
+            run_records.record_decisions(con, [asdict(decision) for decision in decided])
     failures = _draw(this, work)
     release = releases.publish(work.warehouse.parent, work, settings)
     decisions.append(settings, this.decisions)

@@ -24,12 +24,13 @@ from ml.jobs.score import score
 from ml.progress import Progress, silent
 from ml.registry import decisions, versions
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, population, run_records
+from ml.warehouse import connection, dbt, outcomes, population, run_records
 
 # Models with rows per shopper. Where these have cutoffs, an update replaces cutoff 0 only, because
 # the model was trained and evaluated on the others.
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
+OF_OUTCOMES = ("ml.outcomes", "ml.awaited_orders")
 
 
 def update(
@@ -103,7 +104,7 @@ def update(
     progress("building", 1, 4)
     _dbt(
         replace(settings, as_of=calendar),
-        *("build", "--select", "+examples", "dim_users"),
+        *("build", "--select", "+examples", "dim_users", "tag:grading"),
         *("--exclude", "tag:population", "path:models/staging"),
     )
     progress("scoring", 2, 4)
@@ -111,6 +112,8 @@ def update(
         population.renumber_aisles(con, model)
         if reason:
             made_with = comparison.made_with(con, settings)
+        con.execute(f"attach {connection.quoted(published)} as last (read_only)")
+        outcomes.bring_predictions(con, "last")
     scored = score(settings, silent)
     progress("publishing", 3, 4)
     work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
@@ -216,7 +219,10 @@ def _reduce(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
     """Replace the rows of changed shoppers with their rows in `work`."""
     theirs = "user_id in (select user_id from work.changed)"
-    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
+    for table in OF_OUTCOMES:  # an earlier Restock may have published the warehouse
+        con.execute(f"create table if not exists {table} as from work.{table} limit 0")
+    con.execute(outcomes.added("outcomes", "work.ml.outcomes"))
+    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions", "ml.awaited_orders"):
         only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")

@@ -1,8 +1,9 @@
 """Kill runs and commands at random moments, and damage raw files, and see that nothing is lost.
 
 `python tests/python/torture.py` kills 20 runs with a new model, 20 with a model that the gate does
-not promote, 20 rollbacks and 20 promotions on the Instacart sample (on simulated orders where the
-sample is not at hand), damages 300 inputs, and ends with 1 if anything was lost.
+not promote, 20 that grade predictions, 20 rollbacks and 20 promotions on the Instacart sample (on
+simulated orders where the sample is not at hand), damages 300 inputs, and ends with 1 if anything
+was lost.
 `--write`, as `make torture` has it, puts the counts into docs/reliability.md.
 """
 
@@ -31,6 +32,7 @@ PREDICTIONS = """
     select user_id, product_id, reorder_probability, rank_in_user, in_basket
     from fct_predictions order by user_id, product_id
 """
+OUTCOMES = "select * from ml.outcomes order by all"
 
 
 def published_batch(place: Place) -> str:
@@ -74,7 +76,7 @@ def kill_after(
     return was_running
 
 
-def run_of(raw: Path) -> list[str]:
+def run(raw: Path) -> list[str]:
     return ["run", "--source", "instacart", "--raw-dir", str(raw)]
 
 
@@ -84,7 +86,7 @@ def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict
     ``place`` is that of a run, which took ``length`` seconds. The age of the model makes each run
     train the same model again, which the gate promotes.
     """
-    rng, arguments = random.Random(seed), run_of(raw)
+    rng, arguments = random.Random(seed), run(raw)
     expected, batch = place.query(PREDICTIONS), published_batch(place)
     counts = dict.fromkeys(
         ("kills", "last release intact", "next run gave the same predictions"), 0
@@ -118,7 +120,7 @@ def killed_refusals(
 
     Each run learns from another, small number of rows.
     """
-    rng, arguments = random.Random(seed), run_of(raw)
+    rng, arguments = random.Random(seed), run(raw)
     expected, champion = place.query(PREDICTIONS), place.model.resolve()
     counts = dict.fromkeys(("refusals killed", "champion still serves", "next run refused it"), 0)
     for rows in range(500, 500 + 2 * times):
@@ -191,6 +193,57 @@ def killed_rollbacks(times: int, seed: int, place: Place) -> dict[str, int]:
     return counts
 
 
+def killed_gradings(times: int, seed: int, folder: Path) -> dict[str, int]:
+    """Kill runs on the orders of the next day; no outcome may be lost or doubled.
+
+    The runs are small and full ones in turn. After the run that follows a kill, another starts from
+    the release before: it grades again, and finds the same.
+    """
+    raw, later = folder / "raw", folder / "later"
+    simulate(raw, shoppers=300, seed=1)
+    days.let_a_day_pass(raw, later)
+    first, rng = Place(folder / "first"), random.Random(seed)
+    first.restock(*run(raw))
+    counts = {"runs that grade killed": 0, "outcomes neither lost nor doubled": 0}
+    lengths, expected = [], []
+    for is_full in (False, True):
+        place, start = aged(first, folder / "undisturbed", is_full), time.perf_counter()
+        place.restock(*run(later))
+        lengths.append(time.perf_counter() - start)
+        expected.append(place.query(OUTCOMES))
+    assert expected[0] == expected[1] and len(expected[0]) == days.DELIVERED, expected
+    while counts["runs that grade killed"] < times:
+        is_full = counts["runs that grade killed"] % 2 == 1
+        place, moment = (
+            aged(first, folder / "killed", is_full),
+            rng.uniform(0.3, lengths[is_full]),
+        )
+        was_running = kill_after(place, run(later), moment)
+        published_batch(place)
+        assert place.query(OUTCOMES) in ([], expected[0]), f"half an outcome after {moment} s"
+        if not was_running:
+            continue
+        counts["runs that grade killed"] += 1
+        place.restock(*run(later))
+        assert place.query(OUTCOMES) == expected[0], f"other outcomes after a kill at {moment} s"
+        place.restock("rollback")
+        place.restock("promote")
+        place.restock(*run(later))
+        assert place.query(OUTCOMES) == expected[0], f"other outcomes after a rollback, {moment} s"
+        counts["outcomes neither lost nor doubled"] += 1
+        print(f"graded after a kill at {moment:5.1f} s", flush=True)
+    return counts
+
+
+def aged(place: Place, folder: Path, is_full: bool) -> Place:
+    """Copy a place; the next run there is a full one if its model is old."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(place.folder, folder, symlinks=True)
+    if is_full:
+        days.age(folder / place.model.relative_to(place.folder))
+    return Place(folder)
+
+
 def listed(place: Place, command: str) -> Any:
     """Return what `restock releases` or `restock models` prints as JSON."""
     return place.restock(command)
@@ -226,13 +279,14 @@ def main() -> None:
             raw, data = folder / "raw", "300 simulated shoppers"
             simulate(raw, shoppers=300, seed=1)
         place, start = Place(folder / "place"), time.perf_counter()
-        place.restock(*run_of(raw))
+        place.restock(*run(raw))
         length = time.perf_counter() - start
         counts = kills(options.kills, options.seed, raw, place, length)
         counts |= killed_rollbacks(options.kills, options.seed, place)
         place.restock("promote")  # ends the hold
         counts |= killed_refusals(options.kills, options.seed, raw, place, length)
         counts |= killed_promotions(options.kills, options.seed, place)
+        counts |= killed_gradings(options.kills, options.seed, folder / "grading")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     inputs = damaged_inputs(options.cases, options.seed)
