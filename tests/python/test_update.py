@@ -214,7 +214,6 @@ def test_many_changed_shoppers_require_a_full_run(
     ("setting", "value", "because"),
     [
         ("model", "logistic_regression", "settings"),
-        ("as_of_days", "9", "settings"),
         ("source", "order_log", "settings"),
     ],
 )
@@ -226,6 +225,15 @@ def test_changed_settings_require_a_full_run(
     found = update(place, replace(settings(place, next_day), **other))
     assert found["is_full_run"] and because in found["note"]
     assert place.query(SAME) == incremented.query(SAME)
+
+
+def test_another_scoring_date_scores_everyone_with_the_same_model(
+    incremented: Place, place: Place, next_day: Path
+) -> None:
+    shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    found = update(place, replace(settings(place, next_day), as_of_days="9"))
+    assert not found["is_full_run"] and "the scoring date" in found["note"]
+    assert found["rows"] == len(incremented.query(SAME)) and found["shoppers"] == 300
 
 
 def test_a_model_that_must_stay_scores_no_other_source(incremented: Place, next_day: Path) -> None:
