@@ -193,7 +193,7 @@ def audit(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Check for leakage, for features that shift at scoring, and for rows without a score."""
+    """Check for leakage, features that are missing at scoring, and rows without a score."""
     session = Session(quiet, as_json)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         session.print_checks(session.step("audit", settings, OF_TASK[task]["audit"])["checks"])
