@@ -44,14 +44,15 @@ CLOSED = """
     where store_id in (from stores select store_id group by store_id order by count(*) desc limit 5)
 """
 WENT = f"user_id in (from closed) and ordered_at >= {TRAINED}"
-RENAMED = "select * replace (replace(department, '{0}', 'Fresh food') as department) from products"
 LINES, PRODUCTS = "from lines", "from products"
 CASES = {
     "one week later": (7, LINES, PRODUCTS),
     "four weeks later": (28, LINES, PRODUCTS),
     "eight weeks later": (56, LINES, PRODUCTS),
-    "one week later, the hours are lost": (
-        *(7, "select * replace (date_trunc('day', ordered_at) as ordered_at) from lines"),
+    "one week later, every order is of noon": (
+        7,
+        "select * replace (date_trunc('day', ordered_at) + interval 12 hours as ordered_at) "
+        "from lines",
         PRODUCTS,
     ),
     "one week later, quantities are in thousandths": (
@@ -60,15 +61,18 @@ CASES = {
     ),
     "one week later, the department Produce has another name": (
         *(7, LINES),
-        RENAMED.format("Produce"),
+        "select * replace (replace(department, 'Produce', 'Fresh') as department) from products",
     ),
-    "one week later, the department Deli has another name": (7, LINES, RENAMED.format("Deli")),
-    "four weeks later, a tenth of the shoppers left": (
-        *(28, f"from lines where not ({WENT})"),
+    "four weeks later, a tenth of the shoppers go to a store with other products": (
+        *(28, f"select * replace (if({WENT}, -product_id, product_id) as product_id) from lines"),
         PRODUCTS,
     ),
     "four weeks later, a tenth of the shoppers have new cards": (
         *(28, f"select * replace (if({WENT}, -user_id, user_id) as user_id) from lines"),
+        PRODUCTS,
+    ),
+    "four weeks later, a tenth of the shoppers left": (
+        *(28, f"from lines where not ({WENT})"),
         PRODUCTS,
     ),
 }

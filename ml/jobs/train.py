@@ -91,7 +91,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
 def _add_files(
     settings: Settings, columns: Sequence[Feature], model: Model, task: Task, folder: Path
 ) -> None:
-    """Write what scores depend on besides the model, and the profile, to the folder of a version."""
+    """Write what scores depend on besides the model, and its profile, to the folder."""
     task.save(settings, columns, folder)
     with connection.connect(settings, read_only=True) as con:
         profile.write(con, folder, task.table, columns, model.predict)

@@ -20,8 +20,9 @@ from ml.warehouse.feature_list import Feature
 
 FILE = "profile.parquet"
 
-# The highest edge is just above the largest value, so values that training never saw have bins of
-# their own. A feature without values has only the first two bins.
+# Values beyond the range of training by more than half its width have bins of their own, so a value
+# that training never saw is noticed, while times may grow with the log. A feature without values
+# has only the first two bins.
 _PROFILE = """
 with observed as (
     select feature, value from sampled
@@ -32,9 +33,9 @@ lows as (
     select
         feature,
         unnest(list_distinct(list_concat(
-            [min(value)],
+            [min(value) - (max(value) - min(value)) / 2],
             quantile_disc(value, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
-            [nextafter(max(value), cast('infinity' as double))]
+            [nextafter(max(value) + (max(value) - min(value)) / 2, cast('infinity' as double))]
         ))) as low
     from observed
     where value is not null
@@ -110,9 +111,10 @@ def write(
     names = sampled.column("feature").unique().to_pylist()
     values = sampled.column("value").to_numpy().reshape(-1, len(names))
     X = values[:, [names.index(column.name) for column in columns]].astype(np.float32)
-    scores = pa.table({"score": predict(X).astype(np.float32).astype(float)})
+    scores = pa.table(  # noqa: F841, DuckDB finds it by its name
+        {"score": predict(X).astype(np.float32).astype(float)}
+    )
     context = [column.name for column in columns if column.group == "context"]
-    # DuckDB finds `sampled` and `scores` by their Python names.
     con.sql(_PROFILE, params={"context": context}).write_parquet(str(folder / FILE))
 
 
