@@ -5,7 +5,7 @@ The steps of the purchase tasks follow those of the reorder task, where orders o
 
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,19 +14,25 @@ from typing import Any
 
 from ml.errors import RestockError
 from ml.jobs.build import build
+from ml.jobs.deadline import Deadline
 from ml.jobs.fetch import fetch
 from ml.jobs.report import report, report_failure
 from ml.jobs.steps import AFTER, OF_TASK, Result, Step, later, with_tables
 from ml.progress import Progress
 from ml.registry import records, releases, versions
 from ml.settings import Settings
-from ml.warehouse import connection, run_records
+from ml.warehouse import connection, outcomes, run_records
 
 Do = Callable[[str, Settings, Step], Result]
 
 
 def run(
-    settings: Settings, step: Do, *, full: bool = False, accept_drop: bool = False
+    settings: Settings,
+    step: Do,
+    *,
+    full: bool = False,
+    accept_drop: bool = False,
+    deadline: Deadline | None = None,
 ) -> dict[str, Result]:
     """Build a new release step by step, then publish it.
 
@@ -40,6 +46,7 @@ def run(
         full: rebuild everything and train a new model, unless the model must stay: a rollback holds
             promotion, or a version was promoted and has not scored yet.
         accept_drop: accept raw files with much less than in the last run.
+        deadline: ends the process, with the run recorded as failed, if the steps take too long.
 
     Returns:
         The result of each step by name.
@@ -51,8 +58,17 @@ def run(
     results: dict[str, Result] = {}
     started = _now()
     releases.prune(settings)
+
+    def give_up(reason: str) -> None:
+        _record(settings, started, results, "failed", reason)
+        releases.prune(settings)
+
+    def limited(name: str, work: Settings, function: Step) -> Result:
+        with deadline.over(name, give_up) if deadline else nullcontext():
+            return step(name, work, function)
+
     try:
-        release = _run(settings, step, results, full=full, accept_drop=accept_drop)
+        release = _run(settings, limited, results, full=full, accept_drop=accept_drop)
     except BaseException as error:
         with suppress(OSError):  # such as a full disk, which is then the error itself
             _record(settings, started, results, "failed", str(error) or repr(error))
@@ -163,8 +179,10 @@ def _publish(settings: Settings, work: Settings, step: Do, results: dict[str, Re
         RestockError: the release is published, but pages could not be drawn.
     """
     runs = records.read(records.file(settings, "runs"))
-    with connection.connect(work) as con, connection.transaction(con):
-        run_records.record_runs(con, runs)
+    with connection.connect(work) as con:
+        outcomes.complete(con, work.source, releases.taken_back(settings))
+        with connection.transaction(con):
+            run_records.record_runs(con, runs)
     failures = _draw(work, settings.dashboards, step, results)
     release = releases.publish(work.warehouse.parent, work, settings)
     _tell(failures)

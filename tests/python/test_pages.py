@@ -41,7 +41,7 @@ def test_a_nasty_shop_is_scored_and_drawn(once: Once, name: str) -> None:
     assert place.query("select count(*) from fct_predictions") == place.query(pairs)
     files = [*(place.folder / "pages").rglob("*.html")]
     ((aisles,),) = place.query("select count(distinct aisle) from rpt_aisles")
-    assert len(files) == 10 + min(aisles, MAX_PAGES)
+    assert len(files) == len([*PAGES.glob("*.md")]) + min(aisles, MAX_PAGES)
     texts = [file.read_text() for file in files]
     if name == "few":
         site = Site(PAGES, QUERIES, place.warehouse)
@@ -127,7 +127,8 @@ def test_a_page_that_cannot_be_drawn_undoes_no_scores(project: Path) -> None:
     done = restock(project, "run", *options)
     assert done.returncode == 1
     assert (
-        "error: the scores are published, but pages could not be drawn:\n  aisles: " in done.stderr
+        "ERROR restock: the scores are published, but pages could not be drawn:\n  aisles: "
+        in done.stderr
     )
     assert "unknown query 'nobody'" in done.stderr and "Traceback" not in done.stderr
     scores = place.query("select batch_id, count(*) from fct_predictions group by 1")
