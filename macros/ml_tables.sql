@@ -112,6 +112,17 @@ the same content exist for each task. -#}
         reorder_probability float,
         in_basket boolean
     );
+    create table if not exists ml.profiles (
+        model_version varchar,
+        task varchar,
+        feature varchar,
+        kind varchar,
+        bin integer,
+        low double,
+        high double,
+        row_count bigint,
+        median double
+    );
     create table if not exists ml.awaited_orders (
         user_id user_id_type,
         batch_id varchar,

@@ -206,7 +206,7 @@ def audit(
     as_json: options.Json = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """Check for leakage, for features that shift at scoring, and for rows without a score."""
+    """Check for leakage, features that are missing at scoring, and rows without a score."""
     session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         session.print_checks(session.step("audit", settings, OF_TASK[task]["audit"])["checks"])

@@ -148,7 +148,7 @@ def _has_other_events(settings: Settings, published: Path) -> bool:
 def _rebuild(settings: Settings, reason: str, found: retraining.Comparison) -> None:
     """Build and record what depends on the merged scores, and the purchase tables."""
     # The staging views are made again, because a workspace that was moved lands files elsewhere.
-    places = ("staging", "predictions", "reporting")
+    places = ("staging", "predictions", "monitoring", "reporting")
     # A user may have edited the seed of the rules.
     rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase", "retrain_rules"]
     if reason:  # the code of any view may have changed
@@ -245,6 +245,8 @@ def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
         "insert into dim_products by name "
         "select * from work.dim_products anti join dim_products using (product_id)"
     )
+    con.execute("delete from ml.profiles where task in (select task from work.ml.profiles)")
+    con.execute("insert into ml.profiles by name select * from work.ml.profiles")
     # All published predictions belong to one batch, including the unchanged ones.
     con.execute("update ml.predictions set batch_id = (select batch_id from work.ml.batches)")
     con.execute(
