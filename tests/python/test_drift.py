@@ -6,6 +6,7 @@ of one day, and the shop is seen again some weeks later.
 
 import json
 from collections.abc import Collection, Iterator
+from operator import itemgetter
 from pathlib import Path
 
 import duckdb
@@ -100,7 +101,7 @@ class Shop:
             columns = features(self.settings, task.table.name)
             place = [column.name for column in columns].index(SCORES[task.table.name])
             profile.write(
-                self.con, self.kept, task.table, columns, lambda X, place=place: X[:, place]
+                self.con, self.kept, task.table, columns, itemgetter((slice(None), place))
             )
             profile.load(self.con, self.kept, task.name, "trained")
 
