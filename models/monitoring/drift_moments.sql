@@ -27,13 +27,13 @@ moments as (
 
 final as (
     {% for feature in features_of('purchase_examples') -%}
-    {{ 'union all' if not loop.first }}
-    select
-        user_id,
-        cutoff_at,
-        '{{ feature }}' as feature,
-        cast({{ feature }} as double) as value
-    from moments
+        select
+            user_id,
+            cutoff_at,
+            '{{ feature }}' as feature,
+            cast({{ feature }} as double) as value
+        from moments
+        {{ 'union all' if not loop.last }}
     {% endfor %}
 )
 

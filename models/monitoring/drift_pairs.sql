@@ -37,10 +37,10 @@ drawn as (
     where
         cutoff = 0
         and (
-            {% for level in range(16) -%}
-            {{ 'or ' if not loop.first -}}
-            pair_decay_rank < {{ 2 ** (level + 1) }}
-            and {{ is_drawn(['user_id', 'product_id'], 0.5 ** (level + 1)) }}
+            {% for level in range(1, 17) -%}
+                pair_decay_rank < {{ 2 ** level }}
+                and {{ is_drawn(['user_id', 'product_id'], 0.5 ** level) }}
+                {{ 'or' if not loop.last }}
             {% endfor %}
         )
 ),
@@ -58,15 +58,21 @@ pairs as (
 ),
 
 final as (
-    {% for feature in features_of('examples') + ['known_aisle'] -%}
-    {{ 'union all' if not loop.first }}
+    {% for feature in features_of('examples') -%}
+        select
+            user_id,
+            product_id,
+            '{{ feature }}' as feature,
+            cast({{ feature }} as double) as value
+        from pairs
+        union all
+    {% endfor -%}
     select
         user_id,
         product_id,
-        '{{ feature }}' as feature,
-        cast({{ feature }} as double) as value
+        'known_aisle' as feature,
+        cast(known_aisle as double) as value
     from pairs
-    {% endfor %}
 )
 
 select * from final

@@ -2,19 +2,24 @@
 with
 
 batches as (
-    {% for task, scope in [
-        ('reorder', ''), ('purchase', 'purchase_'), ('purchase_week', 'purchase_week_')
-    ] -%}
-    {{ 'union all' if not loop.first }}
     select
-        '{{ task }}' as task,
-        batch_id,
-        model_name,
-        model_version,
-        rows,
-        finished_at
-    from {{ source('ml', scope ~ 'batches') }}
-    {% endfor %}
+        'reorder' as task,
+        *
+    from {{ source('ml', 'batches') }}
+
+    union all
+
+    select
+        'purchase' as task,
+        *
+    from {{ source('ml', 'purchase_batches') }}
+
+    union all
+
+    select
+        'purchase_week' as task,
+        *
+    from {{ source('ml', 'purchase_week_batches') }}
 ),
 
 final as (
@@ -23,7 +28,7 @@ final as (
         batch_id,
         model_name,
         model_version,
-        cast(rows as bigint) as row_count,
+        rows as row_count,
         finished_at,
         min(finished_at) over (partition by task, model_version) as model_first_at,
         finished_at = max(finished_at) over (partition by task) as is_newest
@@ -31,4 +36,3 @@ final as (
 )
 
 select * from final
-order by finished_at desc

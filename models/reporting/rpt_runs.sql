@@ -5,19 +5,27 @@ runs as (
     select * from {{ source('ml', 'runs') }}
 ),
 
-final as (
+durations as (
     select
         started_at,
-        cast({{ dbt.datediff('started_at', 'finished_at', 'second') }} as double) as seconds,
-        outcome,
-        decision,
-        reason,
-        error,
-        release,
-        batch_id,
-        started_at = max(started_at) over () as is_newest
+        sum(seconds) as seconds
+    from {{ source('ml', 'run_steps') }}
+    group by started_at
+),
+
+final as (
+    select
+        runs.started_at,
+        durations.seconds,
+        runs.outcome,
+        runs.decision,
+        runs.reason,
+        runs.error,
+        runs.release,
+        runs.batch_id,
+        runs.started_at = max(runs.started_at) over () as is_newest
     from runs
+    left join durations on runs.started_at = durations.started_at
 )
 
 select * from final
-order by started_at desc

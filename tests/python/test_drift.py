@@ -6,10 +6,11 @@ of one day, and the shop is seen again some weeks later.
 
 import json
 from collections.abc import Collection, Iterator
-from operator import itemgetter
+from functools import partial
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -101,7 +102,7 @@ class Shop:
             columns = features(self.settings, task.table.name)
             place = [column.name for column in columns].index(SCORES[task.table.name])
             profile.write(
-                self.con, self.kept, task.table, columns, itemgetter((slice(None), place))
+                self.con, self.kept, task.table, columns, partial(np.take, axis=1, indices=place)
             )
             profile.load(self.con, self.kept, task.name, "trained")
 
