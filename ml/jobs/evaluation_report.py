@@ -174,8 +174,20 @@ class EvaluationReport:
         for model, score in (dict(beside) | {self.model: Score(probability, True)}).items():
             self._note(model, name, self._measure(test, score), test.offsets)
 
-    def write(self, con: duckdb.DuckDBPyConnection, test: Examples, predicted: Predictions) -> None:
-        """Append the metrics, the calibration bins and the verdict to their tables."""
+    def write(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        test: Examples,
+        predicted: Predictions,
+        version: str = "",
+    ) -> None:
+        """Append the metrics, the calibration bins and the verdict to their tables.
+
+        With ``version``, record that they are the figures of a model version.
+        """
+        if version:
+            measured = [self.run_id, self.task.name, version]
+            con.execute("insert into ml.evaluations values (?, ?, ?)", measured)
         names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
         rows = pa.table(dict(zip(names, zip(*self.rows, strict=True), strict=True)))
         append(con, self.task.written("metrics"), rows)

@@ -21,7 +21,7 @@ from ml.jobs.steps import AFTER, OF_TASK, Result, Step, later, with_tables
 from ml.progress import Progress
 from ml.registry import records, releases, versions
 from ml.settings import Settings
-from ml.warehouse import connection, run_records
+from ml.warehouse import connection, outcomes, run_records
 
 Do = Callable[[str, Settings, Step], Result]
 
@@ -179,8 +179,10 @@ def _publish(settings: Settings, work: Settings, step: Do, results: dict[str, Re
         RestockError: the release is published, but pages could not be drawn.
     """
     runs = records.read(records.file(settings, "runs"))
-    with connection.connect(work) as con, connection.transaction(con):
-        run_records.record_runs(con, runs)
+    with connection.connect(work) as con:
+        outcomes.complete(con, work.source, releases.taken_back(settings))
+        with connection.transaction(con):
+            run_records.record_runs(con, runs)
     failures = _draw(work, settings.dashboards, step, results)
     release = releases.publish(work.warehouse.parent, work, settings)
     _tell(failures)

@@ -47,6 +47,8 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         batches = examples.batches(con, task.parts["now"], task.table, rows=size)
         total = sum(int(batch.counts.sum()) for batch in batches)
         with connection.transaction(con):
+            for statement in task.grade:
+                con.execute(statement)
             con.execute(f"delete from {written}")
             for rows in _overlapped(partial(_scored, con, columns, model, batch_id, task), batches):
                 progress("scoring", done, total)

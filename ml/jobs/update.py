@@ -23,7 +23,7 @@ from ml.jobs.score import score
 from ml.progress import Progress, silent
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, population, run_records
+from ml.warehouse import connection, dbt, outcomes, population, run_records
 
 FULL_RUN_SHARE = 0.1
 """Share of shoppers changed since training above which the update job requires a full run."""
@@ -32,6 +32,7 @@ FULL_RUN_SHARE = 0.1
 # the model was trained and evaluated on the others.
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
+OF_OUTCOMES = ("ml.outcomes", "ml.awaited_orders")
 
 
 def update(
@@ -102,7 +103,7 @@ def update(
     progress("building", 1, 4)
     _dbt(
         replace(settings, as_of=calendar),
-        *("build", "--select", "+examples", "dim_users"),
+        *("build", "--select", "+examples", "dim_users", "tag:grading"),
         *("--exclude", "tag:population", "path:models/staging"),
     )
     progress("scoring", 2, 4)
@@ -110,6 +111,8 @@ def update(
         population.renumber_aisles(con, model)
         if reason:
             made_with = comparison.made_with(con, settings)
+        con.execute(f"attach {connection.quoted(published)} as last (read_only)")
+        outcomes.bring_predictions(con, "last")
     scored = score(settings, silent)
     progress("publishing", 3, 4)
     work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
@@ -212,7 +215,10 @@ def _reduce(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
     """Replace the rows of changed shoppers with their rows in `work`."""
     theirs = "user_id in (select user_id from work.changed)"
-    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
+    for table in OF_OUTCOMES:  # an earlier Restock may have published the warehouse
+        con.execute(f"create table if not exists {table} as from work.{table} limit 0")
+    con.execute(outcomes.added("outcomes", "work.ml.outcomes"))
+    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions", "ml.awaited_orders"):
         only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")

@@ -57,6 +57,14 @@ def before(release: Path) -> Path | None:
     return release.with_name(link.readlink().name) if link.exists() else None
 
 
+def taken_back(settings: Settings) -> list[Path]:
+    """Return the warehouses of the releases that a rollback took back, the newest first."""
+    everything = kept(settings)
+    release = published(settings)
+    newer = everything[: everything.index(release)] if release in everything else []
+    return [path / settings.warehouse.name for path in newer]
+
+
 def models(release: Path) -> dict[str, Path]:
     """Return the version folder of each task that a release scores, by alias."""
     return {

@@ -38,6 +38,7 @@ PURCHASE_FEATURES = PURCHASE + "test_purchase_features_do_not_leak"
 PURCHASE_LABELS = PURCHASE + "test_purchase_labels_are_the_purchases_of_the_window"
 PURCHASE_JOBS = "tests/python/test_purchase.py::"
 LISTS = "tests/python/test_lists.py::"
+OUTCOMES = "tests/python/test_outcomes.py::"
 TRUTH = PURCHASE_JOBS + "test_nobody_beats_the_truth"
 OWN_MOMENTS = PURCHASE_JOBS + "test_each_job_reads_only_its_own_moments"
 PURCHASE_AUDIT = PURCHASE_JOBS + "test_the_audit_detects_damage"
@@ -507,9 +508,30 @@ MUTANTS = (
     Mutant(
         "a run forgets the lists that wait",
         "ml/warehouse/run_records.py",
-        'if "purchase_lists" in known:',
-        'if "no table" in known:',
+        '("purchase_lists", "awaited_demand", "outcomes")',
+        '("awaited_demand", "outcomes")',
         tests=(LISTS + "test_a_list_is_graded_when_its_window_has_closed",),
+    ),
+    Mutant(
+        "predictions are graded by the newest order",
+        "models/monitoring/arrived_orders.sql",
+        "order by orders.order_number)",
+        "order by orders.order_number desc)",
+        tests=("tests/python/test_run.py::test_plain_dbt_builds_from_the_raw_files",),
+    ),
+    Mutant(
+        "a scoring job grades the predictions that it has just made",
+        "ml/jobs/task.py",
+        "    grade=reorder.GRADE,\n    settle=reorder.SETTLE,",
+        "    settle=(*reorder.SETTLE, *reorder.GRADE),",
+        tests=(OUTCOMES + "test_an_update_grades_the_orders_that_came",),
+    ),
+    Mutant(
+        "an order is graded again if it comes again",
+        "ml/warehouse/outcomes.py",
+        "anti join ml.{table} ",
+        "anti join (from ml.{table} limit 0) as known ",
+        tests=(OUTCOMES + "test_scores_grade_an_order_once",),
     ),
     Mutant(
         "the audit lets events of the window pass",

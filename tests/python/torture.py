@@ -1,8 +1,8 @@
 """Kill runs and rollbacks at random moments, and damage raw files, and see that nothing is lost.
 
 `python tests/python/torture.py` kills 20 runs and 20 rollbacks on the Instacart sample (on
-simulated orders where the sample is not at hand), damages 300 inputs, and ends with 1 if anything
-was lost.
+simulated orders where the sample is not at hand), kills 20 runs that grade predictions, damages 300
+inputs, and ends with 1 if anything was lost.
 `--write`, as `make torture` has it, puts the counts into docs/reliability.md.
 """
 
@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import days
 import duckdb
 from conftest import ROOT, SHARED_INSTACART, Place
 
@@ -30,6 +31,7 @@ PREDICTIONS = """
     select user_id, product_id, reorder_probability, rank_in_user, in_basket
     from fct_predictions order by user_id, product_id
 """
+OUTCOMES = "select * from ml.outcomes order by all"
 
 
 def published_batch(place: Place) -> str:
@@ -69,8 +71,12 @@ def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
     return was_running
 
 
+def run(raw: Path) -> list[str]:
+    return ["run", "--source", "instacart", "--raw-dir", str(raw)]
+
+
 def full_run(raw: Path) -> list[str]:
-    return ["run", "--full", "--source", "instacart", "--raw-dir", str(raw)]
+    return [*run(raw), "--full"]
 
 
 def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict[str, int]:
@@ -125,6 +131,51 @@ def killed_rollbacks(times: int, seed: int, place: Place) -> dict[str, int]:
     return counts
 
 
+def killed_gradings(times: int, seed: int, folder: Path) -> dict[str, int]:
+    """Kill runs on the orders of the next day; no outcome may be lost or doubled.
+
+    The runs are small and full ones in turn. After the run that follows a kill, another starts from
+    the release before: it grades again, and finds the same.
+    """
+    raw, later = folder / "raw", folder / "later"
+    simulate(raw, shoppers=300, seed=1)
+    days.let_a_day_pass(raw, later)
+    first, rng = Place(folder / "first"), random.Random(seed)
+    first.restock(*full_run(raw))
+    counts = {"runs that grade killed": 0, "outcomes neither lost nor doubled": 0}
+    runs, expected = [], []
+    for arguments in (full_run(later), run(later)):
+        place, start = copy(first, folder / "undisturbed"), time.perf_counter()
+        place.restock(*arguments)
+        runs.append((arguments, time.perf_counter() - start))
+        expected.append(place.query(OUTCOMES))
+    assert expected[0] == expected[1] and len(expected[0]) == days.DELIVERED, expected
+    while counts["runs that grade killed"] < times:
+        arguments, length = runs[counts["runs that grade killed"] % 2]
+        place, moment = copy(first, folder / "killed"), rng.uniform(0.3, length)
+        was_running = kill_after(place, arguments, moment)
+        published_batch(place)
+        assert place.query(OUTCOMES) in ([], expected[0]), f"half an outcome after {moment} s"
+        if not was_running:
+            continue
+        counts["runs that grade killed"] += 1
+        place.restock(*arguments)
+        assert place.query(OUTCOMES) == expected[0], f"other outcomes after a kill at {moment} s"
+        place.restock("rollback")
+        place.restock("promote")
+        place.restock(*run(later))
+        assert place.query(OUTCOMES) == expected[0], f"other outcomes after a rollback, {moment} s"
+        counts["outcomes neither lost nor doubled"] += 1
+        print(f"graded after a kill at {moment:5.1f} of {length:.1f} s", flush=True)
+    return counts
+
+
+def copy(place: Place, folder: Path) -> Place:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(place.folder, folder, symlinks=True)
+    return Place(folder)
+
+
 def listed(place: Place) -> Any:
     return place.restock("releases")
 
@@ -163,6 +214,7 @@ def main() -> None:
         length = time.perf_counter() - start
         counts = kills(options.kills, options.seed, raw, place, length)
         counts |= killed_rollbacks(options.kills, options.seed, place)
+        counts |= killed_gradings(options.kills, options.seed, folder / "grading")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     inputs = damaged_inputs(options.cases, options.seed)
