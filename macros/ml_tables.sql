@@ -112,6 +112,17 @@ the same content exist for each task. -#}
         reorder_probability float,
         in_basket boolean
     );
+    create table if not exists ml.profiles (
+        model_version varchar,
+        task varchar,
+        feature varchar,
+        kind varchar,
+        bin integer,
+        low double,
+        high double,
+        row_count bigint,
+        median double
+    );
     create table if not exists ml.awaited_orders (
         user_id user_id_type,
         batch_id varchar,
@@ -225,6 +236,38 @@ the same content exist for each task. -#}
         step varchar,
         rows bigint,
         seconds double
+    );
+    create table if not exists ml.decisions (
+        decided_at timestamp,
+        decided_by varchar,
+        task varchar,
+        decision varchar,
+        is_promoted boolean,
+        rules varchar,
+        reason varchar,
+        champion varchar,
+        challenger varchar,
+        test_shopper_count bigint,
+        log_loss double,
+        log_loss_difference double,
+        log_loss_difference_low double,
+        log_loss_difference_high double,
+        mean_f1 double,
+        mean_f1_difference double,
+        mean_f1_difference_low double,
+        mean_f1_difference_high double,
+        baseline varchar,
+        verdict varchar,
+        fingerprint varchar
+    );
+    create table if not exists ml.comparison (
+        compared_at timestamp,
+        champion varchar,
+        shopper_count bigint,
+        changed_shopper_count bigint,
+        line_count bigint,
+        learned_line_count bigint,
+        model_age_days double
     );
     create table if not exists ml.left_out (
         file_name varchar,

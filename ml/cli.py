@@ -72,9 +72,10 @@ def run(
 
     The steps are fetch, build, train, evaluate, score, audit and report.
 
-    After the first run, Restock keeps the model and scores only shoppers with new orders. It does
-    a full run again once more than a tenth of the shoppers have changed since training, or when
-    the code, a setting, the catalogue or the scoring date has changed.
+    After the first run, Restock keeps the model and scores only shoppers with new orders, or
+    everyone if the catalogue or the scoring date has changed. Once a rule of retrain_rules.csv
+    fires, or the code or a setting has changed, it trains a challenger, which serves if it is not
+    worse than the model in production.
     """
     session = Session(quiet, as_json, log_file)
     deadline = Deadline(timeout, session.fail) if timeout is not None else None
@@ -205,7 +206,7 @@ def audit(
     as_json: options.Json = False,
     log_file: options.LogFile = None,
 ) -> None:
-    """Check for leakage, for features that shift at scoring, and for rows without a score."""
+    """Check for leakage, features that are missing at scoring, and rows without a score."""
     session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         session.print_checks(session.step("audit", settings, OF_TASK[task]["audit"])["checks"])

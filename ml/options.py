@@ -91,7 +91,7 @@ Task = Annotated[
 ]
 Full = Annotated[
     bool,
-    typer.Option("--full", help="Rebuild everything and train a new model."),
+    typer.Option("--full", help="Rebuild everything and train a challenger."),
 ]
 Folds = Annotated[
     int | None,

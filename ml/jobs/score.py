@@ -20,7 +20,7 @@ from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import releases, versions
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, examples
+from ml.warehouse import connection, dbt, examples, profile
 from ml.warehouse.feature_list import Feature, features
 
 AHEAD = 2  # batches to read and score while the previous one is written
@@ -68,6 +68,8 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             )
             for statement in task.settle:
                 con.execute(statement)
+            version = versions.production(settings.models, task.alias)
+            profile.load(con, version, task.name, version.name)
     releases.adopt(settings, task.alias)
     progress("scored", done, total)
     took = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()

@@ -33,7 +33,7 @@ AFTER = {
     "reorder": ("--selector", "results"),
     "purchase": (
         "--select",
-        *(f"tag:purchase,path:models/{p}" for p in ("predictions", "reporting")),
+        *(f"tag:purchase,path:models/{p}" for p in ("predictions", "monitoring", "reporting")),
         *("--exclude", "fct_weekly_propensity+"),
     ),
     "purchase_week": ("--select", "fct_weekly_propensity+"),

@@ -78,6 +78,13 @@ def record_runs(con: duckdb.DuckDBPyConnection, runs: Sequence[dict[str, Any]]) 
             append(con, table, pa.Table.from_pylist(rows))
 
 
+def record_decisions(con: duckdb.DuckDBPyConnection, decisions: Sequence[dict[str, Any]]) -> None:
+    """Write the recorded decisions to ``ml.decisions``."""
+    con.execute("delete from ml.decisions")
+    if decisions:
+        append(con, "ml.decisions", pa.Table.from_pylist(decisions))
+
+
 def last_delivery(settings: Settings, source: str) -> Delivery | None:
     """Return the last delivery of a source in the warehouse; None if it records none."""
     if not settings.warehouse.exists():

@@ -171,11 +171,14 @@ def published_twice(once: Once, published: Place, instacart_files: Path) -> Plac
     def run(folder: Path) -> None:
         shutil.copytree(published.folder, folder, dirs_exist_ok=True, symlinks=True)
         place = Place(folder)
-        options = ("--full", "--source", "instacart", "--raw-dir", instacart_files)
+        options = ("--source", "instacart", "--raw-dir", instacart_files)
+        first = place.model.resolve()
+        card = days.age(first)
         with duckdb.connect(str(place.warehouse), read_only=True) as reader:
             before = reader.execute(batch).fetchall()
             summary = place.restock("run", *options)
             assert reader.execute(batch).fetchall() == before
+        (first / "model.json").write_text(card)
         assert place.query(batch) != before
         (folder / "summary.json").write_text(json.dumps(summary))
 

@@ -47,6 +47,8 @@ EVENTS = "tests/python/test_events.py::"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 KILLS = "tests/python/test_releases.py::test_a_kill_at_any_change_leaves_the_state_before_or_after"
+GATED = "tests/python/test_gate.py::test_a_challenger_may_be_worse_by_less_than_the_margin"
+NAMED = "tests/python/test_releases.py::test_a_model_that_a_recent_decision_names_stays"
 NUMBERS = "tests/python/test_population.py::test_aisles_get_the_numbers_of_another_catalogue"
 
 PAST = "past_items as (\n    select * from {{ ref('past_items') }}\n),"
@@ -283,6 +285,27 @@ MUTANTS = (
         "set(produced) - set(waiting(settings))",
         "set(produced)",
         tests=(KILLS,),
+    ),
+    Mutant(
+        "the gate looks at the lower end of the interval",
+        "ml/modelling/gate.py",
+        "if loss.difference.high >= MARGIN",
+        "if loss.difference.low >= MARGIN",
+        tests=(GATED,),
+    ),
+    Mutant(
+        "the gate overlooks a lower F1",
+        "ml/modelling/gate.py",
+        "each.difference.high < 0",
+        "each.difference.high < -1",
+        tests=(GATED,),
+    ),
+    Mutant(
+        "the versions that decisions name are deleted",
+        "ml/registry/releases.py",
+        " | decisions.named(settings)",
+        "",
+        tests=(NAMED,),
     ),
     Mutant(
         "the population keeps its aisle numbers when the catalogue has others",

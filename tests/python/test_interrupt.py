@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Place
-from torture import full_run, kills, published_batch
+from torture import kills, published_batch, run
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def test_an_interrupted_run_exits_cleanly_and_loses_nothing(
 ) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     running = subprocess.Popen(
-        [Path(sys.executable).with_name("restock"), *full_run(instacart_files)],
+        [Path(sys.executable).with_name("restock"), *run(instacart_files)],
         cwd=ROOT, env=place.environment, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert running.stderr
