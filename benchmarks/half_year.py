@@ -220,8 +220,8 @@ def grade(served: pa.Table, truth: Path, until: date) -> dict[str, Any]:
     ):
         if np.ma.is_masked(p):
             raise ValueError(f"{truth}: a pair was not scored")
-        chance = np.clip(np.where(bought, p, 1 - p), 2.22e-16, 1)
-        found[f"{name}log_loss"] = -np.log(chance.astype(float)).mean()
+        p = p.astype(float)
+        found[f"{name}log_loss"] = -np.log(np.where(bought, p, 1 - p).clip(2.22e-16)).mean()
         found[f"{name}mean_f1"] = f1(basket.astype(bool), bought, offsets).mean()
     return found
 

@@ -251,7 +251,16 @@ def instacart_sample(once: Once) -> Place:
 # Test modules with a test of ten seconds or more.
 LONG = {
     f"test_{name}.py"
-    for name in ("leakage", "evaluate", "update", "interrupt", "lifecycle", "mutation", "run")
+    for name in (
+        "leakage",
+        "evaluate",
+        "update",
+        "interrupt",
+        "lifecycle",
+        "mutation",
+        "run",
+        "half_year",
+    )
 }
 
 
