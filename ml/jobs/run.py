@@ -157,7 +157,7 @@ def _is_whole(settings: Settings) -> bool:
 
 
 def _publish(settings: Settings, work: Settings, step: Do, results: dict[str, Result]) -> str:
-    """Draw the pages of a release, publish it, and return its name.
+    """Write the index and the pages of a release, publish it, and return its name.
 
     Raises:
         RestockError: the release is published, but pages could not be drawn.
@@ -165,6 +165,7 @@ def _publish(settings: Settings, work: Settings, step: Do, results: dict[str, Re
     runs = records.read(records.file(settings, "runs"))
     with connection.connect(work) as con, connection.transaction(con):
         run_records.record_runs(con, runs)
+    results["index"] = step("index", work, later("ml.serving.index:write"))
     failures = _draw(work, settings.dashboards, step, results)
     release = releases.publish(work.warehouse.parent, work, settings)
     _tell(failures)
