@@ -16,10 +16,10 @@ demand for each product. It lies in the release, so one rename publishes it with
 """
 
 import json
+import re
 import secrets
 import shutil
 from bisect import bisect_left
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ LINK = "index"
 WINDOWS = {"purchase": "fct_purchase_propensity", "purchase_week": "fct_weekly_propensity"}
 """The published table of each purchase task, whose rows cover a window of time."""
 _ROWS = 1_000_000  # pairs that are written at a time, which bounds the memory
+
+_WHOLE_NUMBER = re.compile("-?[0-9]{1,19}")
 
 _WINDOW = """
 case when {task}.user_id is not null then {{
@@ -240,8 +242,8 @@ class Index:
     """The index in a folder, opened for reading.
 
     Attributes:
+        folder: the folder.
         batches: the batch of each task by name; None for a task without scores.
-        is_text: whether shoppers have text for IDs, rather than whole numbers.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -264,13 +266,12 @@ class Index:
             np.load(folder / f"{name}.npy", mmap_mode="r")
             for name in ("product", "probability", "reason")
         )
-        self.is_text = pa.types.is_string(self._shoppers["user_id"].type)
 
     def __len__(self) -> int:
         return len(self._product)
 
     def shopper(self, user_id: int | str) -> int | None:
-        """Return the row of a shopper; None if they are not scored."""
+        """Return the row of a shopper; None if they are not scored. An ID may be text anywhere."""
         return _find(self._shoppers["user_id"], user_id)
 
     def predictions(self, shopper: int, limit: int) -> list[dict[str, Any]]:
@@ -312,22 +313,25 @@ class Index:
         """Return the chance of a purchase in the window of a task; None if it is not scored."""
         return self._shoppers[task][shopper].as_py()
 
-    def product(self, product_id: int | str) -> dict[str, Any] | None:
-        """Return a product of the catalogue and its demand; None if it is not in it."""
-        row = _find(self._products["product_id"], product_id)
-        if row is None:
-            return None
-        return {name: column[row].as_py() for name, column in self._products.items()}
+    def user_id(self, shopper: int) -> int | str:
+        """Return the ID of the shopper in a row."""
+        return self._shoppers["user_id"][shopper].as_py()
 
-    def unknown(self, product_ids: Collection[int | str]) -> list[int | str]:
-        """Return the products that are not in the catalogue."""
-        column = self._products["product_id"]
-        return [product_id for product_id in product_ids if _find(column, product_id) is None]
+    def product(self, product_id: int | str) -> int | None:
+        """Return the row of a product; None if it is not in the catalogue."""
+        return _find(self._products["product_id"], product_id)
 
-    def names(self, product_ids: Collection[int | str]) -> list[str]:
-        """Return the names of products of the catalogue."""
-        ids, names = self._products["product_id"], self._products["product_name"]
-        return [names[_find(ids, product_id)].as_py() for product_id in product_ids]
+    def product_id(self, product: int) -> int | str:
+        """Return the ID of the product in a row."""
+        return self._products["product_id"][product].as_py()
+
+    def product_name(self, product: int) -> str:
+        """Return the name of the product in a row."""
+        return self._products["product_name"][product].as_py()
+
+    def demand(self, product: int) -> dict[str, Any]:
+        """Return the product in a row: its ID, name and demand."""
+        return {name: column[product].as_py() for name, column in self._products.items()}
 
 
 def _columns(path: Path) -> dict[str, pa.Array]:
@@ -338,6 +342,12 @@ def _columns(path: Path) -> dict[str, pa.Array]:
 
 def _find(ids: pa.Array, wanted: int | str) -> int | None:
     """Return the position of an ID in a sorted column; None if it is not there."""
+    if pa.types.is_integer(ids.type):
+        if not _WHOLE_NUMBER.fullmatch(str(wanted)):
+            return None
+        wanted = int(wanted)
+    else:
+        wanted = str(wanted)
     at = bisect_left(range(len(ids)), wanted, key=lambda row: ids[row].as_py())
     return at if at < len(ids) and ids[at].as_py() == wanted else None
 

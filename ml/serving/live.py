@@ -171,7 +171,7 @@ class Live:
         self.model, self.features, self._statement = _load(settings.models, version)
         self._warehouse = settings.warehouse
         # One thread: the tables of a request are small.
-        config = {"threads": 1, "memory_limit": settings.duckdb_memory, "temp_directory": ""}
+        config: dict[str, Any] = {"threads": 1, "memory_limit": settings.duckdb_memory}
         self._con = duckdb.connect(config=config)
         with self._release():
             self._con.execute("create schema population; use population")

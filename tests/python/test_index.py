@@ -74,8 +74,7 @@ def test_who_buys_next_and_the_demand_equal_the_published_tables(complete_journe
         "order by md5(product_id::varchar) limit 300"
     )
     for product_id, *theirs in rows:
-        product = index.product(product_id)
-        assert product
+        product = index.demand(index.product(product_id) or 0)
         units = product["week"] and product["week"]["expected_units"]
         assert [product["expected_shoppers"], product["shopper_count"], units] == theirs
 
@@ -84,9 +83,10 @@ def test_ids_that_are_not_there_are_not_found(published: Place) -> None:
     index = opened(published)
     ((least, most),) = published.query("select min(user_id), max(user_id) from dim_users")
     assert index.shopper(least - 1) is None and index.shopper(most + 1) is None
-    assert index.product(-1) is None
     ((product_id,),) = published.query("select max(product_id) from dim_products")
-    assert index.unknown([-1, product_id, product_id + 1]) == [-1, product_id + 1]
+    assert index.product(-1) is index.product(product_id + 1) is None
+    assert index.product(str(product_id)) == index.product(product_id)
+    assert index.product("") is index.product("x") is index.product("1" * 40) is None
 
 
 def test_a_release_without_an_index_says_what_to_do(place: Place) -> None:
