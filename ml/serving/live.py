@@ -269,16 +269,21 @@ class Live:
                     for place, id in enumerate(dict.fromkeys(order.product_ids), start=1)
                 ]
         self._place(orders, items)
+        scored = sorted(requests.keys() - answers.keys())
+        if not scored:
+            return answers
         rows = con.execute(self._statement, {"as_of": day[0], "as_of_days": day[1]}).fetchnumpy()
         user = rows["user_id"]
+        offsets = np.append(np.searchsorted(user, scored), len(user))
         X = np.empty((len(self.features), len(user)), dtype=np.float32).T
         for column, feature in enumerate(self.features):
             X[:, column] = np.ma.filled(rows[feature.name].astype(np.float32), np.nan)
-        scored = sorted(requests.keys() - answers.keys())
-        offsets = np.append(np.searchsorted(user, scored), len(user))
         # As in the scoring job: ranks and choices follow from the published float32.
-        probability = self.model.predict(X).astype(np.float32)
-        columns = self.model.rule.columns(probability, user, offsets)
+        probability = np.empty(0, dtype=np.float32)
+        columns = {"rank_in_user": np.empty(0, dtype=np.int64), "in_basket": np.empty(0, bool)}
+        if len(user):
+            probability = self.model.predict(X).astype(np.float32)
+            columns = self.model.rule.columns(probability, user, offsets)
         for at, number in enumerate(scored):
             own = slice(offsets[at], offsets[at + 1])
             answers[number] = Scored(

@@ -7,11 +7,9 @@ import asyncio
 import json
 import re
 import secrets
-import sys
 import time
 import traceback
 from datetime import UTC, datetime
-from typing import TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.exceptions import HTTPException
@@ -45,11 +43,8 @@ def problem(
 class Watch:
     """Middleware that bounds, counts and logs requests."""
 
-    def __init__(
-        self, app: ASGIApp, registry: CollectorRegistry, log: TextIO | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
-        self._log = log or sys.stdout
         self._in_flight = 0
         self._requests = Counter(
             "restock_requests", "Requests.", ("route", "method", "status"), registry=registry
@@ -120,8 +115,7 @@ class Watch:
             "status": status,
             "ms": round(seconds * 1000, 2),
         }
-        self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
+        print(json.dumps(line), flush=True)
 
 
 def _too_large() -> str:
