@@ -290,6 +290,7 @@ def _request(
 
     Raises:
         UnknownShopperError: the release does not have the shopper, and there are no orders.
+        RequestError: an order has no plausible time.
     """
     shopper = None if body.user_id is None else index.shopper(body.user_id)
     if shopper is None and not body.orders:
@@ -319,7 +320,13 @@ def _request(
 
 
 def _local(at: datetime | date | None, timezone: str) -> datetime | None:
-    """Return a time in the time zone of the shop, as the intake has it."""
+    """Return a time in the time zone of the shop, as the intake has it.
+
+    Raises:
+        RequestError: the year is not plausible.
+    """
+    if at and not 1900 <= at.year <= 2999:
+        raise live.RequestError(f"an order of {at.isoformat()}: use a day from 1900 to 2999.")
     if isinstance(at, datetime) and at.tzinfo:
         return at.astimezone(ZoneInfo(timezone or "UTC")).replace(tzinfo=None)
     return at if at is None or isinstance(at, datetime) else datetime(at.year, at.month, at.day)
