@@ -65,6 +65,22 @@ def rollback(
 
 
 @app.command()
+def why(
+    shopper: options.Shopper,
+    product: options.Product,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show why a product has its probability for a shopper: history, features, contributions."""
+    session = Session(quiet, as_json)
+    with session.errors():
+        settings = Settings.load()
+        settings.prepare_workspace()
+        found = resolve_name("ml.serving.why:why")(settings, shopper, product)
+        session.tell(found, listing.why)
+
+
+@app.command()
 def serve(host: options.Host = "127.0.0.1", port: options.Port = 8080) -> None:
     """Answer over HTTP: baskets, predictions, demand, and live scores. Needs `restock[serve]`.
 

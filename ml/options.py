@@ -189,6 +189,8 @@ ExportTo = Annotated[
         show_default=False,
     ),
 ]
+Shopper = Annotated[str, typer.Argument(help="ID of the shopper.", show_default=False)]
+Product = Annotated[str, typer.Argument(help="ID of the product.", show_default=False)]
 Host = Annotated[
     str,
     typer.Option(

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from ml.registry.links import replace_link
 from ml.serving import middleware, server
 from ml.serving.api import create
 from ml.serving.index import Index
+from ml.serving.live import Live, Request
 from ml.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -165,11 +166,13 @@ def test_requests_at_the_same_time_are_scored_together(
 ) -> None:
     monkeypatch.setattr("ml.serving.published.GATHER_SECONDS", 0.5)
     sizes: list[int] = []
-    score = __import__("ml.serving.live", fromlist=["Live"]).Live.score
-    monkeypatch.setattr(
-        "ml.serving.live.Live.score",
-        lambda live, requests: sizes.append(len(requests)) or score(live, requests),
-    )
+    score = Live.score
+
+    def counted(live: Live, requests: Sequence[Request]) -> Any:
+        sizes.append(len(requests))
+        return score(live, requests)
+
+    monkeypatch.setattr(Live, "score", counted)
     found: dict[Any, Any] = {}
 
     def ask(user_id: Any) -> None:
@@ -450,7 +453,7 @@ def test_answers_are_as_described(published: Place, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with TestClient(app, raise_server_exceptions=False):
         for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
-            operation = found.ok()
+            operation: Any = found.ok()  # type: ignore[union-attr]
             modes = [schemathesis.GenerationMode.POSITIVE]
             if operation.body or list(operation.iter_parameters()):
                 modes.append(schemathesis.GenerationMode.NEGATIVE)
