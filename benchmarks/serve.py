@@ -40,7 +40,8 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 listener = socket.create_server(("127.0.0.1", 0))
 print("http://127.0.0.1:%d" % listener.getsockname()[1], file=sys.stderr, flush=True)
-config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_config=None)
+config = uvicorn.Config(app, loop="uvloop", http="httptools", lifespan="off", access_log=False,
+                        log_config=None)
 uvicorn.Server(config).run(sockets=[listener])
 """
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -30,9 +30,6 @@ Documented = dict[int | str, Json]
 UserId = Annotated[str, Path(max_length=200, description="ID of the shopper.")]
 ProductId = Annotated[str, Path(max_length=200, description="ID of the product.")]
 Limit = Annotated[int, Query(ge=1, le=schema.MOST_ROWS, description="Most products.")]
-IfNoneMatch = Annotated[
-    str | None, Header(description="ETag of an earlier answer.", max_length=1_000)
-]
 _DESCRIPTION = (
     "What each shopper will buy again, and who will buy next. Every answer is of one scoring run, "
     "and names it."
@@ -51,6 +48,18 @@ def _problems(*statuses: int) -> Documented:
 _LOOK_UP: Documented = {
     304: {"description": "The answer with this ETag still holds."},
     **_problems(404, 422, 503),
+}
+
+# Read from the request: a declared header takes longer than the look-up.
+_IF_NONE_MATCH: Json = {
+    "parameters": [
+        {
+            "name": "if-none-match",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "ETag of an earlier answer.",
+        }
+    ]
 }
 
 
@@ -98,13 +107,16 @@ def create(settings: Settings) -> FastAPI:
         return published.index
 
     @data.get(
-        "/shoppers/{user_id:path}/basket", response_model=schema.Predictions, responses=_LOOK_UP
+        "/shoppers/{user_id:path}/basket",
+        response_model=schema.Predictions,
+        responses=_LOOK_UP,
+        openapi_extra=_IF_NONE_MATCH,
     )
-    async def basket(user_id: UserId, response: Response, if_none_match: IfNoneMatch = None) -> Any:
+    async def basket(user_id: UserId, request: HTTPRequest, response: Response) -> Any:
         """Return the predicted basket of a shopper."""
         index = current()
         shopper = _shopper(index, user_id)
-        return _unchanged(index, if_none_match, response) or _of_shopper(
+        return _unchanged(index, request, response) or _of_shopper(
             index, shopper, index.basket(shopper)
         )
 
@@ -112,27 +124,29 @@ def create(settings: Settings) -> FastAPI:
         "/shoppers/{user_id:path}/predictions",
         response_model=schema.Predictions,
         responses=_LOOK_UP,
+        openapi_extra=_IF_NONE_MATCH,
     )
     async def predictions(
-        user_id: UserId, response: Response, limit: Limit = 20, if_none_match: IfNoneMatch = None
+        user_id: UserId, request: HTTPRequest, response: Response, limit: Limit = 20
     ) -> Any:
         """Return the likeliest products of a shopper, by rank."""
         index = current()
         shopper = _shopper(index, user_id)
-        return _unchanged(index, if_none_match, response) or _of_shopper(
+        return _unchanged(index, request, response) or _of_shopper(
             index, shopper, index.predictions(shopper, limit)
         )
 
     @data.get(
-        "/shoppers/{user_id:path}/propensity", response_model=schema.Propensity, responses=_LOOK_UP
+        "/shoppers/{user_id:path}/propensity",
+        response_model=schema.Propensity,
+        responses=_LOOK_UP,
+        openapi_extra=_IF_NONE_MATCH,
     )
-    async def propensity(
-        user_id: UserId, response: Response, if_none_match: IfNoneMatch = None
-    ) -> Any:
+    async def propensity(user_id: UserId, request: HTTPRequest, response: Response) -> Any:
         """Return the chance that a shopper buys in the next 24 hours, and in the next 7 days."""
         index = current()
         shopper = _shopper(index, user_id)
-        return _unchanged(index, if_none_match, response) or {
+        return _unchanged(index, request, response) or {
             "user_id": index.user_id(shopper),
             **{
                 task: _of_window(index, task, index.window(task, shopper))
@@ -141,11 +155,12 @@ def create(settings: Settings) -> FastAPI:
         }
 
     @data.get(
-        "/products/{product_id:path}/demand", response_model=schema.Demand, responses=_LOOK_UP
+        "/products/{product_id:path}/demand",
+        response_model=schema.Demand,
+        responses=_LOOK_UP,
+        openapi_extra=_IF_NONE_MATCH,
     )
-    async def demand(
-        product_id: ProductId, response: Response, if_none_match: IfNoneMatch = None
-    ) -> Any:
+    async def demand(product_id: ProductId, request: HTTPRequest, response: Response) -> Any:
         """Return how many shoppers are expected to buy a product next, and the week's demand."""
         index = current()
         product = index.product(product_id)
@@ -154,7 +169,7 @@ def create(settings: Settings) -> FastAPI:
                 404, f"The catalogue has no product {product_id}. Check the ID in dim_products."
             )
         found = index.demand(product)
-        return _unchanged(index, if_none_match, response) or {
+        return _unchanged(index, request, response) or {
             **_batch(index),
             **found,
             "week": _of_window(index, "purchase_week", found["week"]),
@@ -251,11 +266,14 @@ def _shopper(index: Index, user_id: str) -> int:
     return shopper
 
 
-def _unchanged(index: Index, if_none_match: str | None, response: Response) -> Response | None:
+def _unchanged(index: Index, request: HTTPRequest, response: Response) -> Response | None:
     """Return the answer 304 if a client has the batches of an index; set the headers otherwise."""
     batches = (batch.batch_id for batch in index.batches.values() if batch)
     headers = {"etag": f'"{".".join(batches)}"', "cache-control": "private, no-cache"}
-    known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    known = [
+        tag.strip().removeprefix("W/")
+        for tag in request.headers.get("if-none-match", "").split(",")
+    ]
     if headers["etag"] in known or "*" in known:
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)

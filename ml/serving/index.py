@@ -39,6 +39,7 @@ LINK = "index"
 """The name of the link to the index in a release."""
 WINDOWS = {"purchase": "fct_purchase_propensity", "purchase_week": "fct_weekly_propensity"}
 """The published table of each purchase task, whose rows cover a window of time."""
+_ROWS_OF_SHOPPERS = ("first_pair", "pair_count", "basket_count", "first_reason", "reason_count")
 _ROWS = 1_000_000  # pairs that are written at a time, which bounds the memory
 
 _WHOLE_NUMBER = re.compile("-?[0-9]{1,19}")
@@ -260,10 +261,11 @@ class Index:
             for task, batch in json.loads((folder / "batches.json").read_text()).items()
         }
         self._shoppers = _columns(folder / "shoppers.arrow")
+        self._rows = {name: self._shoppers[name].to_numpy() for name in _ROWS_OF_SHOPPERS}
         self._products = _columns(folder / "products.arrow")
         (self._reasons,) = _columns(folder / "reasons.arrow").values()
         self._product, self._probability, self._reason = (
-            np.load(folder / f"{name}.npy", mmap_mode="r")
+            np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray)
             for name in ("product", "probability", "reason")
         )
 
@@ -280,8 +282,7 @@ class Index:
         Products beyond the recommendations and the basket have no reason.
         """
         first, count, basket, first_reason, reasons = (
-            self._shoppers[name][shopper].as_py()
-            for name in ("first_pair", "pair_count", "basket_count", "first_reason", "reason_count")
+            int(self._rows[name][shopper]) for name in _ROWS_OF_SHOPPERS
         )
         last = first + min(limit, count)
         products = self._product[first:last]
@@ -307,7 +308,7 @@ class Index:
 
     def basket(self, shopper: int) -> list[dict[str, Any]]:
         """Return the products in the basket of the shopper in a row, as `predictions` does."""
-        return self.predictions(shopper, self._shoppers["basket_count"][shopper].as_py())
+        return self.predictions(shopper, int(self._rows["basket_count"][shopper]))
 
     def window(self, task: str, shopper: int) -> dict[str, Any] | None:
         """Return the chance of a purchase in the window of a task; None if it is not scored."""

@@ -9,8 +9,10 @@ import pytest
 import shops
 from conftest import Place
 
+from ml.errors import RestockError
 from ml.serving.index import Index
 from ml.serving.live import Live, Order, Request, RequestError, Scored, UnknownShopperError
+from ml.serving.why import why
 from ml.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -28,11 +30,19 @@ class Shop:
         self.index = Index((release / "index").resolve())
         batch = self.index.batches["reorder"]
         assert batch
-        self.live = Live(Settings.load(warehouse=place.warehouse), batch.model_version)
+        self.settings = Settings.load(warehouse=place.warehouse)
+        self.live = Live(self.settings, batch.model_version)
 
     def drawn(self, count: int) -> list[Any]:
         order = f"select user_id from dim_users order by md5('live' || user_id) limit {count}"
         return [user_id for (user_id,) in self.query(order)]
+
+    def never_bought(self, user_id: Any) -> Any:
+        bought = f"select product_id from fct_order_items where user_id = {user_id!r}"
+        ((product_id,),) = self.query(
+            f"select min(product_id) from dim_products where product_id not in ({bought})"
+        )
+        return product_id
 
     def published(self, user_id: Any) -> list[tuple[Any, ...]]:
         rows = self.index.predictions(self.index.shopper(user_id) or 0, 1_000_000)
@@ -202,3 +212,30 @@ def test_orders_that_the_release_has_already_are_refused(shop_of: Callable[[str]
     (user_id,) = shop.drawn(1)
     (error,) = shop.live.score([Request(user_id, shop.history(user_id)[:1])])
     assert isinstance(error, RequestError) and "Give only orders that are newer" in str(error)
+
+
+def test_what_the_features_add_makes_the_probability(shop_of: Callable[[str], Shop]) -> None:
+    shop = shop_of("complete_journey")
+    (user_id,) = shop.drawn(1)
+    product_id, name, probability, rank, in_basket, reason = next(
+        row for row in shop.published(user_id) if row[3] == 1
+    )
+    found = why(shop.settings, str(user_id), str(product_id))
+    assert found["reorder_probability"] == probability
+    assert [found[key] for key in ("product_name", "rank_in_user", "in_basket", "reason")] == [
+        *(name, rank, in_basket, reason)
+    ]
+    calibrated = shop.live.model.calibrator.transform(np.array([found["uncalibrated_probability"]]))
+    assert np.float32(calibrated[0]) == pytest.approx(probability, rel=1e-6)
+    values = {row["feature"]: row["value"] for row in found["contributions"]}
+    assert len(found["history"]) == values["pair_purchase_count"]
+    assert found["history"][-1]["days_ago"] == values["pair_days_since_last"]
+    sizes = [abs(row["log_odds"]) for row in found["contributions"]]
+    assert sizes == sorted(sizes, reverse=True)
+    for shopper, product, message in (
+        ("-1", str(product_id), "no scores of shopper"),
+        (str(user_id), "-1", "catalogue has no product"),
+        (str(user_id), str(shop.never_bought(user_id)), "never bought"),
+    ):
+        with pytest.raises(RestockError, match=message):
+            why(shop.settings, shopper, product)
