@@ -30,6 +30,11 @@ Id = int | str
 Day = tuple[date | None, int | None]
 """The day of the next order: a date, or days after the last order; neither for the usual gap."""
 
+# They take longer over the statement than they save, for so few rows.
+_SLOW_OPTIMIZERS = (
+    "projection_pullup,column_lifetime,projection_placement,statistics_propagation,"
+    "common_subexpressions"
+)
 _MOST_ORDERS = 10_000_000  # of a shopper; order IDs count on from here to the next request
 _TABLES = f"""
 create schema given;
@@ -168,11 +173,16 @@ class Live:
             RestockError: a file is missing or changed.
             BusyError: a step is writing the warehouse.
         """
-        self.model, self.features, self._statement = _load(settings.models, version)
+        self.model, self.features, statement = _load(settings.models, version)
         self._warehouse = settings.warehouse
         # One thread: the tables of a request are small.
-        config: dict[str, Any] = {"threads": 1, "memory_limit": settings.duckdb_memory}
+        config: dict[str, Any] = {
+            "threads": 1,
+            "memory_limit": settings.duckdb_memory,
+            "disabled_optimizers": _SLOW_OPTIMIZERS,
+        }
         self._con = duckdb.connect(config=config)
+        (self._statement,) = self._con.extract_statements(statement)
         with self._release():
             self._con.execute("create schema population; use population")
             population.read(self._con, settings.models / version)
