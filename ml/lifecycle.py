@@ -39,27 +39,33 @@ def releases(quiet: options.Quiet = False, as_json: options.Json = False) -> Non
 
 @app.command()
 def promote(
-    version: options.Version = "", quiet: options.Quiet = False, as_json: options.Json = False
+    version: options.Version = "",
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Put a model version into production. The next run scores everything with it.
 
     After a rollback, runs keep the model until this command. Without VERSION, it only lets them
     train again.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(reads_orders=False) as settings:
         session.step("promote", settings, later("ml.jobs.promotion:promote", version=version))
 
 
 @app.command()
 def rollback(
-    release: options.Release = "", quiet: options.Quiet = False, as_json: options.Json = False
+    release: options.Release = "",
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Publish an earlier release again: its scores, models and pages, with one rename.
 
     Runs keep its model until `restock promote`.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(reads_orders=False) as settings:
         session.step("rollback", settings, later("ml.jobs.promotion:rollback", release=release))
 

@@ -28,7 +28,8 @@ def models(rows: Sequence[Row]) -> None:
     if not rows:
         print("There is no model yet. Run `restock train`.")
     for row in rows:
-        state = row["alias"] or ("earlier" if row["releases"] else "candidate")
+        unused = row["decision"] or "candidate"
+        state = row["alias"] or ("earlier" if row["releases"] else unused)
         print(row["model_version"], row["task"] or "-", state, sep="  ")
         print(f"  {_figures(row['metrics'])}")
         if row["releases"]:
@@ -97,6 +98,13 @@ def _status(row: Row) -> Iterable[tuple[str, str]]:
     if held := row["held"]:
         yield "promotion", f"held since {held['since']}, by a rollback from {held['from']}"
         yield "", "`restock promote` lets runs train again"
+    for rule in row["rules"]:
+        if rule["is_fired"]:
+            yield "fires", f"{rule['rule']}: {rule['value']:.4g}, threshold {rule['threshold']:.4g}"
+    if decision := row["last_decision"]:
+        version = decision["challenger"] or decision["champion"]
+        yield "decision", f"{decision['decided_at']}: {decision['task']}, {decision['decision']}"
+        yield "", ". ".join(filter(None, (version, decision["reason"])))
     if row["rolls_back_to"]:
         yield "rollback", f"would publish {row['rolls_back_to']}"
     if last := row["last_run"]:

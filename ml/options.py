@@ -35,6 +35,25 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print the summary as one JSON object, and no progress."),
 ]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="File to append the log to, with a time stamp on each line. --quiet does not "
+        "shorten it.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES",
+        min=0,
+        help="End the run after this time with exit code 124, and publish nothing.",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -72,7 +91,7 @@ Task = Annotated[
 ]
 Full = Annotated[
     bool,
-    typer.Option("--full", help="Rebuild everything and train a new model."),
+    typer.Option("--full", help="Rebuild everything and train a challenger."),
 ]
 Folds = Annotated[
     int | None,
@@ -209,5 +228,12 @@ Events = Annotated[
 Days = Annotated[
     int | None,
     typer.Option(help="Length of the log with --events. Default: 150.", show_default=False),
+]
+Weeks = Annotated[
+    int | None,
+    typer.Option(
+        help="Write an order log of this length instead. A longer log is the same shop later.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed. The same seed gives the same orders.")]
