@@ -103,7 +103,7 @@ def create(settings: Settings) -> FastAPI:
 
     def current() -> Index:
         if published.index is None:
-            raise RestockError("Nothing is published yet. Run `restock run`.")
+            raise RestockError("No release with an index is published yet. Run `restock run`.")
         return published.index
 
     @data.get(

@@ -47,9 +47,13 @@ class Published:
 
     def look(self) -> None:
         """Open the index of the published release, if it is another one."""
-        warehouse = Path(os.path.realpath(self._settings.warehouse))
-        folder = Path(os.path.realpath(warehouse.parent / LINK))
-        if (self.index and folder == self.index.folder) or not folder.exists():
+        release = Path(os.path.realpath(self._settings.warehouse)).parent
+        folder = Path(os.path.realpath(release / LINK))
+        if self.index and folder == self.index.folder:
+            return
+        if not folder.exists():
+            # Of a release from before releases had an index. Another one's would mislead.
+            self.index = None
             return
         index = Index(folder)
         self.swaps += self.index is not None

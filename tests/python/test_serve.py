@@ -329,6 +329,9 @@ def test_before_the_first_run_the_server_waits(place: Place, published: Place) -
         assert client.get("/health").status_code == 200
         replace_link(place.warehouse, published.warehouse.resolve())
         assert eventually(lambda: client.get("/ready").status_code == 200)
+        # A rollback to a release from before there was an index.
+        replace_link(place.warehouse, place.folder / "old" / "restock.duckdb")
+        assert eventually(lambda: client.get("/ready").status_code == 503)
 
 
 def test_a_step_that_writes_the_warehouse_delays_live_scores_only(
