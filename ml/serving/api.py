@@ -34,7 +34,7 @@ _DESCRIPTION = (
     "What each shopper will buy again, and who will buy next. Every answer is of one scoring run, "
     "and names it."
 )
-_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_PROBLEM = {"application/problem+json": {"schema": schema.Problem.model_json_schema()}}
 
 
 def _problems(*statuses: int) -> Documented:

@@ -29,6 +29,7 @@ _PAGE = """<!doctype html>
   {%- elif schema.anyOf %}{% for s in schema.anyOf %}{{ " or " if not loop.first }}{{ type(s) }}
     {%- endfor %}
   {%- elif schema.type == "array" %}list of {{ type(schema["items"]) }}
+  {%- elif schema.type == "object" %}{{ schema.title }}
   {%- else %}{{ schema.format or schema.type or "" }}{% endif %}
 {%- endmacro %}
 {% for path, methods in paths.items() %}{% for method, it in methods.items() %}
