@@ -7,7 +7,8 @@ other names. Once, a delivery is cut off, and the intake refuses it. Once, other
 favour. Predictions are graded on the first order of each shopper before the next release. Beside
 them are the first model, if it had served for ever, and the truth, both graded on the same orders.
 
-The table goes to `half_year.csv` in the folder, a line for each week, and to the standard output.
+The table goes to `half_year.csv` in the folder, a line for each week, and in short to the standard
+output.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from ml.jobs.run import run
 from ml.jobs.steps import Result, Step
 from ml.modelling.basket import expected_f1_basket, f1
 from ml.progress import silent
-from ml.registry import records, versions
+from ml.registry import decisions, records, versions
 from ml.registry.lock import exclusive
 from ml.settings import Settings
 from ml.simulation.growth import START, simulate_growth
@@ -103,6 +104,7 @@ class Week:
     week: int
     outcome: str
     decision: str
+    rules: str
     reason: str
     model: str
     orders: int = 0
@@ -156,12 +158,16 @@ def job(settings: Settings) -> Week:
         return {**result, "seconds": round(time.process_time() - started, 2)}
 
     settings.prepare_workspace()
+    before = len(decisions.read(settings))
     with exclusive(settings), suppress(RestockError):
         run(settings, step)
     last = records.read(records.file(settings, "runs"))[-1]
     model = versions.production(settings.models).name
-    reason = last["error"] or last["reason"]
-    return Week(0, last["outcome"], last["decision"], reason, model)
+    for decision in decisions.read(settings)[before:]:
+        if decision.task in (decisions.ALL_TASKS, "reorder"):
+            reason = last["error"] or decision.reason
+            return Week(0, last["outcome"], decision.decision, decision.rules, reason, model)
+    return Week(0, last["outcome"], "", "", last["error"], model)
 
 
 def predictions(settings: Settings, first: Path) -> pa.Table:
@@ -245,13 +251,15 @@ def main() -> None:
     with (chosen.out / "half_year.csv").open("w", newline="") as file:
         lines = csv.DictWriter(file, names)
         lines.writeheader()
-        print(f"| {' | '.join(names).replace('_', ' ')} |")
-        print("|" + " --- |" * len(names), flush=True)
+        shown = [name for name in names if name not in ("reason", "model")]
+        print(f"| {' | '.join(shown).replace('_', ' ')} |")
+        print("|" + " --- |" * len(shown), flush=True)
         for week in live(story, chosen.out):
             lines.writerow(asdict(week))
             file.flush()
-            cells = [f"{c:.4f}" if isinstance(c, float) else str(c) for c in asdict(week).values()]
-            print(f"| {' | '.join(cells)} |", flush=True)
+            cells = (getattr(week, name) for name in shown)
+            texts = (f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells)
+            print(f"| {' | '.join(texts)} |", flush=True)
 
 
 if __name__ == "__main__":

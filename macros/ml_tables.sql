@@ -209,6 +209,10 @@ the same content exist for each task. -#}
         table_name varchar,
         row_count bigint
     );
+    create table if not exists ml.event_days (
+        day date,
+        digest varchar
+    );
     create table if not exists ml.deliveries (
         source varchar,
         line_count bigint,

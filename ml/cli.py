@@ -24,7 +24,7 @@ from ml.jobs.report import PAGES, QUERIES, changes
 from ml.jobs.report import report as write_pages
 from ml.jobs.run import run as run_every_step
 from ml.jobs.steps import AFTER, OF_TASK, later, with_tables
-from ml.registry import outputs
+from ml.registry import outputs, releases
 from ml.settings import Settings
 
 app = typer.Typer(
@@ -195,6 +195,8 @@ def score(
         moved = with_tables(later("ml.jobs.score:score_as_of", task=task), AFTER[task])
         step = moved if named else OF_TASK[task]["score"]
         session.step("score", settings, step)
+        if releases.published(settings):
+            session.step("index", settings, later("ml.serving.index:write"))
 
 
 @app.command()

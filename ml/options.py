@@ -208,6 +208,15 @@ ExportTo = Annotated[
         show_default=False,
     ),
 ]
+Shopper = Annotated[str, typer.Argument(help="ID of the shopper.", show_default=False)]
+Product = Annotated[str, typer.Argument(help="ID of the product.", show_default=False)]
+Host = Annotated[
+    str,
+    typer.Option(
+        help="Address to listen on. Any but this machine's own needs a key in RESTOCK_API_KEY."
+    ),
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
 Products = Annotated[
     int | None,
     typer.Option(help="Number of products. Default: 1,000 plus 10 per shopper, up to 49,688."),

@@ -227,7 +227,7 @@ def _is_whole(settings: Settings) -> bool:
 
 
 def _publish(this: _Run, work: Settings) -> str:
-    """Draw the pages of a release, publish it, and return its name.
+    """Write the index and the pages of a release, publish it, and return its name.
 
     Raises:
         RestockError: the release is published, but pages could not be drawn.
@@ -239,6 +239,7 @@ def _publish(this: _Run, work: Settings) -> str:
         with connection.transaction(con):
             run_records.record_runs(con, records.read(records.file(settings, "runs")))
             run_records.record_decisions(con, [asdict(decision) for decision in decided])
+    this.do("index", work, later("ml.serving.index:write"))
     failures = _draw(this, work)
     release = releases.publish(work.warehouse.parent, work, settings)
     decisions.append(settings, this.decisions)

@@ -10,6 +10,7 @@ rebuilds and scores everyone in the same way. If a rule of `rpt_retrain_rules` f
 a setting has changed, it asks for a full run, which trains a challenger.
 """
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,7 @@ def update(
             reason = "the code or the settings changed, or a single step ran since the last run"
     if reason and not kept_because:
         return _full_run([decisions.CODE_CHANGED], reason)
+    is_same_code = not reason
     _reject_other_source(settings, kept_because)
     retraining.read_last(settings, last)
     # All dbt commands here use one warehouse path, because dbt parses again when it changes.
@@ -93,7 +95,7 @@ def update(
         shutil.copyfile(published, settings.warehouse)
         if has_changes := _has_other_events(settings, published):
             note += ", but there are other events"
-            _rebuild(settings, reason, found)
+            _rebuild(settings, reason, found, is_same_code=is_same_code)
         return {
             "rows": 0,
             "is_full_run": False,
@@ -126,7 +128,7 @@ def update(
                 "update ml.scored_shoppers set made_by = ?, made_with = ?", [made_by, made_with]
             )
     work.unlink()
-    _rebuild(settings, reason, found)
+    _rebuild(settings, reason, found, is_same_code=is_same_code)
     progress("updated", 4, 4)
     return {
         "rows": scored["rows"],
@@ -145,16 +147,28 @@ def _has_other_events(settings: Settings, published: Path) -> bool:
     return any(getattr(before, name, None) != getattr(now, name) for name in days)
 
 
-def _rebuild(settings: Settings, reason: str, found: retraining.Comparison) -> None:
-    """Build and record what depends on the merged scores, and the purchase tables."""
+def _rebuild(
+    settings: Settings, reason: str, found: retraining.Comparison, *, is_same_code: bool
+) -> None:
+    """Build and record what depends on the merged scores, and the purchase tables.
+
+    With the same code, of the purchase tables only the days with other orders or events are made
+    anew, and the rows at cutoff 0.
+    """
     # The staging views are made again, because a workspace that was moved lands files elsewhere.
-    places = ("staging", "predictions", "monitoring", "reporting")
+    _dbt(settings, "run", "--select", "path:models/staging")
+    day = None
+    if is_same_code:
+        with connection.connect(settings, read_only=True) as con:
+            day = run_records.first_changed_day(con, settings)
+    places = ("predictions", "monitoring", "reporting")
     # A user may have edited the seed of the rules.
     rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase", "retrain_rules"]
     if reason:  # the code of any view may have changed
         rebuilt.append("config.materialized:view")
-    unchecked = ("--exclude", "path:models/staging,test_type:data")
-    built = _dbt(settings, "build", "--select", *rebuilt, *unchecked)
+    # The intake has checked what staging tests.
+    unchecked = ("--exclude", "path:models/staging")
+    built = _dbt(settings, "build", "--select", *rebuilt, *unchecked, rebuild_from=f"{day or ''}")
     with connection.connect(settings) as con, connection.transaction(con):
         run_records.record_tests(con, built.tests)
         run_records.record_kpis(con)
@@ -187,14 +201,10 @@ def _reject_other_source(settings: Settings, kept_because: str) -> None:
         )
 
 
-def _dbt(settings: Settings, *arguments: str) -> dbt.Built:
+def _dbt(settings: Settings, *arguments: str, rebuild_from: str = "") -> dbt.Built:
     """Run dbt for cutoff 0 only; the past cutoffs do not change."""
-    return dbt.run(
-        settings,
-        *arguments,
-        *("--vars", "{label_cutoffs: 0}"),
-        progress=silent,
-    )
+    variables = json.dumps({"label_cutoffs": 0, "rebuild_from": rebuild_from})
+    return dbt.run(settings, *arguments, "--vars", variables, progress=silent)
 
 
 def _reduce(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:

@@ -30,7 +30,7 @@ RELEASE = re.compile(f"next|{_NAME}")
 """The names of the folders in ``<warehouse>.releases``."""
 _IN_RELEASE = (
     r"{warehouse}(\.wal|\.tmp)?|changed\.duckdb(\.wal|\.tmp)?|models|model(-[\w-]+)?|pages"
-    r"|before|held\.json|\..*"
+    r"|index(-\w+)?|before|held\.json|\..*"
 )
 _PAGE = "· Restock</title>"
 _ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)|assets/[\w-]+\.txt|downloads/[\w.-]+\.csv")

@@ -1,13 +1,13 @@
-"""Releases: a warehouse, models and pages that one rename publishes together.
+"""Releases: a warehouse, models, pages and index that one rename publishes together.
 
 ``<warehouse>.releases/`` holds one folder per release, named by the time it was published. The link
 ``<warehouse>.current`` points to the published one, and the paths that users open are links through
-it. So one rename publishes all three, and readers always see one complete release. One rename takes
-them back too: the last releases are kept.
+it. So one rename publishes everything, and readers always see one complete release. One rename
+takes it back too: the last releases are kept.
 
-A release holds the warehouse, ``pages/``, a link to the model of each task, and ``before``, a link
-to the release it replaced. ``held.json`` says that a rollback holds promotion; it is in the release
-so that the rename decides this too.
+A release holds the warehouse, ``pages/``, ``index/`` (`ml.serving.index`), a link to the model of
+each task, and ``before``, a link to the release it replaced. ``held.json`` says that a rollback
+holds promotion; it is in the release so that the rename decides this too.
 """
 
 import json

@@ -4,6 +4,7 @@ May import `ml.settings`, `ml.mongodb` and `ml.errors`.
 """
 
 from ml.sources.detect import with_source
+from ml.sources.event_parts import landed_events
 from ml.sources.intake import SOURCES, fetch, land, take_in
 from ml.sources.landing_folder import check_landing
 from ml.sources.raw import SourceError
@@ -28,6 +29,7 @@ __all__ = [
     "fetch",
     "land",
     "landed",
+    "landed_events",
     "lines_after",
     "newest",
     "take_in",

@@ -10,6 +10,7 @@ import duckdb
 from ml.errors import SettingsError
 from ml.reading import Reading
 from ml.sources.landing import Check
+from ml.sources.staging import Staged, ask
 
 _NIGHT_SHARE = 0.05
 _GAP_DAYS, _GAP_SHARE = 730, 0.05
@@ -30,11 +31,11 @@ def check_timezone(con: duckdb.DuckDBPyConnection, timezone: str) -> None:
         )
 
 
-def is_utc(con: duckdb.DuckDBPyConnection, staged: str, column: str = "ordered_at") -> bool:
+def is_utc(con: duckdb.DuckDBPyConnection, part: Staged, column: str = "ordered_at") -> bool:
     """Return whether all times of a file with offsets are in UTC, such as `...Z` or `...+00:00`."""
     zero = f"regexp_matches({column}, '(Z|[+-]00(:?00)?)$') or length({column}) <= 10"
-    sql = f"select coalesce(bool_and({zero}), false) from ({staged})"
-    return con.execute(sql).fetchall()[0][0] is True
+    sql = f"select coalesce(bool_and({zero}), false) from ({part.sql})"
+    return ask(con, part, f"UTC {column}", sql)[0][0] is True
 
 
 def local(column: str, *, offsets: bool, utc: bool, timezone: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import duckdb
 
+from ml.sources.event_selection import PURCHASES
+
 _MANY_SHOPPERS = 1_000
 _HEAVY_SHARE, _HEAVY_SHARE_OF_FEW = 0.01, 0.1
 _HEAVY_TIMES = 3
@@ -69,14 +71,14 @@ def tell_strangers(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
 def tell_unordered(con: duckdb.DuckDBPyConnection, notes: list[str]) -> None:
     """Add notes on purchase events that do not match the orders."""
     con.execute(
-        """
+        f"""
         create temp table logged_purchases as
         select user_id, occurred_at, last.first_at - occurred_at as delay
         from (
             select distinct user_id, occurred_at, occurred_at + interval 1 day as until
-            from judged_events
-            where event_type = 'purchase'
-                and reason = 'of purchases, which come from the orders'
+            from events
+            anti join doubles using (at_row)
+            where reason = '{PURCHASES}'
         )
         asof left join (select user_id as shopper, first_at from placed) as last
             on user_id = last.shopper and until >= last.first_at

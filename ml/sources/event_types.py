@@ -14,7 +14,7 @@ from ml.settings import PROJECT
 from ml.sources.mapping import folded
 from ml.sources.purchases import texts
 from ml.sources.raw import RawFile, SourceError
-from ml.sources.staging import Staged, query, stage
+from ml.sources.staging import Staged, ask, query, stage
 
 TYPES = ("view", "search", "cart", "remove", "checkout", "purchase")
 IGNORE = "ignore"
@@ -76,7 +76,7 @@ def typed(
         sql = (
             f"select event_type, count(*) from ({part.sql}) where event_type is not null group by 1"
         )
-        for name, events in query(con, part, sql):
+        for name, events in ask(con, part, "event types", sql):
             counts[name] = counts.get(name, 0) + events
     commonest = sorted(counts, key=lambda name: (-counts[name], name))
     found = {name: types.get(_key(name), types.get(_OTHERS)) for name in commonest}

@@ -9,6 +9,7 @@ Large logs are streamed: no step needs memory for more than a part of the events
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,19 +18,30 @@ from pathlib import Path
 import duckdb
 
 from ml.reading import Reading
-from ml.sources import clock, event_notes, event_selection, event_types, purchases, times
+from ml.sources import (
+    clock,
+    event_notes,
+    event_parts,
+    event_selection,
+    event_types,
+    purchases,
+    times,
+)
+from ml.sources.event_parts import Landing
 from ml.sources.ids import id_column
 from ml.sources.landing import (
+    PART,
     Column,
     Rule,
     Table,
+    check_rows,
     check_together,
-    land,
     land_nothing,
+    reject_empty,
     text,
 )
-from ml.sources.raw import RawFile, SourceError, quoted
-from ml.sources.staging import Staged, query, stage
+from ml.sources.raw import RawFile, SourceError
+from ml.sources.staging import Staged, ask, stage
 
 COLUMNS = (
     ("user_id", "occurred_at", "event_type"),
@@ -42,10 +54,17 @@ _NUMBER = "-?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
 
 
 def stage_events(
-    con: duckdb.DuckDBPyConnection, files: Sequence[RawFile], reading: Reading, scratch: Path
+    con: duckdb.DuckDBPyConnection,
+    files: Sequence[RawFile],
+    reading: Reading,
+    scratch: Path,
+    last: Landing,
 ) -> list[Staged]:
     """Find the columns of the events in their raw files."""
-    return stage(con, "events", files, COLUMNS, reading.of_events, scratch, in_place=True)
+    staged = stage(con, "events", files, COLUMNS, reading.of_events, scratch, in_place=True)
+    for part in staged:
+        part.answers.update(last.answers(part.file))
+    return staged
 
 
 @dataclass(frozen=True)
@@ -69,17 +88,26 @@ def land_none(con: duckdb.DuckDBPyConnection, folder: Path, ids: Ids) -> None:
     """Land an empty table."""
     times_ = (Column(name, f"{name}::timestamp", "a time") for name in ("occurred_at", "known_at"))
     number = Column("value", "value::double", "a number")
+    landing = Landing(folder, None, ())
+    (folder / event_parts.FOLDER).mkdir()
     columns = (
         *(ids.column("user_id"), text("event_id"), *times_, text("event_type")),
-        *(ids.column("product_id"), text("session_id"), number),
+        *(ids.column("product_id"), text("session_id"), number, text("reason")),
+        Column("digest", "digest::ubigint", "a digest"),
     )
-    land_nothing(con, folder / "events.parquet", columns)
+    land_nothing(con, landing.path(0), columns)
+    con.execute(
+        f"create temp view events as select *, row as at_row from {event_parts.every(folder)}"
+    )
+    event_selection.find_doubles(con, landing, event_parts.NOTHING, {}, [])
+    landing.write(con)
 
 
 def land_events(
     con: duckdb.DuckDBPyConnection,
     staged: Sequence[Staged],
     folder: Path,
+    last: Landing,
     ids: Ids,
     types: Mapping[str, str],
     keep_products: Collection[str],
@@ -88,15 +116,15 @@ def land_events(
     *,
     with_orders: bool,
 ) -> Table:
-    """Land the events, check them, and leave out those that do not count.
+    """Land the events, check them, and find those that do not count.
 
-    Creates the view `events` of all rows, and the view `kept_events` of those that count. The
-    landed file has all rows until `keep` is called.
+    Creates the view `events` of all rows, and the view `kept_events` of those that count.
 
     Args:
         con: an in-memory database; with orders, it has the table `placed`.
         staged: the raw files.
         folder: where to write.
+        last: the last landing.
         ids: which IDs are whole numbers.
         types: the type of each known name.
         keep_products: ids of products that look like a word for a missing value.
@@ -124,36 +152,43 @@ def land_events(
         "{value} is not a time such as 2024-03-31T18:05:00",
         explain=partial(times.explain, mapping=reading.of_events.mapping("received_at")),
     )
-    parts = [(part.file, part.sql) for part in staged]
-    path = folder / "events.parquet"
-    in_place = all(part.path == part.file.path for part in staged)
-    rows_in_place = Staged.together(staged) if in_place else ""
-    table = land(con, path, parts, columns, [received], rows=rows_in_place)
-    rows = sum(count for _, count in table.parts)
-    _check_ids(con, table, ids, keep_products, reading)
+    derived = event_selection.derived(reading, with_orders=with_orders)
+
+    def check(table: Table) -> None:
+        check_rows(con, table, [*(column.rule for column in columns), received])
+        _check_ids(con, table, ids, keep_products, reading)
+
+    parses = [column.sql for column in columns if column.name != "event_type"]
+    rules = [parses, derived, sorted(types.items()), sorted(keep_products)]
+    # As JSON stores it: tuples become lists.
+    rules = json.loads(json.dumps(rules))
+    if last.rules != rules:
+        last = event_parts.NOTHING
+    landing, linked = event_parts.land(con, staged, folder, last, rules, columns, derived, check)
+    table = Table(
+        folder / event_parts.FOLDER,
+        tuple((part.file, of.rows) for part, of in zip(staged, landing.parts, strict=True)),
+        is_apart=True,
+    )
+    reject_empty(table.parts)
+    con.execute(
+        f"create temp view events as select *, part * {PART} + row as at_row "
+        f"from {event_parts.every(folder)}"
+    )
     late = replace(clock.EVENTS, column="known_at")
     received_ahead = [replace(c, column="received_at") for c in clock.dates(reading, late)[:1]]
     ahead = [] if reading.allow_future else received_ahead
     check_together(con, {"events": table}, [*clock.dates(reading, clock.EVENTS), *ahead])
-    _check_hours(con, table, rows)
-    table = event_selection.leave_out(con, table, rows, reading, notes, with_orders=with_orders)
+    _check_hours(con, table)
+    event_selection.find_doubles(con, landing, last, linked, notes)
+    landing.write(con)
+    table = event_selection.leave_out(con, table, notes)
     event_notes.tell_heavy(con, notes)
     event_notes.tell_late(con, notes)
     if with_orders:
+        event_notes.tell_unordered(con, notes)
         event_notes.tell_strangers(con, notes)
     return table
-
-
-def keep(con: duckdb.DuckDBPyConnection, table: Table, scratch: Path) -> None:
-    """Reduce the landed file to the events that count, once all checks are done."""
-    if table.left_out or table.is_view or len(table.parts) > 1:
-        kept = scratch / "kept_events.parquet"
-        # IDs of events are not worth a dictionary.
-        con.execute(
-            f"copy (select {', '.join(event_selection.LANDED)} from kept_events) to {quoted(kept)} "
-            "(format parquet, dictionary_size_limit 1000)"
-        )
-        kept.replace(table.path)
 
 
 # --- columns --------------------------------------------------------------------------------------
@@ -181,9 +216,7 @@ def _times(
             offsets[column] = utc[column] = "ZONE" in native[column]
         elif (have_offsets := _have_offsets(con, staged, column)) is not None:
             offsets[column] = have_offsets
-            utc[column] = have_offsets and all(
-                clock.is_utc(con, part.sql, column) for part in staged
-            )
+            utc[column] = have_offsets and all(clock.is_utc(con, part, column) for part in staged)
     if len(set(offsets.values())) > 1:
         with_offset = max(_TIMES, key=lambda column: offsets[column])
         raise SourceError(
@@ -241,9 +274,10 @@ def _have_offsets(
     has_clock, has_offset = times.has_clock(column), times.has_offset(column)
     is_read = f"{column} <> '{times.MALFORMED}'"
     found = [
-        query(
+        ask(
             con,
             part,
+            f"offsets {column}",
             f"""
             select
                 bool_or({has_offset}),
@@ -303,14 +337,15 @@ def _check_ids(
         if not rules:
             continue
         firsts = ", ".join(f"min(case when {rule.broken} then at_row end)" for rule in rules)
-        distinct = f"select {name}, min(at_row) as at_row from events group by {name}"
+        distinct = f"select {name}, min(at_row) as at_row from {table.name} group by {name}"
         found = con.execute(f"select {firsts} from ({distinct})").fetchall()[0]
         for at_row, rule in zip(found, rules, strict=True):
             if at_row is not None:
                 raise table.fault(con, at_row, name, rule.problem, rule.advice, rule.explain)
 
 
-def _check_hours(con: duckdb.DuckDBPyConnection, table: Table, rows: int) -> None:
+def _check_hours(con: duckdb.DuckDBPyConnection, table: Table) -> None:
+    rows = sum(count for _, count in table.parts)
     has_hour = "occurred_at <> date_trunc('day', occurred_at)"
     sql = f"select true from events where {has_hour} limit 1"
     if rows > 1 and not con.execute(sql).fetchall():

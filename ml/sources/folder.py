@@ -190,7 +190,9 @@ def gather(
             continue
         for file in files:
             if stem := wanted.stem(file.inner):
-                found[stem].append((file.inner, RawFile(file.name, file.path)))
+                stat = path.stat()
+                stamp = stat.st_size, stat.st_mtime_ns
+                found[stem].append((file.inner, RawFile(file.name, file.path, stamp=stamp)))
     for stem in wanted.files:
         is_needed = stem not in wanted.optional and wanted.instead.get(stem) not in found
         if stem not in found and is_needed:

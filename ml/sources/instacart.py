@@ -170,6 +170,7 @@ def land_files(
     files: Mapping[str, Sequence[RawFile]],
     folder: Path,
     scratch: Path,
+    last: Path,
     reading: Reading,
     notes: list[str],
 ) -> list[Table]:

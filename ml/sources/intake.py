@@ -38,7 +38,7 @@ _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": 
 SOURCES = tuple(_READERS)
 
 # Increase this when the same raw files land differently than before.
-_FORMAT = 4
+_FORMAT = 5
 
 
 def fetch(source: str, raw_dir: Path, reading: Reading | None = None) -> None:
@@ -70,7 +70,8 @@ def land(
     """Read and check the raw files of a source, and land them as Parquet files.
 
     `landing_dir` is replaced as a whole at the end, or not at all. It is reused if it was landed
-    from the same raw files (by name, size and modification time). Calls must not run in parallel.
+    from the same raw files (by name, size and modification time). If only some of the raw files
+    with events have changed, the others are not read again. Calls must not run in parallel.
 
     Args:
         source: one of `SOURCES`.
@@ -105,7 +106,8 @@ def land(
             config = {name: limit for name, limit in limits.items() if limit is not None}
             with duckdb.connect(config={"temp_directory": str(scratch), **config}) as con:
                 con.execute("set TimeZone = 'UTC'")
-                tables = reader.land_files(con, files, folder, scratch, reading, notes)
+                last = landing_dir if _is_alike(landing_dir, key) else scratch
+                tables = reader.land_files(con, files, folder, scratch, last, reading, notes)
                 fingerprint = _fingerprint(con, source, folder)
             shutil.rmtree(scratch)
             _reject_changed(key, source, raw_dir, reading)
@@ -204,18 +206,25 @@ def _reject_changed(key: list[Any], source: str, raw_dir: Path, reading: Reading
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.parquet"))}
+    paths = sorted(folder.rglob("*.parquet"))
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
 
 
 def _stored(landing_dir: Path, key: list[Any]) -> Intake | None:
     """Return the intake in `landing_dir` if it is complete and came from the same raw files."""
+    if not _is_alike(landing_dir, key):
+        return None
+    receipt = json.loads((landing_dir / RECEIPT).read_text(encoding="utf-8"))
+    return Intake.from_json(receipt["intake"]) if receipt["key"] == key else None
+
+
+def _is_alike(landing_dir: Path, key: list[Any]) -> bool:
+    """Return whether `landing_dir` is complete and was landed like this, from any raw files."""
     try:
         receipt = json.loads((landing_dir / RECEIPT).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    if receipt["key"] != key or receipt["landed"] != _sizes(landing_dir):
-        return None
-    return Intake.from_json(receipt["intake"])
+        return False
+    return receipt["key"][:-1] == key[:-1] and receipt["landed"] == _sizes(landing_dir)
 
 
 def _fingerprint(con: duckdb.DuckDBPyConnection, source: str, folder: Path) -> str:

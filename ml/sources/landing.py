@@ -130,13 +130,13 @@ class Table:
     Rows can be left out after they are checked. `left_out` has the number of a raw file, why rows
     were left out, and how many.
 
-    `is_view` is true if the table is not written yet: its rows are those of the raw Parquet files.
+    `is_apart` is true if each raw file has a Parquet file of its own, with a row for each of its.
     """
 
     path: Path
     parts: tuple[tuple[RawFile, int], ...]
     left_out: tuple[tuple[int, str, int], ...] = ()
-    is_view: bool = False
+    is_apart: bool = False
 
     @property
     def name(self) -> str:
@@ -154,7 +154,7 @@ class Table:
     ) -> SourceError:
         """Return an error that locates a landed row in its raw file."""
         part, row = divmod(at_row, PART)
-        if len(self.parts) > 1 and not self.is_view:
+        if len(self.parts) > 1 and not self.is_apart:
             sql = f"select count(*) from {parquet(self.path)} where part = ? and {ROW} < ?"
             row = con.execute(sql, [part, row]).fetchall()[0][0]
         file, _ = self.parts[part]
@@ -167,7 +167,12 @@ class Table:
         return SourceError(problem, advice, file=file.name, line=line, column=title)
 
 
-def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], path: Path) -> int:
+def copy(
+    con: duckdb.DuckDBPyConnection,
+    parts: Sequence[tuple[RawFile, str]],
+    path: Path,
+    options: str = "format parquet",
+) -> int:
     """Write queries over raw files to one Parquet file, and return the row count.
 
     The rows of a raw file keep their order. With one thread, DuckDB may write some of them after
@@ -179,7 +184,7 @@ def copy(con: duckdb.DuckDBPyConnection, parts: Sequence[tuple[RawFile, str]], p
     """
     query = " union all ".join(f"({sql})" for _, sql in parts)
     try:
-        con.execute(f"copy ({query}) to {quoted(path)} (format parquet)")
+        con.execute(f"copy ({query}) to {quoted(path)} ({options})")
     except duckdb.Error:
         for file, sql in parts:  # Blame a raw file if it fails on its own.
             file.probe(sql)
@@ -193,8 +198,6 @@ def land(
     parts: Sequence[tuple[RawFile, str]],
     columns: Sequence[Column],
     rules: Sequence[Rule] = (),
-    *,
-    rows: str = "",
 ) -> Table:
     """Land raw files as one table, and check every row.
 
@@ -204,8 +207,6 @@ def land(
         parts: raw files, each with SQL that selects its columns as text.
         columns: the columns to land.
         rules: rules for rows beyond those of the columns.
-        rows: SQL for the rows of all raw files, with `part` and `file_row_number`. If it is given,
-            the raw files are read in place, and the caller writes the file.
 
     Raises:
         SourceError: a file cannot be read or has no rows, or a row breaks a rule.
@@ -219,35 +220,39 @@ def land(
             for part, (file, sql) in enumerate(queries)
         ]
         at_row = f"part * {PART} + {ROW}"
-    view = f"select *, {at_row} as at_row from {parquet(path)}"
-    if rows:
-        view = f"select {select}, part, part * {PART} + {ROW} as at_row from ({rows})"
-        landed = sum(file.count_rows() for file, _ in parts)
-    else:
-        landed = copy(con, queries, path)
-    counts = [file.count_lines() for file, _ in parts]
+    landed = copy(con, queries, path)
+    table = Table(path, counted([file for file, _ in parts], landed))
+    reject_empty(table.parts)
+    con.execute(
+        f"create or replace temp view {table.name} as "
+        f"select *, {at_row} as at_row from {parquet(path)}"
+    )
+    check_rows(con, table, [*(column.rule for column in columns), *rules])
+    return table
+
+
+def counted(files: Sequence[RawFile], landed: int) -> tuple[tuple[RawFile, int], ...]:
+    """Return raw files, each with its row count, which does not come from DuckDB's csv reader.
+
+    Raises:
+        SourceError: DuckDB has read another number of rows.
+    """
+    counts = [file.count_lines() for file in files]
     if sum(counts) != landed:  # blank lines, or values with line breaks
-        counts = [file.count_rows() for file, _ in parts]
-    names = " and ".join(file.name for file, _ in parts)
+        counts = [file.count_rows() for file in files]
     if sum(counts) != landed:
         problem = f"Restock counted {sum(counts)} rows, but DuckDB read {landed}"
+        names = " and ".join(file.name for file in files)
         raise SourceError(problem, "Look for unclosed quotes", file=names)
-    for (file, _), count_ in zip(parts, counts, strict=True):
-        if count_ == 0 and not (file.is_part and landed):
+    return tuple(zip(files, counts, strict=True))
+
+
+def reject_empty(parts: Sequence[tuple[RawFile, int]]) -> None:
+    """Raise a SourceError if a raw file has no rows; one of several parts may have none."""
+    landed = sum(rows for _, rows in parts)
+    for file, rows in parts:
+        if rows == 0 and not (file.is_part and landed):
             raise SourceError("the file has no rows", EXPORT_AGAIN, file=file.name)
-    table = Table(
-        path,
-        tuple((file, n) for (file, _), n in zip(parts, counts, strict=True)),
-        is_view=bool(rows),
-    )
-    con.execute(f"create or replace temp view {table.name} as {view}")
-    try:
-        _check_rows(con, table, [*(column.rule for column in columns), *rules])
-    except duckdb.Error:
-        for file, sql in parts:  # A view is read here for the first time.
-            file.probe(sql)
-        raise
-    return table
 
 
 def tell_ignored(files: Iterable[RawFile], notes: list[str]) -> None:
@@ -268,7 +273,8 @@ def land_nothing(con: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[C
     con.execute(f"copy (select {select} from (select {texts}) limit 0) to {quoted(path)}")
 
 
-def _check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Rule]) -> None:
+def check_rows(con: duckdb.DuckDBPyConnection, table: Table, rules: Sequence[Rule]) -> None:
+    """Raise a SourceError about the first row that breaks a rule."""
     firsts = ", ".join(f"min(case when {rule.broken} then at_row end)" for rule in rules)
     found = con.execute(f"select {firsts} from {table.name}").fetchall()[0]
     broken = [(row, rule) for row, rule in zip(found, rules, strict=True) if row is not None]

@@ -25,7 +25,16 @@ from pathlib import Path
 import duckdb
 
 from ml.reading import Reading
-from ml.sources import clock, event_orders, event_types, events, orders, purchases, times
+from ml.sources import (
+    clock,
+    event_orders,
+    event_parts,
+    event_types,
+    events,
+    orders,
+    purchases,
+    times,
+)
 from ml.sources.catalogue import check_catalogue
 from ml.sources.folder import Wanted
 from ml.sources.ids import id_column
@@ -140,7 +149,7 @@ def _ordered_at(
                 column=part.file.title("ordered_at"),
             )
     is_timed = has_clock if any_hour else "false"
-    utc = any_offset and all(clock.is_utc(con, part.sql) for part in staged)
+    utc = any_offset and all(clock.is_utc(con, part) for part in staged)
     if any_hour:
         clock.tell_timezone(staged[0].file.name, utc=utc, timezone=reading.timezone, notes=notes)
     local = clock.local("ordered_at", offsets=any_offset, utc=utc, timezone=reading.timezone)
@@ -165,10 +174,13 @@ def land_files(
     files: Mapping[str, Sequence[RawFile]],
     folder: Path,
     scratch: Path,
+    last: Path,
     reading: Reading,
     notes: list[str],
 ) -> list[Table]:
     """Land order_lines, products and events.
+
+    Raw files of events that have not changed since the landing in `last` are not read again.
 
     Without a products file, the names in the order lines are the catalogue. A product may appear
     twice in an order (a common way to write quantities): both lines land. Lines that are no
@@ -184,7 +196,8 @@ def land_files(
         stage(con, table, files.get(table, ()), COLUMNS[table], reading, scratch, more)
         for table, more in (("order_lines", names_in_lines), ("products", ()))
     )
-    logged = events.stage_events(con, files.get("events", ()), reading, scratch)
+    before = event_parts.read(last)
+    logged = events.stage_events(con, files.get("events", ()), reading, scratch, before)
     types = event_types.known(con, files.get("event_types", ()), reading, scratch) if logged else {}
     if reading.columns and lines:
         _carry_over(con, lines, scratch)
@@ -200,7 +213,7 @@ def land_files(
         tables["order_lines"] = _land_lines(con, lines, folder, ids, keep, reading, notes)
     if logged:
         tables["events"] = events.land_events(
-            con, logged, folder, ids, types, keep, reading, notes, with_orders=bool(lines)
+            con, logged, folder, before, ids, types, keep, reading, notes, with_orders=bool(lines)
         )
     else:
         events.land_none(con, folder, ids)
@@ -223,8 +236,6 @@ def land_files(
         land_nothing(con, path, product_columns)
     if lines:
         purchases.keep(con, tables["order_lines"], scratch)
-    if logged:
-        events.keep(con, tables["events"], scratch)
     return list(tables.values())
 
 

@@ -99,6 +99,7 @@ class RawFile:
         is_part: whether other files continue it.
         delimiter: what separates the values in a csv file.
         origins: the file's own columns for each column to land, where the names differ.
+        stamp: size and modification time, in ns, of the file in the raw folder that it comes from.
     """
 
     name: str
@@ -106,6 +107,7 @@ class RawFile:
     is_part: bool = False
     delimiter: str = ","
     origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    stamp: tuple[int, int] = (0, 0)
 
     @property
     def is_parquet(self) -> bool:

@@ -104,7 +104,7 @@ def newest(landing_dir: Path) -> dict[str, date]:
     An event counts when it became known. A source without dates has neither.
     """
     days: dict[str, date] = {}
-    columns = (("order", "order_lines", "ordered_at"), ("event", "events", "known_at"))
+    columns = (("order", "order_lines", "ordered_at"), ("event", "event_days", "day"))
     with duckdb.connect() as con:
         for noun, table, column in columns:
             path = landing_dir / f"{table}.parquet"
@@ -157,7 +157,7 @@ def delivery(landing_dir: Path) -> Delivery:
         if not is_log:
             return Delivery(source, *of_orders)
         ((*of_events,),) = con.execute(
-            "select count(*), cast(min(known_at) as date), cast(max(known_at) as date) "
-            f"from {parquet(landing_dir / 'events.parquet')}"
+            "select cast(coalesce(sum(event_count), 0) as bigint), min(day), max(day) "
+            f"from {parquet(landing_dir / 'event_days.parquet')}"
         ).fetchall()
     return Delivery(source, *of_orders, *of_events)

@@ -20,7 +20,7 @@ from ml.sources import purchases, times
 from ml.sources.landing import copy
 from ml.sources.mapping import locate_columns, require_same_columns
 from ml.sources.packings import WORKBOOK
-from ml.sources.raw import RawFile, SourceError, parquet, quoted
+from ml.sources.raw import RawFile, SourceError, parquet
 
 NUMBERS = ("cart_position", *purchases.AMOUNTS, "value")
 TIMES = ("ordered_at", "occurred_at", "received_at")
@@ -56,6 +56,8 @@ class Staged:
         path: the Parquet file that `source` reads.
         lacks: the columns that the file lacks.
         native: the type of each column that is not text.
+        texts: SQL for the columns of the file to copy to `path`, if it is not copied yet.
+        answers: what `ask` has found out about the file.
     """
 
     file: RawFile
@@ -63,6 +65,13 @@ class Staged:
     path: Path
     lacks: tuple[str, ...]
     native: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def copy(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Copy the file to `path`, unless that is done."""
+        if not self.path.exists():
+            copy(con, [(self.file, self.file.select(self.texts))], self.path)
 
     @property
     def rows(self) -> str:
@@ -72,29 +81,8 @@ class Staged:
     @property
     def sql(self) -> str:
         """SQL for all columns, with `file_row_number`."""
-        return f"select *{self._lacking} from ({self.rows})"
-
-    @property
-    def _lacking(self) -> str:
-        return "".join(f", null::varchar as {column}" for column in self.lacks)
-
-    @staticmethod
-    def together(parts: Sequence[Staged]) -> str:
-        """Return SQL for all columns of all files, with `part` and `file_row_number`."""
-        first = parts[0]
-        alike = (first.source, first.lacks, first.file.types)
-        if any((part.source, part.lacks, part.file.types) != alike for part in parts):
-            return " union all ".join(
-                f"(select *, {number}::usmallint as part from ({part.sql}))"
-                for number, part in enumerate(parts)
-            )
-        # DuckDB takes a second to plan a query over a year of daily files that are read apart.
-        paths = ", ".join(quoted(part.path, pattern=True) for part in parts)
-        rows = f"{first.source}, file_row_number, file_index::usmallint as part"
-        return (
-            f"select *{first._lacking} from "
-            f"(select {rows} from read_parquet([{paths}], hive_partitioning = false))"
-        )
+        lacking = "".join(f", null::varchar as {column}" for column in self.lacks)
+        return f"select *{lacking} from ({self.rows})"
 
 
 def stage(
@@ -119,7 +107,8 @@ def stage(
         scratch: where to write.
         more: columns to copy if they are there.
         in_place: do not copy Parquet files, and keep the types of columns where all parts have the
-            type of an ID, a time or a number. Large tables are read several times faster.
+            type of an ID, a time or a number. Large tables are read several times faster. Other
+            files are copied when they are first read.
     """
     required, optional = columns
     wanted = (*required, *optional, *more)
@@ -147,8 +136,9 @@ def stage(
             staged.append(Staged(file, source, file.path, lacks, native))
         else:
             path = scratch / f"{table}.{number}.parquet"
-            copy(con, [(file, file.select(texts))], path)
-            staged.append(Staged(file, "*", path, lacks))
+            staged.append(Staged(file, "*", path, lacks, texts=texts))
+            if not in_place:
+                staged[-1].copy(con)
     return staged
 
 
@@ -158,11 +148,23 @@ def query(con: duckdb.DuckDBPyConnection, part: Staged, sql: str) -> list[tuple[
     Raises:
         SourceError: the file cannot be read.
     """
+    part.copy(con)
     try:
         return con.execute(sql).fetchall()
     except duckdb.Error:
         part.file.probe(part.sql)
         raise
+
+
+def ask(con: duckdb.DuckDBPyConnection, part: Staged, question: str, sql: str) -> Any:
+    """Run a query over one staged file, unless its `answers` have the result.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    if question not in part.answers:
+        part.answers[question] = query(con, part, sql)
+    return part.answers[question]
 
 
 def _native(files: Sequence[RawFile], columns: Sequence[str], reading: Reading) -> dict[str, str]:
@@ -252,6 +254,6 @@ def are_whole(con: duckdb.DuckDBPyConnection, staged: Sequence[Staged], name: st
         )
         # A part may have no rows.
         sql = f"select coalesce({are_whole}, true) from ({part.sql})"
-        if not query(con, part, sql)[0][0]:
+        if not ask(con, part, f"whole {name}", sql)[0][0]:
             return False
     return True

@@ -51,9 +51,16 @@ class Plugin(BasePlugin):
         config["memory_limit"] = settings.duckdb_memory
 
     def configure_connection(self, conn: Any) -> None:
-        """Define ``landed(name)``, which reads a landed file, whatever the working folder."""
-        folder = quoted(Settings.load().landing, pattern=True)
+        """Define ``landed(name)`` and ``landed_events()``, which read the landed files.
+
+        They do so whatever the working folder.
+        """
+        landing = Settings.load().landing
+        folder = quoted(landing, pattern=True)
         conn.execute(
             f"create or replace macro landed(file) as table select * from "
             f"read_parquet({folder} || '/' || file || '.parquet', hive_partitioning = false)"
+        )
+        conn.execute(
+            f"create or replace macro landed_events() as table {sources.landed_events(landing)}"
         )

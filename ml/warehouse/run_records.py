@@ -11,8 +11,9 @@ import pyarrow as pa
 from ml import sources
 from ml.settings import Settings
 from ml.sources import Delivery
+from ml.sources.raw import parquet
 from ml.warehouse import outcomes
-from ml.warehouse.connection import append, connect, quoted
+from ml.warehouse.connection import append, connect, quoted, scalar
 from ml.warehouse.dbt import Tested
 
 
@@ -35,7 +36,7 @@ def record_kpis(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Write the landed files, the lines left out and the notes on them, replacing older ones."""
+    """Write the landed files, lines left out, notes and days of events, replacing older ones."""
     intake = sources.landed(settings.landing)
     rows: dict[str, list[tuple[Any, ...]]] = {
         "raw_files": [(f.name, f.table, f.rows) for f in intake.files],
@@ -55,12 +56,62 @@ def record_files(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         con.execute(f"delete from ml.{table}")
         for row in values:
             con.execute(f"insert into ml.{table} values ({', '.join('?' * len(row))})", row)
+    con.execute("delete from ml.event_days")
+    con.execute(f"insert into ml.event_days {event_days(settings)}")
     now = datetime.now(UTC).replace(tzinfo=None)
     delivered = {**asdict(sources.delivery(settings.landing)), "recorded_at": now}
     con.execute(
         f"insert into ml.deliveries ({', '.join(delivered)}) "
         f"values ({', '.join('?' * len(delivered))})",
         [*delivered.values()],
+    )
+
+
+def event_days(settings: Settings) -> str:
+    """Return SQL with one row per day: a digest of the orders and events that came in on it."""
+    if settings.source == "instacart":  # without dates
+        return "select null::date as day, null as digest limit 0"
+    until = f"date '{settings.as_of or '9999-12-31'}'"
+    return f"""
+        select day, sum(digest)::varchar as digest
+        from (
+            select day, hash(digest)::hugeint as digest
+            from {parquet(settings.landing / "event_days.parquet")} where day <= {until}
+            union all
+            select cast(orders.ordered_at as date), hash(orders, items.digest)
+            from stg_order_log__orders as orders
+            left join (
+                select order_id, sum(hash(items)) as digest
+                from stg_order_log__order_items as items
+                group by order_id
+            ) as items on orders.order_id = items.order_id
+        )
+        group by day
+    """
+
+
+def first_changed_day(con: duckdb.DuckDBPyConnection, settings: Settings) -> date | None:
+    """Return the first day with other orders or events than those in the purchase tables.
+
+    It is the day after all of them if nothing has changed. None if it is not known what is in them:
+    a dbt command alone has built them.
+    """
+    if not scalar(con, "select count(*) from ml.event_days"):
+        return None
+    return scalar(
+        con,
+        f"""
+        with days as ({event_days(settings)})
+        select coalesce(
+            (
+                select min(coalesce(days.day, built.day))
+                from days full join ml.event_days as built using (day, digest)
+                where days.day is null or built.day is null
+            ),
+            max(day) + 1
+        )
+        from ml.event_days
+        """,
     )
 
 

@@ -2,6 +2,11 @@
 -- count a purchase twice. The intake leaves purchases out of the log of a shop that has orders. A
 -- log without orders keeps its purchases: the orders made from it lack purchases without a product,
 -- and do not tell when a purchase became known.
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook=["delete from ml.event_days", "{{ forget('known_at >= ' ~ rebuilt_from()) }}"]
+) }}
+
 with
 
 events as (
@@ -64,3 +69,4 @@ final as (
 )
 
 select * from final
+{% if is_incremental() %}where known_at >= {{ rebuilt_from() }}{% endif %}

@@ -1,10 +1,16 @@
 -- A day has the events that became known on it: a late event counts on the day it came in, so that
 -- "before midnight" is the same as "known before midnight". gap_days looks only backwards: it holds
 -- at every cutoff.
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget('day >= ' ~ rebuilt_from()) }}"
+) }}
+
 with
 
 events as (
     select * from {{ ref('fct_events') }}
+    {% if is_incremental() %}where known_at >= {{ rebuilt_from() }}{% endif %}
 ),
 
 days as (
@@ -32,13 +38,29 @@ days as (
     group by user_id, cast(known_at as date)
 ),
 
+purchases as (
+    select
+        user_id,
+        day
+    from days
+    where purchase_count > 0
+    {% if is_incremental() -%}
+        union all
+        select
+            user_id,
+            max(day) as day
+        from {{ this }}
+        where purchase_count > 0 and day < {{ rebuilt_from() }}
+        group by user_id
+    {%- endif %}
+),
+
 purchase_days as (
     select
         user_id,
         day,
         lag(day) over (partition by user_id order by day) as prior_day
-    from days
-    where purchase_count > 0
+    from purchases
 ),
 
 final as (

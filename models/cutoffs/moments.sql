@@ -1,6 +1,11 @@
 -- Each shopper at each midnight that starts a window, if an earlier day of the shopper is known.
 -- What is known at a midnight does not depend on how far a model looks ahead from there, so moments
 -- and features have no horizon.
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget('cutoff = 0') }}"
+) }}
+
 with
 
 user_days as (
@@ -13,6 +18,7 @@ midnights as (
         cutoff_at,
         cast(cutoff_at as date) as day
     from {{ ref('purchase_windows') }}
+    {% if is_incremental() %}where cutoff = 0{% endif %}
 ),
 
 shoppers as (

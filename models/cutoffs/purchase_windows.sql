@@ -2,33 +2,18 @@
 -- that each is for. The windows of a horizon follow each other without a gap, so none crosses the
 -- border between two periods. They go back from the newest midnight that the log covers, and a
 -- cutoff is the number of days before it. Cutoff 0 is now.
+{{ config(
+    materialized='incremental', incremental_strategy='append', on_schema_change='fail',
+    pre_hook="{{ forget('cutoff = 0') }}"
+) }}
 {%- set test_days = var('purchase_test_days') | int %}
 {%- set validation_days = var('purchase_validation_days') | int %}
 {%- set training_days = var('purchase_training_days') | int %}
 
 with
 
-user_days as (
-    select * from {{ ref('user_days') }}
-),
-
-log as (
-    select
-        min(day) as first_day,
-        cast(coalesce({{ as_of_date() }}, max(day) + 1) as date) as now_day,
-        max(last_event_at) as seen_until
-    from user_days
-),
-
--- The end of a log is often a day that is only partly exported. An event of any shopper at or after
--- the end of a window shows that the log covers the whole window.
 covered as (
-    select
-        first_day,
-        now_day,
-        cast(least(seen_until, cast(now_day as timestamp)) as date) as until_day
-    from log
-    where first_day < now_day
+    select * from {{ ref('covered_days') }}
 ),
 
 horizons (horizon_days) as (
@@ -101,4 +86,5 @@ final as (
 )
 
 select * from final
+{% if is_incremental() %}where cutoff = 0{% endif %}
 order by horizon_days, cutoff

@@ -1,5 +1,5 @@
 -- Grades the forecasts that wait for their outcome, once their week has been seen to its end:
--- `purchase_windows` decides that for labels too. As in the test of the forecasts, only shoppers
+-- `covered_days` decides that for labels too. As in the test of the forecasts, only shoppers
 -- who were known at the cutoff count. A name that has left the catalogue is not graded.
 with
 
@@ -7,10 +7,8 @@ forecasts as (
     select * from {{ source('ml', 'awaited_demand') }}
 ),
 
-closed as (
-    select max(window_end_at) as closed_until
-    from {{ ref('purchase_windows') }}
-    where cutoff > 0 and horizon_days = 7
+covered as (
+    select until_day from {{ ref('covered_days') }}
 ),
 
 weeks as (
@@ -18,7 +16,7 @@ weeks as (
         forecasts.cutoff_at,
         forecasts.window_end_at
     from forecasts
-    inner join closed on forecasts.window_end_at <= closed.closed_until
+    inner join covered on forecasts.window_end_at <= cast(covered.until_day as timestamp)
 ),
 
 shoppers as (

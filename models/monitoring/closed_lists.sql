@@ -1,5 +1,5 @@
 -- Grades the lists that wait for their outcome, once their window has been seen to its end:
--- `purchase_windows` decides that for labels too. A buyer is a shopper of the list, targeted or
+-- `covered_days` decides that for labels too. A buyer is a shopper of the list, targeted or
 -- not, with a purchase in the window.
 with
 
@@ -11,10 +11,8 @@ batches as (
     select * from {{ source('ml', 'purchase_batches') }}
 ),
 
-closed as (
-    select max(window_end_at) as closed_until
-    from {{ ref('purchase_windows') }}
-    where cutoff > 0 and horizon_days = 1
+covered as (
+    select until_day from {{ ref('covered_days') }}
 ),
 
 purchases as (
@@ -28,7 +26,7 @@ purchases as (
 waiting as (
     select lists.*
     from lists
-    inner join closed on lists.window_end_at <= closed.closed_until
+    inner join covered on lists.window_end_at <= cast(covered.until_day as timestamp)
 ),
 
 buyers as (

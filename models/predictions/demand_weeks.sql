@@ -23,9 +23,7 @@ order_items as (
 ),
 
 covered as (
-    select cast(max(window_end_at) as date) as covered_day
-    from {{ ref('purchase_windows') }}
-    where horizon_days = 7 and cutoff > 0
+    select until_day from {{ ref('covered_days') }}
 ),
 
 first_orders as (
@@ -37,7 +35,7 @@ chances as (
     select
         coming.user_id,
         coming.cutoff_at,
-        covered.covered_day as past_end_day,
+        covered.until_day as past_end_day,
         true as is_coming,
         coming.purchase_probability
     from coming

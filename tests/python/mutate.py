@@ -44,6 +44,7 @@ OWN_MOMENTS = PURCHASE_JOBS + "test_each_job_reads_only_its_own_moments"
 PURCHASE_AUDIT = PURCHASE_JOBS + "test_the_audit_detects_damage"
 PERIODS = PURCHASE + "test_periods_do_not_overlap"
 EVENTS = "tests/python/test_events.py::"
+EVENT_PARTS = "tests/python/test_event_parts.py::"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 KILLS = "tests/python/test_releases.py::test_a_kill_at_any_change_leaves_the_state_before_or_after"
@@ -437,7 +438,7 @@ MUTANTS = (
     ),
     Mutant(
         "a day that was seen by half is a label",
-        "models/cutoffs/purchase_windows.sql",
+        "models/cutoffs/covered_days.sql",
         "max(last_event_at) as seen_until",
         "cast(max(day) + 1 as timestamp) as seen_until",
         tests=(PURCHASE + "test_a_window_that_was_not_seen_to_its_end_has_no_label",),
@@ -478,6 +479,20 @@ MUTANTS = (
         "where place > 1",
         "where place > 2",
         tests=(EVENTS + "test_without_ids_rows_alike_in_every_column_are_one",),
+    ),
+    Mutant(
+        "an event in a new file that is in an old one too counts twice",
+        "ml/sources/event_selection.py",
+        'among = "where digest in (from others)"',
+        'among = "where false"',
+        tests=(EVENT_PARTS + "test_a_double_of_an_old_event_does_not_count",),
+    ),
+    Mutant(
+        "a double of an event in a file that is gone does not count",
+        "ml/sources/event_selection.py",
+        "if n not in linked]",
+        "if n in ()]",
+        tests=(EVENT_PARTS + "test_what_a_removed_file_has_doubled_counts",),
     ),
     Mutant(
         "times in UTC stay in UTC",

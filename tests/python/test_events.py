@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +24,7 @@ from ml.sources import (
     event_types,
     events,
     land,
+    landed_events,
     lines_after,
     with_source,
 )
@@ -59,7 +61,14 @@ def take(raw: Path, reading: Reading | None = None) -> Intake:
     return land("order_log", raw, raw.parent / "landing", reading=reading)
 
 
+def landed_table(raw: Path) -> pa.Table:
+    with duckdb.connect() as con:
+        return con.sql(landed_events(raw.parent / "landing")).to_arrow_table()
+
+
 def landed(raw: Path, table: str = "events") -> list[dict[str, Any]]:
+    if table == "events":
+        return landed_table(raw).to_pylist()
     return pq.read_table(raw.parent / "landing" / f"{table}.parquet").to_pylist()
 
 
@@ -123,13 +132,13 @@ def test_every_column_lands(raw: Path) -> None:
         "known_at": datetime(2024, 3, 4, 9),
         "event_type": "search",
     }
-    schema = pq.read_schema(raw.parent / "landing" / "events.parquet")
+    schema = landed_table(raw).schema
     assert dict(zip(schema.names, schema.types, strict=True)) == ALL_TYPES
 
 
 def test_without_events_an_empty_table_of_the_same_types_lands(raw: Path) -> None:
     take(raw)
-    schema = pq.read_schema(raw.parent / "landing" / "events.parquet")
+    schema = landed_table(raw).schema
     assert dict(zip(schema.names, schema.types, strict=True)) == ALL_TYPES
     assert landed(raw) == []
 

@@ -263,7 +263,7 @@ def test_after_a_refusal_the_champion_scores_the_new_orders(
     refused: Place, published: Place, incremented: Place
 ) -> None:
     summary = json.loads((refused.folder / "summary.json").read_text())
-    assert list(summary) == ["fetch", "update", "build", "train", "gate", "report"]
+    assert list(summary) == ["fetch", "update", "build", "train", "gate", "index", "report"]
     assert refused.model.resolve().name == published.model.resolve().name
     assert refused.query(SAME) == incremented.query(SAME)
     assert refused.query("select model_version from rpt_score_summary") == [

@@ -24,6 +24,8 @@ def test_weeks_are_graded_beside_the_first_model_and_the_truth(place: Place) -> 
         weeks = list(csv.DictReader(file))
     assert [week["outcome"] for week in weeks] == ["published", "failed", "published"]
     first, cut, last = weeks
+    assert [week["decision"] for week in weeks] == ["first", "", "too few to tell"]
+    assert "changed_shoppers_share" in last["rules"]
     assert "order_lines.csv, line " in cut["reason"] and cut["orders"] == "0"
     assert cut["model"] == first["model"], "the release of the week before is still served"
     # What the first model would have served is what it did serve, as far as it did.

@@ -254,6 +254,28 @@ def test_new_events_without_new_orders_make_a_new_list(days_later: Place, place:
     assert newest_list(place)[0] > batch
     assert place.query("select count(*) from fct_events where event_type = 'view'") == [(3,)]
     assert "purchase score" not in place.restock("run", *options(place))
+    # The run has replaced the newest days and cutoff 0. A full build gives the same, and the same
+    # model the same list.
+    tables = {
+        "fct_events": "true",
+        "user_days": "true",
+        **dict.fromkeys(("purchase_windows", "moments", "feat_moments"), "cutoff = 0"),
+        "fct_purchase_propensity": "true",
+        "fct_weekly_propensity": "true",
+    }
+
+    def built() -> dict[str, list[Any]]:
+        names = "columns(c -> c <> 'batch_id')"
+        return {
+            table: place.query(f"select {names} from {table} where {rows} order by all")
+            for table, rows in tables.items()
+        }
+
+    small = built()
+    place.restock("build", *options(place))
+    for task in ("purchase", "purchase_week"):
+        place.restock("score", "--task", task, *options(place))
+    assert built() == small
 
 
 def probabilities(place: Place) -> Any:

@@ -90,7 +90,7 @@ def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None
 def test_every_table_of_features_is_of_shoppers_or_of_the_population(manifest: Manifest) -> None:
     """A run on new orders makes the first anew for those who ordered, and leaves the others.
 
-    Every run builds the models tagged `purchase` anew, so an update has no list of them. Each of
+    dbt builds the models tagged `purchase` in every run, so an update has no list of them. Each of
     their tables is of shoppers.
     """
     layers = {**models(manifest, "cutoffs"), **models(manifest, "features")}
@@ -140,11 +140,21 @@ def test_the_past_of_a_moment_is_decided_once(manifest: Manifest) -> None:
             for name, node in models(manifest).items()
             if table in parents(node) and node["fqn"][1] in ("cutoffs", "features")
         }
-        for table in ("fct_events", "user_days", "purchase_windows", "moments", "past_days")
+        for table in (
+            *(
+                "fct_events",
+                "user_days",
+                "covered_days",
+                "purchase_windows",
+                "moments",
+                "past_days",
+            ),
+        )
     }
     assert readers == {
         "fct_events": {"purchase_examples"},
-        "user_days": {"purchase_windows", "moments", "past_days"},
+        "user_days": {"covered_days", "moments", "past_days"},
+        "covered_days": {"purchase_windows"},
         "purchase_windows": {"moments", "purchase_examples"},
         "moments": {"past_days", "feat_moments", "purchase_examples"},
         "past_days": {"feat_moments"},

@@ -55,7 +55,7 @@ def quietly(what: str, done: int, total: int) -> None:
 
 def test_scores_only_shoppers_with_new_orders(incremented: Place) -> None:
     summary = json.loads((incremented.folder / "summary.json").read_text())
-    assert list(summary) == ["fetch", "update", "report"]
+    assert list(summary) == ["fetch", "update", "index", "report"]
     assert summary["update"]["shoppers"] == DELIVERED + 2
     theirs = incremented.query(
         "select count(*) from fct_predictions semi join ml.scored_shoppers "
@@ -191,7 +191,7 @@ def test_earlier_runs_are_in_the_warehouse(incremented: Place) -> None:
         "select step, rows > 0, seconds > 0 from ml.run_steps order by position"
     )
     assert [step for step, _, _ in steps] == [
-        *("fetch", "build", "train", "evaluate", "score", "audit", "report")
+        *("fetch", "build", "train", "evaluate", "score", "audit", "index", "report")
     ]
     assert all(rows and seconds for _, rows, seconds in steps)
 
