@@ -14,21 +14,22 @@
     ) / (1 + 3.8416 / nullif({{ trials }}, 0))
 {%- endmacro %}
 
-{#- For sum(part) / sum(whole) over the rows of a group, both whole numbers (Cochran 1977, equation
-    2.46). Rows are independent of one another; what one row counts need not be. From 0 to 1; null
-    below ten rows with a `whole`, which are too few to estimate the variance between rows. -#}
-{% macro ratio_end(part, whole, sign) -%}
+{#- For sum(part) / sum(whole) over the rows of a group (Cochran 1977, equation 2.46). Rows are
+    independent of one another; what one row counts need not be. Null below ten rows with a `whole`,
+    which are too few to estimate the variance between rows. -#}
+{% macro ratio_end(part, whole, sign, bits=0, is_share=true) -%}
+    {%- set parts, wholes = exact_sum(part, bits), exact_sum(whole, bits) -%}
+    {%- set squares = exact_sum('cast(' ~ part ~ ' as double) * ' ~ part, bits) -%}
+    {%- set products = exact_sum('cast(' ~ part ~ ' as double) * ' ~ whole, bits) -%}
+    {%- set whole_squares = exact_sum('cast(' ~ whole ~ ' as double) * ' ~ whole, bits) -%}
     case
         when count({{ whole }}) >= 10
-            then {{ 'greatest(0, ' if sign == '-' else 'least(1, ' }}(
-                sum({{ part }}) {{ sign }} 1.96 * sqrt(greatest(0,
-                    sum(cast({{ part }} as double) * {{ part }})
-                    - 2 * (sum({{ part }}) / sum({{ whole }}))
-                    * sum(cast({{ part }} as double) * {{ whole }})
-                    + power(sum({{ part }}) / sum({{ whole }}), 2)
-                    * sum(cast({{ whole }} as double) * {{ whole }})
+            then {{ 'greatest(0, ' if sign == '-' else 'least(1, ' if is_share else '(' }}(
+                {{ parts }} {{ sign }} 1.96 * sqrt(greatest(0,
+                    {{ squares }} - 2 * ({{ parts }} / ({{ wholes }})) * {{ products }}
+                    + power({{ parts }} / ({{ wholes }}), 2) * {{ whole_squares }}
                 ))
-            ) / sum({{ whole }}))
+            ) / ({{ wholes }}))
     end
 {%- endmacro %}
 

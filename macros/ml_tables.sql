@@ -112,6 +112,75 @@ the same content exist for each task. -#}
         reorder_probability float,
         in_basket boolean
     );
+    create table if not exists ml.profiles (
+        model_version varchar,
+        task varchar,
+        feature varchar,
+        kind varchar,
+        bin integer,
+        low double,
+        high double,
+        row_count bigint,
+        median double
+    );
+    create table if not exists ml.awaited_orders (
+        user_id user_id_type,
+        batch_id varchar,
+        model_version varchar,
+        predicted_at timestamp,
+        source varchar,
+        context_source varchar,
+        last_order_number integer,
+        last_ordered_at timestamp
+    );
+    create table if not exists ml.outcomes (
+        order_id varchar,
+        user_id varchar,
+        batch_id varchar,
+        model_version varchar,
+        predicted_at timestamp,
+        context_source varchar,
+        ordered_at timestamp,
+        pair_count integer,
+        expected_units double,
+        bought_units integer,
+        basket_units integer,
+        basket_bought_units integer,
+        top_5_bought_units integer,
+        log_loss_sum double
+    );
+    create table if not exists ml.awaited_demand (
+        level varchar,
+        product_id varchar,
+        department varchar,
+        aisle varchar,
+        name varchar,
+        cutoff_at timestamp,
+        window_end_at timestamp,
+        method varchar,
+        expected_units double,
+        low_units double,
+        high_units double
+    );
+    create table if not exists ml.demand_outcomes (
+        level varchar,
+        product_id varchar,
+        department varchar,
+        aisle varchar,
+        name varchar,
+        cutoff_at timestamp,
+        window_end_at timestamp,
+        method varchar,
+        expected_units double,
+        low_units double,
+        high_units double,
+        observed_units double
+    );
+    create table if not exists ml.evaluations (
+        run_id varchar,
+        task varchar,
+        model_version varchar
+    );
     create table if not exists ml.verdicts (
         run_id varchar,
         task varchar,
@@ -171,6 +240,38 @@ the same content exist for each task. -#}
         step varchar,
         rows bigint,
         seconds double
+    );
+    create table if not exists ml.decisions (
+        decided_at timestamp,
+        decided_by varchar,
+        task varchar,
+        decision varchar,
+        is_promoted boolean,
+        rules varchar,
+        reason varchar,
+        champion varchar,
+        challenger varchar,
+        test_shopper_count bigint,
+        log_loss double,
+        log_loss_difference double,
+        log_loss_difference_low double,
+        log_loss_difference_high double,
+        mean_f1 double,
+        mean_f1_difference double,
+        mean_f1_difference_low double,
+        mean_f1_difference_high double,
+        baseline varchar,
+        verdict varchar,
+        fingerprint varchar
+    );
+    create table if not exists ml.comparison (
+        compared_at timestamp,
+        champion varchar,
+        shopper_count bigint,
+        changed_shopper_count bigint,
+        line_count bigint,
+        learned_line_count bigint,
+        model_age_days double
     );
     create table if not exists ml.left_out (
         file_name varchar,

@@ -18,12 +18,13 @@ from ml import lifecycle, options
 from ml.console import Session, interrupt
 from ml.errors import SettingsError
 from ml.jobs.build import build as build_tables
+from ml.jobs.deadline import Deadline
 from ml.jobs.fetch import fetch as take_in
 from ml.jobs.report import PAGES, QUERIES, changes
 from ml.jobs.report import report as write_pages
 from ml.jobs.run import run as run_every_step
 from ml.jobs.steps import AFTER, OF_TASK, later, with_tables
-from ml.registry import outputs
+from ml.registry import outputs, releases
 from ml.settings import Settings
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Exit codes: 0 success, 1 failure, 2 invalid flag or setting, 3 invalid input data, "
     "4 warehouse busy (try again later), 5 disk full or no permission to write, "
-    "130 interrupted (Ctrl-C).",
+    "124 longer than --timeout, 130 interrupted (Ctrl-C).",
 )
 
 
@@ -62,20 +63,26 @@ def run(
     model: options.Model = None,
     full: options.Full = False,
     accept_drop: options.AcceptDrop = False,
+    timeout: options.Timeout = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Run every step, then publish the warehouse, the model and the pages together.
 
     The steps are fetch, build, train, evaluate, score, audit and report.
 
-    After the first run, Restock keeps the model and scores only shoppers with new orders. It does
-    a full run again once more than a tenth of the shoppers have changed since training, or when
-    the code, a setting, the catalogue or the scoring date has changed.
+    After the first run, Restock keeps the model and scores only shoppers with new orders, or
+    everyone if the catalogue or the scoring date has changed. Once a rule of retrain_rules.csv
+    fires, or the code or a setting has changed, it trains a challenger, which serves if it is not
+    worse than the model in production.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
+    deadline = Deadline(timeout, session.fail) if timeout is not None else None
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
-        run_every_step(settings, session.step, full=full, accept_drop=accept_drop)
+        run_every_step(
+            settings, session.step, full=full, accept_drop=accept_drop, deadline=deadline
+        )
 
 
 @app.command()
@@ -85,12 +92,13 @@ def fetch(
     accept_drop: options.AcceptDrop = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Read and check the raw files, and write them as Parquet for dbt.
 
     Files that have not changed since the last fetch are not read again.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         session.step("fetch", settings, partial(take_in, accept_drop=accept_drop))
 
@@ -102,9 +110,10 @@ def build(
     accept_drop: options.AcceptDrop = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Build and test every dbt model, from the raw files to the report tables."""
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         session.step("build", settings, partial(build_tables, accept_drop=accept_drop))
 
@@ -117,12 +126,13 @@ def train(
     raw_dir: options.RawDir = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Train a model on the training shoppers and register it as a candidate.
 
     `restock promote` puts it into production. The first model of a task is promoted at once.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir, model=model) as settings:
         session.step("train", settings, later("ml.jobs.train:train_alone", task=task))
 
@@ -138,9 +148,10 @@ def evaluate(
     raw_dir: options.RawDir = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Evaluate the model and the baselines on shoppers that the model never saw."""
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         if folds and peers:
             raise SettingsError("--folds measures every model already. Leave out --peers.")
@@ -170,12 +181,13 @@ def score(
     raw_dir: options.RawDir = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Score every shopper-product pair, or every shopper, with the production model.
 
     Without --as-of or --as-of-days, Restock uses the scoring date of the last build.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(
         source=source, raw_dir=raw_dir, as_of=as_of, as_of_days=as_of_days
     ) as settings:
@@ -183,6 +195,8 @@ def score(
         moved = with_tables(later("ml.jobs.score:score_as_of", task=task), AFTER[task])
         step = moved if named else OF_TASK[task]["score"]
         session.step("score", settings, step)
+        if releases.published(settings):
+            session.step("index", settings, later("ml.serving.index:write"))
 
 
 @app.command()
@@ -192,9 +206,10 @@ def audit(
     raw_dir: options.RawDir = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
-    """Check for leakage, for features that shift at scoring, and for rows without a score."""
-    session = Session(quiet, as_json)
+    """Check for leakage, features that are missing at scoring, and rows without a score."""
+    session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         session.print_checks(session.step("audit", settings, OF_TASK[task]["audit"])["checks"])
 
@@ -210,13 +225,14 @@ def list_(
     ),
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write the likeliest buyers of the next 24 hours to a csv file, from the newest scores.
 
     A tenth of the shoppers is held out, by a hash of the ID: send them nothing, and compare.
     Without that, nobody knows who bought because of a message.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.errors():
         step = later(
             "ml.jobs.marketing:write", recall=recall, size=size, cost=cost, gain=gain, out=out
@@ -235,9 +251,10 @@ def report(
     watch: options.Watch = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write the dashboard pages."""
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
 
     def draw() -> None:
         with session.job(source=source, raw_dir=raw_dir) as settings:
@@ -265,6 +282,7 @@ def export(
     to: options.ExportTo = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Write a published table to a file, copy the whole release, or write to a database.
 
@@ -273,7 +291,7 @@ def export(
     the next one. Use it for backups: the published paths are links. With --to, the collection has
     one scoring run, even for a reader in the middle of an export.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.errors():
         settings = Settings.load()
         if not table and not out and not to:
@@ -309,22 +327,21 @@ def tune(
     raw_dir: options.RawDir = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Search for better model parameters on the validation shoppers.
 
     The search never uses the test shoppers. It prints the parameters to add to restock.toml.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(source=source, raw_dir=raw_dir) as settings:
         found = session.step("tune", settings, later("ml.jobs.tune:tune", task=task, trials=trials))
         now, best = found["log_loss"]["now"], found["log_loss"]["best"]
-        session.console.print(
-            f"validation log-loss: {now:.5f} now, {best:.5f} with the best parameters"
-        )
+        session.say(f"validation log-loss: {now:.5f} now, {best:.5f} with the best parameters")
         if best < now:
-            session.console.print("Add to restock.toml:\n\\[parameters]")
+            session.say("Add to restock.toml:\n\\[parameters]")
             for name, value in found["parameters"].items():
-                session.console.print(f"{name} = {value}", highlight=False)
+                session.say(f"{name} = {value}", highlight=False)
 
 
 @app.command()
@@ -334,20 +351,25 @@ def simulate(
     products: options.Products = None,
     events: options.Events = False,
     days: options.Days = None,
+    weeks: options.Weeks = None,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Generate made-up orders in Instacart's format, with the true probability of every pair.
 
     With --events, generate an order log with the events of a web shop, and the true probability
-    that each shopper buys within 24 hours of each midnight.
+    that each shopper buys within 24 hours of each midnight. With --weeks, generate an order log of
+    a shop that grows from week to week, with the true probability of every pair.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
 
     with session.errors():
         if days is not None and not events:
             raise SettingsError("--days is the length of an event log. Add --events.")
+        if weeks is not None and events:
+            raise SettingsError("--weeks is the length of a log without events. Use --days.")
         if events and days is None:
             days = 150
         step = later(
@@ -357,6 +379,7 @@ def simulate(
             products=products,
             seed=seed,
             days=days,
+            weeks=weeks,
         )
         session.step("simulate", Settings.load(), step)
         session.written["orders"] = out

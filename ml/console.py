@@ -1,7 +1,8 @@
-"""The terminal output of a command: progress, a summary, or one error message."""
+"""What a command prints to a terminal and its log: progress, a summary, or one error message."""
 
 import errno
 import json
+import logging
 import math
 import resource
 import sys
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from ml import sources
+from ml import log, sources
 from ml.errors import InterruptionError, RestockError, StorageError, disk_full
 from ml.jobs.steps import Step
 from ml.registry import outputs
@@ -46,12 +47,14 @@ HEADLINES = {
 class Session:
     """One run of a command: its steps, their progress, and the summary."""
 
-    def __init__(self, quiet: bool, as_json: bool) -> None:
+    def __init__(self, quiet: bool, as_json: bool, log_file: Path | None = None) -> None:
         self.as_json = as_json
         self.silent = quiet or as_json
-        self.console = Console(stderr=True, quiet=self.silent)
-        if not self.console.is_terminal:
-            self.console.width = 120  # log files need no wrapping at 80 columns
+        self.console = Console(stderr=True)
+        self.console.quiet = self.silent or not self.console.is_terminal
+        self.plain = Console(width=120, color_system=None, force_terminal=False)
+        self.log_file = log_file
+        self.log = log.LOG
         self.results: dict[str, dict[str, Any]] = {}
         self.written: dict[str, Path | str] = {}
 
@@ -62,6 +65,8 @@ class Session:
             What the step returned, with its seconds and the peak memory of the process in MiB.
         """
         started = time.perf_counter()
+        self.log = log.LOG.getChild(name)
+        self.log.info("started")
         columns = (
             TextColumn(f"[bold]{name:{WIDTH}}"),
             BarColumn(bar_width=24),
@@ -88,31 +93,39 @@ class Session:
             "peak_memory_mib": round(_peak_memory_mib()),
         }
         self._print_step(name, self.results[name])
+        self.log = log.LOG
         return self.results[name]
+
+    def say(self, what: RenderableType, level: int = logging.INFO, **options: Any) -> None:
+        """Print to the terminal and to the log, which has a line for each line of the text."""
+        self.console.print(what, **options)
+        with self.plain.capture() as captured:
+            self.plain.print(what, soft_wrap=True)
+        for line in captured.get().splitlines():
+            self.log.log(level, line.rstrip())
 
     def _print_step(self, name: str, result: dict[str, Any]) -> None:
         rows = f"{result['rows']:,} rows" if "rows" in result else ""
-        self.console.print(
-            f"[green]✓[/] [bold]{name:{WIDTH}}[/]{rows:>17} {result['seconds']:>7.1f} s"
-        )
+        self.say(f"[green]✓[/] [bold]{name:{WIDTH}}[/]{rows:>17} {result['seconds']:>7.1f} s")
         for note in (*result.get("notes", ()), result.get("note")):
             if note:
-                self.console.print(f"  [dim]{_escaped(note)}[/]", highlight=False, soft_wrap=True)
+                self.say(f"  [dim]{_escaped(note)}[/]", highlight=False, soft_wrap=True)
         if figures := result.get("figures"):
-            self.console.print(_figures(figures))
+            self.say(_figures(figures))
 
     def print_checks(self, checks: dict[str, dict[str, Any]]) -> None:
         """Print one line for each check of an audit, and one for each finding to look at."""
         for check, worst in checks.items():
             colour = {"pass": "green", "warn": "yellow"}[worst["status"]]
             where = f" ({worst['subject']})" if worst["subject"] else ""
-            self.console.print(
+            self.say(
                 f"  [{colour}]{worst['status']}[/] {worst['count']:>4}  {check}: "
                 f"at most {worst['largest']:g}{where}",
+                logging.WARNING if worst["status"] == "warn" else logging.INFO,
                 highlight=False,
             )
             for subject, value in worst["to_look_at"].items():
-                self.console.print(f"             [dim]{subject}: {value:g}[/]", highlight=False)
+                self.say(f"             [dim]{subject}: {value:g}[/]", highlight=False)
 
     @contextmanager
     def job(self, *, reads_orders: bool = True, **flags: Any) -> Iterator[Settings]:
@@ -149,16 +162,25 @@ class Session:
     def errors(self) -> Iterator[None]:
         """Turn a failure into one error message and its exit code."""
         try:
+            log.start(self.log_file, to_stderr=not self.console.is_terminal, quiet=self.silent)
             yield
         except BaseException as error:
             if (known := _as_restock_error(error)) is None:
+                self.log.critical("this is a bug in Restock", exc_info=error)
                 raise
-            if self.as_json:
-                print(json.dumps({"error": str(known), "exit_code": known.exit_code}))
-            Console(stderr=True).print(
-                f"[bold red]error:[/] {_escaped(str(known))}", highlight=False, soft_wrap=True
-            )
+            self.fail(known)
             raise typer.Exit(known.exit_code) from None
+
+    def fail(self, error: RestockError) -> None:
+        """Show an error, on the terminal or in the log, and as JSON if the command prints JSON."""
+        if self.as_json:
+            print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)
+        if self.console.is_terminal:
+            self.console.show_cursor()  # a progress bar hides it
+            Console(stderr=True).print(
+                f"[bold red]error:[/] {_escaped(str(error))}", highlight=False, soft_wrap=True
+            )
+        self.log.error(str(error))
 
     def tell(self, found: Any, show: Callable[[Any], None]) -> None:
         """Print what a command has found to the standard output, as text or JSON."""
@@ -171,7 +193,6 @@ class Session:
         """Print the total seconds, the peak memory and the paths of the results."""
         if self.as_json:
             print(json.dumps(self.results))
-            return
         table = Table(box=None, pad_edge=False, show_header=False)
         for label, value in {
             "seconds": f"{sum(result['seconds'] for result in self.results.values()):.1f}",
@@ -179,12 +200,12 @@ class Session:
             **self.written,
         }.items():
             table.add_row(f"[dim]{label}", str(value))
-        self.console.print(table, soft_wrap=True)
+        self.say(table, soft_wrap=True)
         for name, result in self.results.items():
             if result.get("verdict"):
                 label = name.replace("evaluate", "verdict")
                 said = f"[dim]{label}:[/] {_escaped(result['verdict'])}"
-                self.console.print(said, highlight=False, soft_wrap=True)
+                self.say(said, highlight=False, soft_wrap=True)
 
 
 # Set by Ctrl-C, because libraries swallow a KeyboardInterrupt or raise another error for it.

@@ -8,6 +8,7 @@ A command prints the message and exits with the code of the error's class:
     │   └── sources.SourceError  3    with the file, line and column
     ├── BusyError                4    another process is using the warehouse; try again later
     ├── StorageError             5    the disk is full, or a folder is not writable
+    ├── TimeLimitError         124    the run took longer than --timeout
     └── InterruptionError      130    the user pressed Ctrl-C
 
 Every message says what is wrong, where, and what to do. `ml.console` turns errors of the operating
@@ -46,6 +47,12 @@ class StorageError(RestockError):
     """The disk is full, or a folder is not writable."""
 
     exit_code = 5
+
+
+class TimeLimitError(RestockError):
+    """The run took longer than it may. The exit code is that of the command ``timeout``."""
+
+    exit_code = 124
 
 
 class InterruptionError(RestockError):

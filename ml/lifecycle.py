@@ -1,5 +1,7 @@
 """The commands about what is published: what there is, and which model and release is served."""
 
+from pkgutil import resolve_name
+
 import typer
 
 from ml import listing, options
@@ -37,26 +39,58 @@ def releases(quiet: options.Quiet = False, as_json: options.Json = False) -> Non
 
 @app.command()
 def promote(
-    version: options.Version = "", quiet: options.Quiet = False, as_json: options.Json = False
+    version: options.Version = "",
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Put a model version into production. The next run scores everything with it.
 
     After a rollback, runs keep the model until this command. Without VERSION, it only lets them
     train again.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(reads_orders=False) as settings:
         session.step("promote", settings, later("ml.jobs.promotion:promote", version=version))
 
 
 @app.command()
 def rollback(
-    release: options.Release = "", quiet: options.Quiet = False, as_json: options.Json = False
+    release: options.Release = "",
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    log_file: options.LogFile = None,
 ) -> None:
     """Publish an earlier release again: its scores, models and pages, with one rename.
 
     Runs keep its model until `restock promote`.
     """
-    session = Session(quiet, as_json)
+    session = Session(quiet, as_json, log_file)
     with session.job(reads_orders=False) as settings:
         session.step("rollback", settings, later("ml.jobs.promotion:rollback", release=release))
+
+
+@app.command()
+def why(
+    shopper: options.Shopper,
+    product: options.Product,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show why a product has its probability for a shopper: history, features, contributions."""
+    session = Session(quiet, as_json)
+    with session.errors():
+        settings = Settings.load()
+        settings.prepare_workspace()
+        found = resolve_name("ml.serving.why:why")(settings, shopper, product)
+        session.tell(found, listing.why)
+
+
+@app.command()
+def serve(host: options.Host = "127.0.0.1", port: options.Port = 8080) -> None:
+    """Answer over HTTP: baskets, predictions, demand, and live scores. Needs `restock[serve]`.
+
+    Writes a line of JSON for each request to the standard output. Ctrl-C or SIGTERM ends it.
+    """
+    with Session(quiet=False, as_json=False).errors():
+        resolve_name("ml.serving.server:serve")(Settings.load(), host=host, port=port)

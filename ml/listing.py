@@ -1,11 +1,13 @@
 """What `restock status`, `restock releases` and `restock models` print to the standard output."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml.console import HEADLINES
 
 Row = Mapping[str, Any]
+_SHOWN = 10  # purchases and features of a pair
 
 
 def releases(rows: Sequence[Row]) -> None:
@@ -26,11 +28,46 @@ def models(rows: Sequence[Row]) -> None:
     if not rows:
         print("There is no model yet. Run `restock train`.")
     for row in rows:
-        state = row["alias"] or ("earlier" if row["releases"] else "candidate")
+        unused = row["decision"] or "candidate"
+        state = row["alias"] or ("earlier" if row["releases"] else unused)
         print(row["model_version"], row["task"] or "-", state, sep="  ")
         print(f"  {_figures(row['metrics'])}")
         if row["releases"]:
             print(f"  in {', '.join(row['releases'])}")
+
+
+def why(row: Row) -> None:
+    """Print a pair's scores and purchases, and the features that move its probability most."""
+    _aligned(_why(row))
+
+
+def _why(row: Row) -> Iterable[tuple[str, str]]:
+    rank = f"rank {row['rank_in_user']:,} of {row['product_count']:,}"
+    basket = "in the basket" if row["in_basket"] else "not in the basket"
+    yield "product", f"{row['product_name']} ({row['product_id']})"
+    yield "shopper", str(row["user_id"])
+    yield "probability", f"{row['reorder_probability']:.4f}, {rank}, {basket}"
+    yield "reason", row["reason"]
+    yield "next order", row["as_of"] or ""
+    yield "scores", f"batch {row['batch_id']}, {row['model_version']}"
+    history = row["history"]
+    yield "bought", f"{len(history)} times"
+    if len(history) > _SHOWN:
+        yield "", f"{len(history) - _SHOWN} earlier purchases, see --json"
+    for line in history[-_SHOWN:]:
+        when = line["ordered_at"] or f"order {line['order_number']}"
+        yield "", f"{when}, {line['orders_ago']} orders and {line['days_ago']} days before the next"
+    if row["base_probability"] is None:
+        yield "contributions", "only gradient boosting has them. --json has the features"
+        return
+    yield "contributions", f"{row['base_probability']:.4f}  on average, before calibration"
+    for part in row["contributions"][:_SHOWN]:
+        factor, value = math.exp(part["log_odds"]), part["value"]
+        shown = "unknown" if value is None else f"{value:g}"
+        yield "", f"odds x {factor:.2f}  {part['feature']} = {shown}  {part['description']}"
+    rest = math.exp(sum(part["log_odds"] for part in row["contributions"][_SHOWN:]))
+    yield "", f"odds x {rest:.2f}  the other {len(row['contributions']) - _SHOWN} features"
+    yield "", f"{row['uncalibrated_probability']:.4f}  together, before calibration"
 
 
 def status(row: Row) -> None:
@@ -61,6 +98,13 @@ def _status(row: Row) -> Iterable[tuple[str, str]]:
     if held := row["held"]:
         yield "promotion", f"held since {held['since']}, by a rollback from {held['from']}"
         yield "", "`restock promote` lets runs train again"
+    for rule in row["rules"]:
+        if rule["is_fired"]:
+            yield "fires", f"{rule['rule']}: {rule['value']:.4g}, threshold {rule['threshold']:.4g}"
+    if decision := row["last_decision"]:
+        version = decision["challenger"] or decision["champion"]
+        yield "decision", f"{decision['decided_at']}: {decision['task']}, {decision['decision']}"
+        yield "", ". ".join(filter(None, (version, decision["reason"])))
     if row["rolls_back_to"]:
         yield "rollback", f"would publish {row['rolls_back_to']}"
     if last := row["last_run"]:

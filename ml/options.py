@@ -35,6 +35,25 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print the summary as one JSON object, and no progress."),
 ]
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="FILE",
+        help="File to append the log to, with a time stamp on each line. --quiet does not "
+        "shorten it.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MINUTES",
+        min=0,
+        help="End the run after this time with exit code 124, and publish nothing.",
+        show_default=False,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -72,7 +91,7 @@ Task = Annotated[
 ]
 Full = Annotated[
     bool,
-    typer.Option("--full", help="Rebuild everything and train a new model."),
+    typer.Option("--full", help="Rebuild everything and train a challenger."),
 ]
 Folds = Annotated[
     int | None,
@@ -189,6 +208,15 @@ ExportTo = Annotated[
         show_default=False,
     ),
 ]
+Shopper = Annotated[str, typer.Argument(help="ID of the shopper.", show_default=False)]
+Product = Annotated[str, typer.Argument(help="ID of the product.", show_default=False)]
+Host = Annotated[
+    str,
+    typer.Option(
+        help="Address to listen on. Any but this machine's own needs a key in RESTOCK_API_KEY."
+    ),
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
 Products = Annotated[
     int | None,
     typer.Option(help="Number of products. Default: 1,000 plus 10 per shopper, up to 49,688."),
@@ -200,5 +228,12 @@ Events = Annotated[
 Days = Annotated[
     int | None,
     typer.Option(help="Length of the log with --events. Default: 150.", show_default=False),
+]
+Weeks = Annotated[
+    int | None,
+    typer.Option(
+        help="Write an order log of this length instead. A longer log is the same shop later.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed. The same seed gives the same orders.")]

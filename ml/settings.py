@@ -85,6 +85,8 @@ class Settings:
     """Where the raw files come from, if ``raw_dir`` was given as the address of a database."""
     mongo_password: str = field(default="", repr=False)
     """The password of the user in the address of a MongoDB database that has none."""
+    api_key: str = field(default="", repr=False)
+    """The key that requests to `restock serve` must have; empty for none."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:

@@ -26,8 +26,6 @@ IMPLAUSIBLE_AUC = 0.95
 # From one order to the next, the AUC of an honest column moves by a few hundredths. A label that
 # leaks into the newest past lifts it from what the column is worth, which earlier ones show, to 1.
 LEAKED_AUC = 0.1
-# The usual threshold for a population that has shifted (Siddiqi 2006, see `stability`).
-SHIFTED_PSI = 0.25
 SHIFTED_MISSING_SHARE = 0.05
 
 
@@ -46,9 +44,9 @@ def audit(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     """Check the warehouse, write every finding to ``ml.audit``, and raise if a check fails.
 
     Leaks and unscored rows fail. A feature that separates the labels very well only warns if it
-    does so in every past, because shoppers may be that predictable. A feature whose distributions
-    in the past and now differ is a warning too, because serving often guesses the context. Another
-    task than the first has a table of its own.
+    does so in every past, because shoppers may be that predictable. A feature that is missing more
+    often now than in the past, or less often, is a warning too. Another task than the first has a
+    table of its own.
 
     Raises:
         RestockError: if a check fails; the message lists what failed.
@@ -65,7 +63,7 @@ def audit(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         past, now = (_some(con, columns, part, task.table) for part in parts[:2])
         if past and now:
             for j, column in enumerate(columns):
-                findings += _shift_findings(column, past.X[:, j], now.X[:, j], task)
+                findings += _missing_findings(column, past.X[:, j], now.X[:, j], task)
             earlier = (_some(con, columns, part, task.table) for part in parts[2:])
             findings += _auc_findings(columns, past, now, earlier, task)
         progress("writing ml.audit", 2, 3)
@@ -172,20 +170,8 @@ def _separations(pairs: Examples, columns: Iterable[int]) -> dict[int, float]:
     return {j: separation(pairs.X[:, j], pairs.label, pairs.offsets) for j in columns}
 
 
-def _shift_findings(feature: Feature, past: Column, now: Column, task: Task) -> Iterator[Finding]:
-    """Yield how much a column differs between the past and now.
-
-    The context has no stability index: cutoff 0 is often one day, and past orders fall on many.
-    """
-    if feature.group != "context":
-        psi = stability(past, now)
-        yield Finding(
-            "population stability index",
-            feature.name,
-            psi,
-            SHIFTED_PSI,
-            "warn" if psi > SHIFTED_PSI else "pass",
-        )
+def _missing_findings(feature: Feature, past: Column, now: Column, task: Task) -> Iterator[Finding]:
+    """Yield the shares of missing values of a column in the past and now."""
     for when, column in ((task.past, past), ("at cutoff 0", now)):
         share = float(np.isnan(column).mean())
         differs = abs(share - float(np.isnan(past).mean())) > SHIFTED_MISSING_SHARE
@@ -208,25 +194,3 @@ def separation(column: Column, label: npt.NDArray[np.int8], offsets: Ints) -> fl
     pairs = np.diff(offsets)
     auc = float(roc_auc_score(label, low, sample_weight=np.repeat(1 / pairs, pairs)))
     return max(auc, 1 - auc)
-
-
-def stability(before: Column, after: Column, bins: int = 10) -> float:
-    """Return the population stability index of a column between two samples.
-
-    The index is the sum over bins of (a - b) ln(a / b), where b and a are the shares of the bin
-    before and after. The bins have equal count in ``before``; missing values have their own bin
-    (Siddiqi 2006, "Credit Risk Scorecards", chapter 8).
-    """
-    known = before[~np.isnan(before)]
-    edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if len(known) else np.empty(0)
-
-    def shares(column: Column) -> npt.NDArray[np.floating]:
-        code = np.where(
-            np.isnan(column), len(edges) + 1, np.searchsorted(edges, column, side="right")
-        )
-        # Half an extra row in every bin keeps the logarithm finite.
-        count = np.bincount(code, minlength=len(edges) + 2) + 0.5
-        return count / count.sum()
-
-    b, a = shares(before), shares(after)
-    return float(np.sum((a - b) * np.log(a / b)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from ml import sources
 from ml.registry import versions
 from ml.settings import PROJECT, Settings
 from ml.warehouse import connection, population
@@ -18,6 +19,8 @@ CODE = (
     *(PROJECT / name for name in ("dbt_project.yml", "macros", "models", "seeds")),
     Path(__file__).parents[1],
 )
+RULES = "retrain_rules.csv"
+"""The seed that says when a run trains; no score depends on it."""
 
 
 def staged(settings: Settings, entity: str) -> str:
@@ -43,21 +46,28 @@ def digests(settings: Settings) -> str:
 
 
 def made_by(settings: Settings) -> str:
-    """Return a digest of the code and of the settings that affect scores."""
+    """Return a digest of the code and of the settings that a model depends on."""
     digest = hashlib.sha256()
     for place in CODE:
         for path in sorted([place, *place.rglob("*.*")]):
-            if path.suffix in (".py", ".sql", ".yml", ".csv"):
+            if path.suffix in (".py", ".sql", ".yml", ".csv") and path.name != RULES:
                 digest.update(path.read_bytes())
     digest.update(json.dumps(versions.libraries()).encode())
-    names = ("source", "as_of", "as_of_days", "model", "seed", "training_rows", "parameters")
+    names = ("source", "model", "seed", "training_rows", "parameters")
     digest.update(json.dumps([getattr(settings, name) for name in names]).encode())
     return digest.hexdigest()
 
 
+def fingerprint(settings: Settings) -> str:
+    """Return a digest of the landed files, the code and the settings: the same give one model."""
+    landed = sources.landed(settings.landing).fingerprint
+    return hashlib.sha256(f"{landed} {made_by(settings)}".encode()).hexdigest()
+
+
 def made_with(con: duckdb.DuckDBPyConnection, settings: Settings, place: str = "") -> str:
     """Return a digest of what all scores share: model, population, catalogue and scoring date."""
-    content = [versions.metadata(settings.models)["model_version"], as_of(con, settings)]
+    model = versions.metadata(settings.models)["model_version"]
+    content = [model, as_of(con, settings), settings.as_of_days]
     population_rows = (population.scored_with(table, place) for table in population.TABLES)
     for rows in (*population_rows, f"from {staged(settings, 'products')}"):
         content.append(connection.scalar(con, f"select sum(hash(t))::varchar from ({rows}) as t"))

@@ -82,7 +82,7 @@ def evaluate(
         report, test, predicted = _by_folds(own, progress, columns)
         with connection.connect(settings) as con, connection.transaction(con):
             if is_served:
-                report.write(con, test, predicted)
+                report.write(con, test, predicted, trained["model_version"])
                 _write_test_predictions(con, report, test, predicted)
             tested = sampling.labelled_shoppers(con)["test"]
         note = (
@@ -168,7 +168,7 @@ def _holdout(
         importance = _importance(model, columns, test, settings.seed)
         progress("writing ml.metrics", 4, 5)
         with connection.transaction(con):
-            report.write(con, test, predicted)
+            report.write(con, test, predicted, trained["model_version"])
             _write_test_predictions(con, report, test, predicted)
             con.executemany(
                 f"insert into {task.written('feature_importance')} values (?, ?, ?, ?, ?)",

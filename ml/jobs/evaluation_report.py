@@ -109,16 +109,8 @@ class EvaluationReport:
         self, test: Examples, predicted: Predictions, beside: Mapping[str, Score]
     ) -> None:
         """Compare the model with the best baseline, shopper by shopper."""
-        rule = self.task.rule
-        qualities = {
-            name: rule.quality(score, test.label, test.offsets)
-            for name, score in beside.items()
-            if score.chosen is None and name != self.model
-        }
-        self.verdict = verdict.compare(
-            rule.quality(predicted.score(), test.label, test.offsets),
-            qualities,
-            seed=self.seed,
+        self.verdict = compare_with_rules(
+            self.task, test, self.model, predicted, qualities(self.task, test, beside), self.seed
         )
 
     def said(self) -> str:
@@ -174,8 +166,20 @@ class EvaluationReport:
         for model, score in (dict(beside) | {self.model: Score(probability, True)}).items():
             self._note(model, name, self._measure(test, score), test.offsets)
 
-    def write(self, con: duckdb.DuckDBPyConnection, test: Examples, predicted: Predictions) -> None:
-        """Append the metrics, the calibration bins and the verdict to their tables."""
+    def write(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        test: Examples,
+        predicted: Predictions,
+        version: str = "",
+    ) -> None:
+        """Append the metrics, the calibration bins and the verdict to their tables.
+
+        With ``version``, record that they are the figures of a model version.
+        """
+        if version:
+            measured = [self.run_id, self.task.name, version]
+            con.execute("insert into ml.evaluations values (?, ?, ?)", measured)
         names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
         rows = pa.table(dict(zip(names, zip(*self.rows, strict=True), strict=True)))
         append(con, self.task.written("metrics"), rows)
@@ -222,3 +226,26 @@ class EvaluationReport:
             (self.run_id, name, "test", self.protocol, segment, metric, float(value))
             for metric, value in values.items()
         ]
+
+
+def qualities(task: Task, test: Examples, beside: Mapping[str, Score]) -> dict[str, Floats]:
+    """Return the quality of every baseline for each test shopper. A baseline chooses no rows."""
+    return {
+        name: task.rule.quality(score, test.label, test.offsets)
+        for name, score in beside.items()
+        if score.chosen is None
+    }
+
+
+def compare_with_rules(
+    task: Task,
+    test: Examples,
+    model: str,
+    predicted: Predictions,
+    rules: Mapping[str, Floats],
+    seed: int,
+) -> Verdict | None:
+    """Compare a model, by its name, with the best of the baselines other than itself."""
+    quality = task.rule.quality(predicted.score(), test.label, test.offsets)
+    others = {name: of_rule for name, of_rule in rules.items() if name != model}
+    return verdict.compare(quality, others, seed=seed)

@@ -4,7 +4,8 @@ from typing import Any
 
 from ml.errors import RestockError, SettingsError
 from ml.progress import Progress
-from ml.registry import releases, versions
+from ml.registry import decisions, releases, versions
+from ml.registry.decisions import Decision
 from ml.settings import Settings
 
 
@@ -28,6 +29,7 @@ def promote(settings: Settings, progress: Progress, *, version: str = "") -> dic
         notes = [_promote(settings, version)]
     if is_held:
         releases.lift_hold(settings)
+        _decide(settings, decision=decisions.HOLD_LIFTED, champion=_serving(settings))
         notes.append("promotion is no longer held: the next runs train a new model when it is due")
     return {"version": version or None, "notes": notes}
 
@@ -61,12 +63,31 @@ def rollback(settings: Settings, progress: Progress, *, release: str = "") -> di
             f"{chosen.name} is not whole: {', '.join(missing)} is missing. Nothing was changed. "
             "`restock releases` lists the others."
         )
+    before = _serving(settings)
     releases.roll_back(chosen, settings)
+    _decide(
+        settings,
+        decision=decisions.ROLLED_BACK,
+        reason=f"from {published.name} to {chosen.name}",
+        champion=before,
+        challenger=_serving(settings),
+        is_promoted=True,
+    )
     note = (
         f"published {chosen.name} again, in place of {published.name}. Runs keep its model until "
         "`restock promote`"
     )
     return {"release": chosen.name, "replaced": published.name, "notes": [note]}
+
+
+def _decide(settings: Settings, *, task: str = decisions.ALL_TASKS, **fields: Any) -> None:
+    """Record what a user has decided."""
+    decisions.append(settings, [Decision(task=task, decided_by="user", **fields)])
+
+
+def _serving(settings: Settings) -> str:
+    """Return the version that serves the first task."""
+    return versions.production(settings.models).name
 
 
 def _promote(settings: Settings, version: str) -> str:
@@ -79,6 +100,14 @@ def _promote(settings: Settings, version: str) -> str:
     if before.name == name:
         return f"{name} is in production already"
     versions.promote(settings.models, name, task.alias)
+    _decide(
+        settings,
+        task=task.name,
+        decision=decisions.PROMOTED,
+        champion=before.name if before.exists() else None,
+        challenger=name,
+        is_promoted=True,
+    )
     if releases.published(settings) is None:
         return f"{name} is in production. Run `restock score`, then `restock evaluate`"
     return f"{name} is in production. The next `restock run` scores everything with it"

@@ -15,7 +15,7 @@ from ml.modelling.metrics import FEW_SHOPPERS
 from ml.modelling.purchase_baselines import PROBABILITIES, PurchaseBaselines
 from ml.modelling.rules import Score
 from ml.settings import Settings
-from ml.warehouse import connection
+from ml.warehouse import connection, outcomes
 from ml.warehouse.examples import MOMENTS, Examples, read_part
 from ml.warehouse.feature_list import Feature
 
@@ -35,8 +35,8 @@ BASELINE_COLUMNS = (
 
 # A list waits in ml.purchase_lists until its window has closed. A newer list for the same window
 # takes its place. IDs are text there, because their type can change with the next raw files.
+GRADE = (outcomes.added("purchase_outcomes", "closed_lists"),)
 SETTLE = (
-    "insert into ml.purchase_outcomes by name select * from closed_lists",
     """
     delete from ml.purchase_lists
     where batch_id in (select batch_id from ml.purchase_outcomes)
@@ -56,6 +56,16 @@ SETTLE = (
 )
 
 
+# The forecasts of a week wait in ml.awaited_demand, see `outcomes.keep_demand`.
+GRADE_DEMAND = (
+    outcomes.added("demand_outcomes", "closed_demand"),
+    """
+    delete from ml.awaited_demand
+    where cutoff_at in (select cutoff_at from ml.demand_outcomes)
+    """,
+)
+
+
 @dataclass(frozen=True)
 class Horizon:
     """How far a purchase task looks ahead, and what follows from that.
@@ -64,12 +74,14 @@ class Horizon:
         days: length of the window.
         published: name of the dbt model with its scores.
         parameters: those of gradient boosting that differ from its defaults.
-        settle: SQL statements that grade the lists, if the scores are published as a list.
+        grade: SQL statements that grade what was published from earlier scores.
+        settle: SQL statements that keep the list, if the scores are published as one.
     """
 
     days: int
     published: str
     parameters: Mapping[str, Any]
+    grade: Sequence[str]
     settle: Sequence[str] = ()
 
     @property
@@ -178,9 +190,9 @@ class Horizon:
 
 
 HORIZONS = {
-    "purchase": Horizon(1, "fct_purchase_propensity", {}, SETTLE),
+    "purchase": Horizon(1, "fct_purchase_propensity", {}, GRADE, SETTLE),
     # There is a seventh of the windows to learn from, and more trees learn their noise.
-    "purchase_week": Horizon(7, "fct_weekly_propensity", {"n_estimators": 100}),
+    "purchase_week": Horizon(7, "fct_weekly_propensity", {"n_estimators": 100}, GRADE_DEMAND),
 }
 """The horizon of each purchase task, by its name."""
 

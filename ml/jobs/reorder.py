@@ -16,7 +16,7 @@ from ml.modelling.folds import Strings
 from ml.modelling.metrics import FEW_SHOPPERS
 from ml.modelling.rules import Score
 from ml.settings import Settings
-from ml.warehouse import connection, examples, feature_sql, population, sampling
+from ml.warehouse import connection, examples, feature_sql, outcomes, population, sampling
 from ml.warehouse.examples import Examples
 from ml.warehouse.feature_list import Feature
 
@@ -34,6 +34,13 @@ HISTORY = {
 
 TESTED = "test"
 """The split whose newest orders measure the model."""
+
+# The outcome of a prediction is the shopper's first order after those that it knew.
+GRADE = (outcomes.added("outcomes", "graded_orders"),)
+SETTLE = (
+    "delete from ml.awaited_orders",
+    "insert into ml.awaited_orders by name select * from predicted_orders",
+)
 
 COUNTS = {
     "past lines at or after their target": """

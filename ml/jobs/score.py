@@ -20,7 +20,7 @@ from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import releases, versions
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, examples
+from ml.warehouse import connection, dbt, examples, profile
 from ml.warehouse.feature_list import Feature, features
 
 AHEAD = 2  # batches to read and score while the previous one is written
@@ -47,6 +47,8 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         batches = examples.batches(con, task.parts["now"], task.table, rows=size)
         total = sum(int(batch.counts.sum()) for batch in batches)
         with connection.transaction(con):
+            for statement in task.grade:
+                con.execute(statement)
             con.execute(f"delete from {written}")
             for rows in _overlapped(partial(_scored, con, columns, model, batch_id, task), batches):
                 progress("scoring", done, total)
@@ -66,6 +68,8 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             )
             for statement in task.settle:
                 con.execute(statement)
+            version = versions.production(settings.models, task.alias)
+            profile.load(con, version, task.name, version.name)
     releases.adopt(settings, task.alias)
     progress("scored", done, total)
     took = (datetime.now(UTC).replace(tzinfo=None) - started).total_seconds()

@@ -3,7 +3,7 @@
 Every function reads and changes nothing. What it returns is the JSON of a command.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from ml.errors import RestockError
-from ml.registry import records, releases, versions
+from ml.registry import decisions, records, releases, versions
 from ml.settings import Settings
 from ml.warehouse import connection
 
@@ -33,11 +33,13 @@ def list_models(settings: Settings) -> list[Row]:
     for release in releases.kept(settings):
         for version in releases.models(release).values():
             used.setdefault(version.name, []).append(release.name)
+    decided = {each.challenger: each.decision for each in decisions.read(settings)}
     return [
         {
             "model_version": card["model_version"],
             "task": card.get("task"),
             "alias": production.get(card["model_version"]),
+            "decision": decided.get(card["model_version"]),
             "created_at": card["created_at"],
             "source": card["source"],
             "metrics": card["metrics"],
@@ -48,14 +50,14 @@ def list_models(settings: Settings) -> list[Row]:
 
 
 def status(settings: Settings) -> Row:
-    """Return what is published, its age and figures, whether promotion is held, and the last run.
+    """Return what is published, its age and figures, what fires, and the last run and decision.
 
-    Ages are in hours. What fires belongs here too.
+    Ages are in hours.
     """
     now = datetime.now(UTC)
     path = releases.published(settings)
     release = _release(path, settings) if path else None
-    runs = records.read(records.file(settings, "runs"))
+    runs, decided = records.read(records.file(settings, "runs")), decisions.read(settings)
     earlier = releases.before(path) if path else None
     return {
         "published": release,
@@ -69,6 +71,8 @@ def status(settings: Settings) -> Row:
         ],
         "held": releases.held(settings),
         "rolls_back_to": earlier.name if earlier else None,
+        "rules": _rules(settings) if path else [],
+        "last_decision": asdict(decided[-1]) if decided else None,
         "last_run": runs[-1] if runs else None,
     }
 
@@ -88,6 +92,17 @@ def _release(path: Path, settings: Settings) -> Row:
         "missing": releases.missing(path, settings),
     }
     return row | _scores(path / settings.warehouse.name, settings)
+
+
+def _rules(settings: Settings) -> list[Row]:
+    """Return the rules that ask for a new model, with their values in the published release."""
+    names = ("rule", "value", "threshold", "observation_count", "minimum", "was_tried", "is_fired")
+    try:
+        with connection.connect(settings, read_only=True) as con:
+            sql = f"select {', '.join(names)} from rpt_retrain_rules order by rule"
+            return [dict(zip(names, row, strict=True)) for row in con.execute(sql).fetchall()]
+    except (RestockError, duckdb.Error):  # the release has a `problem`, which says so
+        return []
 
 
 def _scores(warehouse: Path, settings: Settings) -> Row:

@@ -9,7 +9,7 @@ from ml.jobs.fetch import fetch
 from ml.jobs.report import report
 from ml.progress import Progress
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, run_records
+from ml.warehouse import connection, dbt, outcomes, run_records
 
 Result = dict[str, Any]
 Step = Callable[[Settings, Progress], Result]
@@ -33,7 +33,7 @@ AFTER = {
     "reorder": ("--selector", "results"),
     "purchase": (
         "--select",
-        *(f"tag:purchase,path:models/{p}" for p in ("predictions", "reporting")),
+        *(f"tag:purchase,path:models/{p}" for p in ("predictions", "monitoring", "reporting")),
         *("--exclude", "fct_weekly_propensity+"),
     ),
     "purchase_week": ("--select", "fct_weekly_propensity+"),
@@ -50,6 +50,7 @@ def with_tables(step: Step, selection: tuple[str, ...]) -> Step:
         with connection.connect(settings) as con, connection.transaction(con):
             run_records.record_tests(con, built.tests)
             run_records.record_kpis(con)
+            outcomes.keep_demand(con)
         return result
 
     return both

@@ -48,8 +48,9 @@ class Task:
             one of them.
         backtests: test rows of earlier times, each with a segment and the scores of baselines, from
             a connection, the features and the splits.
-        settle: SQL statements that end the transaction of a scoring job: they grade what was
-            published before, and keep what is to be graded later.
+        grade: SQL statements that begin the transaction of a scoring job: they grade what was
+            published before.
+        settle: SQL statements that end it: they keep what is to be graded later.
         save: writes what scores depend on besides the model to the folder of a version, from the
             settings and the features.
     """
@@ -75,6 +76,7 @@ class Task:
         [Connection, Sequence[Feature], Sequence[str]],
         Iterator[tuple[str, Examples, dict[str, Score]]],
     ]
+    grade: Sequence[str] = ()
     settle: Sequence[str] = ()
     save: Callable[[Settings, Sequence[Feature], Path], None] = lambda *_: None
 
@@ -109,6 +111,8 @@ REORDER = Task(
     earlier="cutoffs 2 and 3",
     simple=baselines.SIMPLE,
     backtests=reorder.earlier,
+    grade=reorder.GRADE,
+    settle=reorder.SETTLE,
     save=reorder.save,
 )
 
@@ -131,6 +135,7 @@ def _purchase(name: str, horizon: purchase.Horizon) -> Task:
         earlier="the validation period",
         simple=purchase_baselines.SIMPLE,
         backtests=lambda con, columns, splits: iter(()),
+        grade=horizon.grade,
         settle=horizon.settle,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,7 +19,7 @@ from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
 from ml.settings import AUTO, DEFAULT_MODEL, Settings
-from ml.warehouse import connection, examples, sampling
+from ml.warehouse import connection, examples, profile, sampling
 from ml.warehouse.examples import SPLITS
 from ml.warehouse.feature_list import Feature, features
 
@@ -66,6 +67,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             "model_name": model.name,
             "source": settings.source,
             "data_fingerprint": sources.landed(settings.landing).fingerprint,
+            "line_count": sources.delivery(settings.landing).line_count,
             "seed": settings.seed,
             "parameters": {
                 name: value
@@ -81,10 +83,19 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             f"calibration_{table.rows}": len(held),
             **asdict(model.rule),
         },
-        partial(task.save, settings, columns),
+        partial(_add_files, settings, columns, model, task),
     )
     progress("registered", 3, 3)
     return {"rows": len(learned), "model": folder.name, "note": _choice(model)}
+
+
+def _add_files(
+    settings: Settings, columns: Sequence[Feature], model: Model, task: Task, folder: Path
+) -> None:
+    """Write what scores depend on besides the model, and its profile, to the folder."""
+    task.save(settings, columns, folder)
+    with connection.connect(settings, read_only=True) as con:
+        profile.write(con, folder, task.table, columns, model.predict)
 
 
 def train_alone(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:

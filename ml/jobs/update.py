@@ -5,8 +5,9 @@ shoppers. The population belongs to the model version and stays as it was at tra
 whose orders have not changed keep their features and scores. The others get the rows that a full
 build with this model and population would give them.
 
-If the model must stay, but the scoring date, the catalogue or something else that all scores share
-has changed, the job rebuilds and scores everyone in the same way.
+If the scoring date, the catalogue or something else that all scores share has changed, the job
+rebuilds and scores everyone in the same way. If a rule of `rpt_retrain_rules` fires, or the code or
+a setting has changed, it asks for a full run, which trains a challenger.
 """
 
 import json
@@ -19,20 +20,18 @@ import duckdb
 
 from ml import sources
 from ml.errors import RestockError
-from ml.jobs import comparison
+from ml.jobs import comparison, retraining
 from ml.jobs.score import score
 from ml.progress import Progress, silent
-from ml.registry import versions
+from ml.registry import decisions, versions
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, population, run_records
-
-FULL_RUN_SHARE = 0.1
-"""Share of shoppers changed since training above which the update job requires a full run."""
+from ml.warehouse import connection, dbt, outcomes, population, run_records
 
 # Models with rows per shopper. Where these have cutoffs, an update replaces cutoff 0 only, because
 # the model was trained and evaluated on the others.
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
+OF_OUTCOMES = ("ml.outcomes", "ml.awaited_orders")
 
 
 def update(
@@ -49,9 +48,10 @@ def update(
 
     Returns:
         ``rows`` scored, a ``note`` for the user, and ``is_full_run``. If ``is_full_run`` is true,
-        a full run is needed and the new warehouse is incomplete. Otherwise ``shoppers`` has the
-        number of scored shoppers, and ``has_changes`` says whether the new warehouse is more than a
-        copy of the published one: new events change the purchase tables without new orders.
+        ``rules`` names those that ask for a challenger, and the new warehouse is incomplete.
+        Otherwise ``shoppers`` has the number of scored shoppers, and ``has_changes`` says whether
+        the new warehouse is more than a copy of the published one: new events change the purchase
+        tables without new orders.
 
     Raises:
         RestockError: a model or a test failed, or the model must stay and cannot score these
@@ -60,27 +60,29 @@ def update(
     reason = ""
     model = versions.production(settings.models)
     made_by = comparison.made_by(settings)
-    with connection.connect(replace(settings, warehouse=published), read_only=True) as con:
+    last = replace(settings, warehouse=published)
+    with connection.connect(last, read_only=True) as con:
         if comparison.recorded(con, "made_by") != made_by or not model.exists():
             reason = "the code or the settings changed, or a single step ran since the last run"
     if reason and not kept_because:
-        return _full_run(reason)
+        return _full_run([decisions.CODE_CHANGED], reason)
     is_same_code = not reason
     _reject_other_source(settings, kept_because)
+    retraining.read_last(settings, last)
     # All dbt commands here use one warehouse path, because dbt parses again when it changes.
     progress("comparing", 0, 4)
-    _dbt(settings, "run", "--select", "path:models/staging")
+    _dbt(settings, "run", "--select", "path:models/staging", "rpt_retrain_rules")
     with connection.connect(settings) as con:
         con.execute(f"attach {connection.quoted(published)} as last (read_only)")
         calendar = comparison.as_of(con, settings)
         made_with = comparison.made_with(con, settings, "last.")
         if not reason and comparison.recorded(con, "made_with", "last.") != made_with:
             reason = "the catalogue, the scoring date, the model or the warehouse changed"
-        if reason and not kept_because:
-            return _full_run(reason)
         shoppers, changed, since_training = comparison.compare(con, settings, everyone=bool(reason))
-        if since_training > FULL_RUN_SHARE * shoppers and not kept_because:
-            return _full_run(f"{since_training:,} of {shoppers:,} shoppers changed since training")
+        found = retraining.compare(settings, last, shoppers=shoppers, changed=since_training)
+        fired = retraining.fired(con, found, decisions.read(last))
+        if fired and not kept_because:
+            return _full_run([each.rule for each in fired], ", ".join(map(str, fired)))
         note = f"{changed:,} of {shoppers:,} shoppers have new or changed orders"
         if reason:
             note += f"; all are scored, because {reason}"
@@ -93,7 +95,7 @@ def update(
         shutil.copyfile(published, settings.warehouse)
         if has_changes := _has_other_events(settings, published):
             note += ", but there are other events"
-            _rebuild(settings, reason, is_same_code=is_same_code)
+            _rebuild(settings, reason, found, is_same_code=is_same_code)
         return {
             "rows": 0,
             "is_full_run": False,
@@ -104,7 +106,7 @@ def update(
     progress("building", 1, 4)
     _dbt(
         replace(settings, as_of=calendar),
-        *("build", "--select", "+examples", "dim_users"),
+        *("build", "--select", "+examples", "dim_users", "tag:grading"),
         *("--exclude", "tag:population", "path:models/staging"),
     )
     progress("scoring", 2, 4)
@@ -112,6 +114,8 @@ def update(
         population.renumber_aisles(con, model)
         if reason:
             made_with = comparison.made_with(con, settings)
+        con.execute(f"attach {connection.quoted(published)} as last (read_only)")
+        outcomes.bring_predictions(con, "last")
     scored = score(settings, silent)
     progress("publishing", 3, 4)
     work = settings.warehouse.rename(settings.warehouse.with_name("changed.duckdb"))
@@ -124,7 +128,7 @@ def update(
                 "update ml.scored_shoppers set made_by = ?, made_with = ?", [made_by, made_with]
             )
     work.unlink()
-    _rebuild(settings, reason, is_same_code=is_same_code)
+    _rebuild(settings, reason, found, is_same_code=is_same_code)
     progress("updated", 4, 4)
     return {
         "rows": scored["rows"],
@@ -143,7 +147,9 @@ def _has_other_events(settings: Settings, published: Path) -> bool:
     return any(getattr(before, name, None) != getattr(now, name) for name in days)
 
 
-def _rebuild(settings: Settings, reason: str, *, is_same_code: bool) -> None:
+def _rebuild(
+    settings: Settings, reason: str, found: retraining.Comparison, *, is_same_code: bool
+) -> None:
     """Build and record what depends on the merged scores, and the purchase tables.
 
     With the same code, of the purchase tables only the days with other orders or events are made
@@ -155,8 +161,9 @@ def _rebuild(settings: Settings, reason: str, *, is_same_code: bool) -> None:
     if is_same_code:
         with connection.connect(settings, read_only=True) as con:
             day = run_records.first_changed_day(con, settings)
-    places = ("predictions", "reporting")
-    rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase"]
+    places = ("predictions", "monitoring", "reporting")
+    # A user may have edited the seed of the rules.
+    rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase", "retrain_rules"]
     if reason:  # the code of any view may have changed
         rebuilt.append("config.materialized:view")
     # The intake has checked what staging tests.
@@ -166,6 +173,7 @@ def _rebuild(settings: Settings, reason: str, *, is_same_code: bool) -> None:
         run_records.record_tests(con, built.tests)
         run_records.record_kpis(con)
         run_records.record_files(con, settings)
+        found.write(con)
 
 
 def record(settings: Settings) -> None:
@@ -177,10 +185,11 @@ def record(settings: Settings) -> None:
             f"? as made_by, ? as made_with from ({comparison.digests(settings)})",
             [comparison.made_by(settings), comparison.made_with(con, settings)],
         )
+    retraining.count_from_now(settings)
 
 
-def _full_run(reason: str) -> dict[str, Any]:
-    return {"rows": 0, "is_full_run": True, "note": f"full run: {reason}"}
+def _full_run(rules: list[str], reason: str) -> dict[str, Any]:
+    return {"rows": 0, "is_full_run": True, "rules": rules, "note": f"full run: {reason}"}
 
 
 def _reject_other_source(settings: Settings, kept_because: str) -> None:
@@ -220,7 +229,10 @@ def _reduce(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
     """Replace the rows of changed shoppers with their rows in `work`."""
     theirs = "user_id in (select user_id from work.changed)"
-    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions"):
+    for table in OF_OUTCOMES:  # an earlier Restock may have published the warehouse
+        con.execute(f"create table if not exists {table} as from work.{table} limit 0")
+    con.execute(outcomes.added("outcomes", "work.ml.outcomes"))
+    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions", "ml.awaited_orders"):
         only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")
@@ -243,6 +255,8 @@ def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
         "insert into dim_products by name "
         "select * from work.dim_products anti join dim_products using (product_id)"
     )
+    con.execute("delete from ml.profiles where task in (select task from work.ml.profiles)")
+    con.execute("insert into ml.profiles by name select * from work.ml.profiles")
     # All published predictions belong to one batch, including the unchanged ones.
     con.execute("update ml.predictions set batch_id = (select batch_id from work.ml.batches)")
     con.execute(

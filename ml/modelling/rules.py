@@ -16,10 +16,11 @@ from ml.modelling.basket import (
     Floats,
     Ints,
     expected_f1_basket,
+    f1,
     fit_order_effect,
     rank_in_user,
 )
-from ml.modelling.metrics import Estimate
+from ml.modelling.metrics import Estimate, Ratio
 from ml.modelling.purchase_list import ListRule, is_held_out
 
 Array = npt.NDArray[Any]
@@ -82,6 +83,11 @@ class Rule(Protocol):
         ...
 
     @staticmethod
+    def gated(score: Score, label: Ints, offsets: Ints) -> dict[str, Ratio]:
+        """Return the metrics that the gate compares, as ratios over shoppers; see `gate`."""
+        ...
+
+    @staticmethod
     def quality(score: Score, label: Ints, offsets: Ints) -> Floats:
         """Return how good a score is for each shopper, higher is better; NaN if undefined."""
         ...
@@ -137,6 +143,17 @@ class BasketRule:
     ) -> dict[str, Estimate]:
         """Return nothing: `metrics` has no paired differences."""
         return {}
+
+    @staticmethod
+    def gated(score: Score, label: Ints, offsets: Ints) -> dict[str, Ratio]:
+        """Return the log-loss, and the mean F1 of the baskets."""
+        if score.chosen is None:
+            raise ValueError("the score chooses no baskets")
+        f1_of_shopper = f1(score.chosen, label, offsets)
+        return {
+            **_log_loss(score, label, offsets),
+            "mean_f1": (f1_of_shopper, np.ones(len(f1_of_shopper))),
+        }
 
     @staticmethod
     def quality(score: Score, label: Ints, offsets: Ints) -> Floats:
@@ -206,8 +223,17 @@ class DailyList:
         )
 
     @staticmethod
+    def gated(score: Score, label: Ints, offsets: Ints) -> dict[str, Ratio]:
+        """Return the log-loss: the list follows from the probabilities."""
+        return _log_loss(score, label, offsets)
+
+    @staticmethod
     def quality(score: Score, label: Ints, offsets: Ints) -> Floats:
         """Return minus the log-loss of each shopper's days; NaN if the score only ranks."""
         if not score.is_probability:
             return np.full(len(offsets) - 1, np.nan)
         return verdict.log_likelihood(score.value, label, offsets)
+
+
+def _log_loss(score: Score, label: Ints, offsets: Ints) -> dict[str, Ratio]:
+    return {"log_loss": metrics.probability_ratios(score.value, label, offsets)["log_loss"]}

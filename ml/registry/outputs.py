@@ -3,7 +3,8 @@
 Every command checks them before any work, and refuses a path that holds something else:
 
 - the warehouse, unless it is a link into a release, or a database with the table ``ml.batches``;
-- what lies beside it: ``.lock``, ``.wal``, ``.current``, ``.releases`` and ``.runs.jsonl``;
+- what lies beside it: ``.lock``, ``.wal``, ``.current``, ``.releases``, ``.runs.jsonl``
+  and ``.decisions.jsonl``;
 - the landing folder, unless it has a receipt;
 - the models folder, unless it has a production link or a version;
 - the pages, unless they are a link into a release or to a drawn folder, or a folder with nothing
@@ -29,7 +30,7 @@ RELEASE = re.compile(f"next|{_NAME}")
 """The names of the folders in ``<warehouse>.releases``."""
 _IN_RELEASE = (
     r"{warehouse}(\.wal|\.tmp)?|changed\.duckdb(\.wal|\.tmp)?|models|model(-[\w-]+)?|pages"
-    r"|before|held\.json|\..*"
+    r"|index(-\w+)?|before|held\.json|\..*"
 )
 _PAGE = "· Restock</title>"
 _ASSET = re.compile(r"(assets/)?[\w.-]+\.(css|js)|assets/[\w-]+\.txt|downloads/[\w.-]+\.csv")
@@ -50,7 +51,8 @@ def check(settings: Settings) -> None:
     _require(releases, "RESTOCK_WAREHOUSE", lambda path: _is_releases(path, name))
     _require(current, "RESTOCK_WAREHOUSE", _is_link_to(rf"(.*/)?{name}\.releases/{_NAME}"))
     _require(lock, "RESTOCK_WAREHOUSE", _is_lock)
-    _require(records.file(settings, "runs"), "RESTOCK_WAREHOUSE", records.is_ours)
+    for name in ("runs", "decisions"):
+        _require(records.file(settings, name), "RESTOCK_WAREHOUSE", records.is_ours)
     if not warehouse.exists():
         _require(Path(f"{warehouse}.wal"), "RESTOCK_WAREHOUSE", lambda path: False)
 

@@ -1,13 +1,13 @@
-"""Releases: a warehouse, models and pages that one rename publishes together.
+"""Releases: a warehouse, models, pages and index that one rename publishes together.
 
 ``<warehouse>.releases/`` holds one folder per release, named by the time it was published. The link
 ``<warehouse>.current`` points to the published one, and the paths that users open are links through
-it. So one rename publishes all three, and readers always see one complete release. One rename takes
-them back too: the last releases are kept.
+it. So one rename publishes everything, and readers always see one complete release. One rename
+takes it back too: the last releases are kept.
 
-A release holds the warehouse, ``pages/``, a link to the model of each task, and ``before``, a link
-to the release it replaced. ``held.json`` says that a rollback holds promotion; it is in the release
-so that the rename decides this too.
+A release holds the warehouse, ``pages/``, ``index/`` (`ml.serving.index`), a link to the model of
+each task, and ``before``, a link to the release it replaced. ``held.json`` says that a rollback
+holds promotion; it is in the release so that the rename decides this too.
 """
 
 import json
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ml.registry import outputs, versions
+from ml.registry import decisions, outputs, versions
 from ml.registry.links import replace_link
 from ml.settings import Settings
 
@@ -57,6 +57,14 @@ def before(release: Path) -> Path | None:
     return release.with_name(link.readlink().name) if link.exists() else None
 
 
+def taken_back(settings: Settings) -> list[Path]:
+    """Return the warehouses of the releases that a rollback took back, the newest first."""
+    everything = kept(settings)
+    release = published(settings)
+    newer = everything[: everything.index(release)] if release in everything else []
+    return [path / settings.warehouse.name for path in newer]
+
+
 def models(release: Path) -> dict[str, Path]:
     """Return the version folder of each task that a release scores, by alias."""
     return {
@@ -93,7 +101,8 @@ def publish(release: Path, work: Settings, settings: Settings) -> Path:
     if work.models != settings.models:
         settings.models.mkdir(parents=True, exist_ok=True)
         for version in produced.values():
-            shutil.move(version, settings.models / version.name)
+            if version.parent == work.models.resolve():  # else it is the champion
+                shutil.move(version, settings.models / version.name)
         shutil.rmtree(work.models)
     for alias, version in produced.items():
         replace_link(release / versions.in_release(alias), settings.models / version.name)
@@ -111,6 +120,21 @@ def publish(release: Path, work: Settings, settings: Settings) -> Path:
     replace_link(_current(settings), release)
     _link_paths(settings, produced)
     return release
+
+
+def refuse(version: str, work: Settings, settings: Settings, alias: str) -> None:
+    """Let a release serve the champion of a task, and keep the challenger that the run trained.
+
+    Args:
+        version: the challenger.
+        work: the settings that the run used.
+        settings: the settings with the published paths.
+        alias: the alias of the task.
+    """
+    shutil.move(work.models / version, settings.models / version)
+    champion = versions.production(settings.models, alias)
+    replace_link(work.models / champion.name, champion)
+    versions.promote(work.models, champion.name, alias)
 
 
 def roll_back(release: Path, settings: Settings) -> None:
@@ -182,15 +206,12 @@ def _last(settings: Settings) -> list[Path]:
 
 
 def _used(settings: Settings, releases: Iterable[Path]) -> set[str]:
-    """Return the versions that a release or an alias names.
-
-    The versions that the last decisions name belong here too.
-    """
+    """Return the versions that a release, an alias or one of the last decisions names."""
     production = (
         versions.production(settings.models, alias) for alias in versions.aliases(settings.models)
     )
     served = (version for release in releases for version in models(release).values())
-    return {version.name for version in (*production, *served)}
+    return {version.name for version in (*production, *served)} | decisions.named(settings)
 
 
 def _link_paths(settings: Settings, aliases: Iterable[str]) -> None:

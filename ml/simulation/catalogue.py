@@ -59,6 +59,13 @@ PRODUCTS_PARAMETERS = {
     "brands": _BRANDS.replace("\n", " ").split(", "),
     "styles": _STYLES.replace("\n", " ").split(", "),
 }
+# The same, as one file with names in place of numbers.
+CATALOGUE = f"""
+    select product_id, product_name, lower($aisles[aisle_id]) as aisle,
+        $names[department_id] as department
+    from ({PRODUCTS})
+"""
+CATALOGUE_PARAMETERS = {**PRODUCTS_PARAMETERS, "names": DEPARTMENTS}
 
 
 def catalogue_size(shoppers: int, products: int | None) -> int:

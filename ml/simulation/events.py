@@ -37,12 +37,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ml.errors import SettingsError
-from ml.simulation.catalogue import (
-    DEPARTMENTS,
-    PRODUCTS,
-    PRODUCTS_PARAMETERS,
-    catalogue_size,
-)
+from ml.simulation.catalogue import CATALOGUE, CATALOGUE_PARAMETERS, catalogue_size
 from ml.simulation.draws import Draws, Ints
 from ml.simulation.shop import Shoppers, live
 from ml.simulation.visits import DAY_SECONDS, EVENT_TYPES, Events, Sessions, is_doubled
@@ -54,12 +49,6 @@ START = "2024-01-01"  # a Monday
 TRUTH_DAYS = 56
 MIN_DAYS, MAX_DAYS = 28, 999  # ids have three digits for the day
 BLOCK_SHOPPERS = 10_000  # bounds memory use
-
-CATALOGUE = f"""
-    select product_id, product_name, lower($aisles[aisle_id]) as aisle,
-        $names[department_id] as department
-    from ({PRODUCTS})
-"""
 
 TABLES = f"""
     create macro moment(seconds) as timestamp '{START}' + to_seconds(seconds);
@@ -133,8 +122,7 @@ def simulate_events(
     if not MIN_DAYS <= days <= MAX_DAYS:
         raise SettingsError(f"Cannot simulate {days} days. Ask for {MIN_DAYS} to {MAX_DAYS}.")
     with workspace(out_dir, memory_limit, threads) as place:
-        parameters = {**PRODUCTS_PARAMETERS, "total": products}
-        place.write("products.parquet", CATALOGUE, names=DEPARTMENTS, **parameters)
+        place.write("products.parquet", CATALOGUE, total=products, **CATALOGUE_PARAMETERS)
         place.con.execute(TABLES)
         draws = Draws(seed)
         for first in range(1, shoppers + 1, BLOCK_SHOPPERS):

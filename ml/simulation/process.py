@@ -11,7 +11,9 @@ A trip that is early for its shopper is small: a product that is due is bought w
 attention = min(1, 0.5 + q), where q is the quantile of the trip's gap in days among the shopper's
 gaps. Given that the pair was last bought in order l, the true probability is
 
-    P(bought in order k) = attention(k) * (1 - S(k - l) / S(k - l - 1))
+    P(bought in order k) = attention(k) * taste(k) * (1 - S(k - l) / S(k - l - 1))
+
+where the taste is 1, unless the shop changes (`growth.py`).
 
 The formula is exact: gaps are drawn by inverting S, and purchases are skipped by thinning (Lewis
 and Shedler 1979, Simulation of nonhomogeneous Poisson processes by thinning, Naval Research
@@ -38,6 +40,10 @@ MACROS = """
     create macro attention(user_id, order_number) as
         least(1, 0.5 + gap_quantile(user_id, order_number));
     create macro mean_attention() as 0.875;
+    -- Half of the aisles are in favour; after a change, the other half. Null if nothing changes.
+    create macro taste(product_id, is_changed) as
+        case when is_changed is null or (product_id % 134 % 2 = 0) = is_changed then 1.0::double
+        else 0.4::double end;
     create macro survival(gap, return_chance, period, rhythm) as
         1 - return_chance + return_chance / (1 + (gap / period) ** rhythm);
     create macro gap_at(level, return_chance, period, rhythm) as  -- inverse of survival
@@ -68,6 +74,8 @@ SHOPPERS = """
         *,
         order_count - is_open::integer as closed_count,
         closed_count + 1 as next_order,
+        0 as joined,
+        null::integer as changes_at,
         sum(order_count) over (order by user_id) - order_count as orders_before,
         sum(order_count) over () as orders_total
     from drawn
@@ -75,13 +83,14 @@ SHOPPERS = """
 
 # Gaps follow a Rayleigh distribution in days, before the cap, so that weekdays agree with gaps
 # under 30 as in the real data. Some trips move to the shopper's usual weekday, which makes the
-# peaks at 7, 14 and 21 days.
-ORDERS = """
+# peaks at 7, 14 and 21 days. Days are counted from the first one of the shop.
+DAYS = """
+    create table days as
     with planned as (
         select
             *,
             floor(sum(
-                case when order_number = 1 then 7 + 7 * uniform('start', user_id)
+                case when order_number = 1 then joined + 7 + 7 * uniform('start', user_id)
                 else mean_gap_days * sqrt(-ln(1 - gap_quantile(user_id, order_number))) / 0.886 end
             ) over (partition by user_id order by order_number))::integer as planned_day
         from (select *, unnest(range(1, order_count + 1)) as order_number from shoppers)
@@ -97,6 +106,10 @@ ORDERS = """
         from planned
     )
 
+    select user_id, order_number, day from placed
+"""
+
+ORDERS = """
     select
         scatter(orders_before + order_number - 1, orders_total) as order_id,
         user_id,
@@ -108,7 +121,7 @@ ORDERS = """
         case when order_number > 1
         then least(30.0, day - lag(day) over (partition by user_id order by order_number)) end
             as days_since_prior_order
-    from placed
+    from days join shoppers using (user_id)
     order by user_id, order_number
 """
 
@@ -147,6 +160,7 @@ PAIRS = """
         scatter(rank, getvariable('products')) as product_id,
         order_number,
         next_order,
+        changes_at,
         1 / (1 + exp(
             0.3 * ln(rank + 1) - 3.5 * (loyalty - 0.5) - 3.3
             + 0.5 * logistic(uniform('appeal of aisle', product_id % 134))
@@ -165,13 +179,13 @@ PURCHASES = """
     with recursive visits as (
         select
             user_id, product_id, order_number, order_number as last_bought, true as is_bought,
-            false as is_repeat, next_order, return_chance, period, rhythm
+            false as is_repeat, next_order, changes_at, return_chance, period, rhythm
         from pairs
         union all
         select
             user_id, product_id, due_order::integer,
             case when is_attended then due_order else last_bought end::integer, is_attended,
-            true, next_order, return_chance, period, rhythm
+            true, next_order, changes_at, return_chance, period, rhythm
         from (
             select
                 *,
@@ -182,7 +196,8 @@ PURCHASES = """
                     last_bought + ceil(gap_at(level, return_chance, period, rhythm))
                 ) as due_order,
                 uniform('attend', user_id, product_id, due_order)
-                    < attention(user_id, due_order) as is_attended
+                    < attention(user_id, due_order) * taste(product_id, due_order >= changes_at)
+                    as is_attended
             from visits
         )
         where due_order <= next_order
@@ -241,11 +256,13 @@ TRUTH = """
         user_id,
         product_id,
         case when is_open then attention(user_id, next_order) else mean_attention() end
+            * taste(product_id, next_order >= changes_at)
             * coalesce(1 - survival(next_order - last_bought, return_chance, period, rhythm)
             / survival(next_order - last_bought - 1, return_chance, period, rhythm), 0)
             as probability,
         bought
     from seen
-    left join (from pairs select * exclude (order_number, next_order)) using (user_id, product_id)
+    left join (select user_id, product_id, return_chance, period, rhythm from pairs)
+        using (user_id, product_id)
     join block using (user_id)
 """

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
+
 from ml.simulation.catalogue import (
     AISLES,
     DEPARTMENTS,
@@ -28,6 +30,7 @@ from ml.simulation.catalogue import (
     catalogue_size,
 )
 from ml.simulation.process import (
+    DAYS,
     HOURS,
     LINES,
     MACROS,
@@ -92,21 +95,10 @@ def _write(
 
     con.execute(MACROS)
     con.execute(f"set variable products = {products - ONE_OFFS}")
-    con.execute(SHOPPERS, {"shoppers": shoppers, "weekdays": _urn(WEEKDAYS)})
-    write("orders.csv", ORDERS, hours=_urn(HOURS))
-    for first in range(1, shoppers + 1, BLOCK_SHOPPERS):
-        last = min(first + BLOCK_SHOPPERS - 1, shoppers)
-        con.execute(
-            "create or replace temp table block as"
-            f" from shoppers where user_id between {first} and {last}"
-        )
-        con.execute(PAIRS)
-        con.execute(PURCHASES)
-        con.execute(ONE_OFF_PURCHASES, {"one_offs": ONE_OFFS})
-        for table, query in (("lines", LINES), ("truth", TRUTH)):
-            con.execute(f"create table if not exists {table} as from ({query}) limit 0")
-            con.execute(f"insert into {table} {query}")
-        progress(last)
+    con.execute(SHOPPERS, {"shoppers": shoppers, "weekdays": urn(WEEKDAYS)})
+    con.execute(DAYS)
+    write("orders.csv", ORDERS, hours=urn(HOURS))
+    draw_blocks(con, "shoppers", shoppers, {"lines": LINES, "truth": TRUTH}, progress)
 
     for eval_set in ("prior", "train"):
         write(
@@ -120,6 +112,37 @@ def _write(
     write("true_probabilities.parquet", "from truth order by user_id, product_id")
 
 
-def _urn(counts: list[int]) -> list[int]:
+def draw_blocks(
+    con: duckdb.DuckDBPyConnection,
+    drawn: str,
+    shoppers: int,
+    tables: dict[str, str],
+    progress: Callable[[int], object],
+) -> None:
+    """Draw the purchases of all shoppers, and create tables from the queries about them.
+
+    Args:
+        con: the connection.
+        drawn: the table of the shoppers, from which a block is taken at a time.
+        shoppers: the largest ``user_id``.
+        tables: the query of each table, by name.
+        progress: called with the number of shoppers done after each block.
+    """
+    for first in range(1, shoppers + 1, BLOCK_SHOPPERS):
+        last = min(first + BLOCK_SHOPPERS - 1, shoppers)
+        con.execute(
+            "create or replace temp table block as"
+            f" from {drawn} where user_id between {first} and {last}"
+        )
+        con.execute(PAIRS)
+        con.execute(PURCHASES)
+        con.execute(ONE_OFF_PURCHASES, {"one_offs": ONE_OFFS})
+        for table, query in tables.items():
+            con.execute(f"create table if not exists {table} as from ({query}) limit 0")
+            con.execute(f"insert into {table} {query}")
+        progress(last)
+
+
+def urn(counts: list[int]) -> list[int]:
     """Repeat each index by its count, so that a uniform draw from the list is a weighted draw."""
     return [index for index, times in enumerate(counts) for _ in range(times)]

@@ -32,6 +32,7 @@ class Table:
         habit: SQL expression from 0 to 1; the chance to be sampled grows with it.
         cutoffs: name of the model that moves with the scoring date.
         outcome: what a label says, in a name such as ``reorder_probability``.
+        sampled: name of the model with the features of a sample of cutoff 0, a row for each value.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Table:
     habit: str
     cutoffs: str
     outcome: str
+    sampled: str
 
 
 PAIRS = Table(
@@ -57,6 +59,7 @@ PAIRS = Table(
     habit="pair_decay_5_orders_share",
     cutoffs="targets",
     outcome="reorder",
+    sampled="drift_pairs",
 )
 MOMENTS = Table(
     name="purchase_examples",
@@ -70,6 +73,7 @@ MOMENTS = Table(
     habit="1",
     cutoffs="purchase_windows",
     outcome="purchase",
+    sampled="drift_moments",
 )
 
 

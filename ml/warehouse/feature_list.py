@@ -9,11 +9,12 @@ from ml.settings import Settings
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature: a column of the examples, its SQL type and its group."""
+    """A feature: a column of the examples, its SQL type, its group and what it is, in words."""
 
     name: str
     dtype: str
     group: str
+    description: str = ""
 
 
 def features(settings: Settings, model: str = "examples") -> list[Feature]:
@@ -27,7 +28,12 @@ def features(settings: Settings, model: str = "examples") -> list[Feature]:
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
     columns = json.loads(path.read_text())["nodes"][f"model.restock.{model}"]["columns"]
     return [
-        Feature(name, column["data_type"], column["config"]["meta"]["feature"])
+        Feature(
+            name,
+            column["data_type"],
+            column["config"]["meta"]["feature"],
+            " ".join(column["description"].split()),
+        )
         for name, column in columns.items()
         if "feature" in column["config"].get("meta", {})
     ]

@@ -12,6 +12,7 @@ from ml import sources
 from ml.settings import Settings
 from ml.sources import Delivery
 from ml.sources.raw import parquet
+from ml.warehouse import outcomes
 from ml.warehouse.connection import append, connect, quoted, scalar
 from ml.warehouse.dbt import Tested
 
@@ -128,6 +129,13 @@ def record_runs(con: duckdb.DuckDBPyConnection, runs: Sequence[dict[str, Any]]) 
             append(con, table, pa.Table.from_pylist(rows))
 
 
+def record_decisions(con: duckdb.DuckDBPyConnection, decisions: Sequence[dict[str, Any]]) -> None:
+    """Write the recorded decisions to ``ml.decisions``."""
+    con.execute("delete from ml.decisions")
+    if decisions:
+        append(con, "ml.decisions", pa.Table.from_pylist(decisions))
+
+
 def last_delivery(settings: Settings, source: str) -> Delivery | None:
     """Return the last delivery of a source in the warehouse; None if it records none."""
     if not settings.warehouse.exists():
@@ -148,7 +156,7 @@ def last_delivery(settings: Settings, source: str) -> Delivery | None:
 
 
 def copy_history(old: Settings, new: Settings) -> None:
-    """Copy batches, deliveries, figures, audits and lists with outcomes into a new warehouse."""
+    """Copy batches, deliveries, figures, audits and outcomes, and what is to be graded."""
     with connect(new) as con:
         con.execute(f"attach {quoted(old.warehouse)} as old (read_only)")
         known = {
@@ -161,14 +169,14 @@ def copy_history(old: Settings, new: Settings) -> None:
         kept = ("batches", "metrics", "calibration_bins", "audit")
         scopes = ("", "purchase_", "purchase_week_")
         of_tasks = (scope + name for scope in scopes for name in kept)
-        for table in ("deliveries", "verdicts", "kpis", "purchase_outcomes", *of_tasks):
+        always = ("deliveries", "verdicts", "kpis", "evaluations")
+        for table in (*always, "purchase_outcomes", "demand_outcomes", *of_tasks):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
-        if "purchase_lists" in known:
-            # A list of another source will have no outcome.
-            con.execute(
-                "insert into ml.purchase_lists by name select * from old.ml.purchase_lists "
-                "where (select max_by(source, recorded_at) from old.ml.deliveries) = ?",
-                [new.source],
-            )
+        # What is about another source will have no outcome, and its shoppers are none of these.
+        if "deliveries" in known and outcomes.newest_source(con, "old") == new.source:
+            for table in ("purchase_lists", "awaited_demand", "outcomes"):
+                if table in known:
+                    con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")
+            outcomes.bring_predictions(con, "old")
         con.execute("detach old")

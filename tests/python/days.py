@@ -1,6 +1,7 @@
 """The made-up shop one day later, for tests of runs on new orders."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -71,3 +72,15 @@ def add_an_aisle(raw: Path, folder: Path) -> Path:
         with (folder / f"{name}.csv").open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(row)
     return folder
+
+
+def age(model: Path) -> str:
+    """Let a model be years old, so that the next run trains another, and return its old card.
+
+    Where test shoppers are few, only the age of a model promotes a challenger.
+    """
+    card = model / "model.json"
+    before = card.read_text()
+    created_at = {"created_at": "2020-01-01T00:00:00+00:00"}
+    card.write_text(json.dumps(json.loads(before) | created_at))
+    return before

@@ -38,6 +38,7 @@ PURCHASE_FEATURES = PURCHASE + "test_purchase_features_do_not_leak"
 PURCHASE_LABELS = PURCHASE + "test_purchase_labels_are_the_purchases_of_the_window"
 PURCHASE_JOBS = "tests/python/test_purchase.py::"
 LISTS = "tests/python/test_lists.py::"
+OUTCOMES = "tests/python/test_outcomes.py::"
 TRUTH = PURCHASE_JOBS + "test_nobody_beats_the_truth"
 OWN_MOMENTS = PURCHASE_JOBS + "test_each_job_reads_only_its_own_moments"
 PURCHASE_AUDIT = PURCHASE_JOBS + "test_the_audit_detects_damage"
@@ -47,6 +48,8 @@ EVENT_PARTS = "tests/python/test_event_parts.py::"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 KILLS = "tests/python/test_releases.py::test_a_kill_at_any_change_leaves_the_state_before_or_after"
+GATED = "tests/python/test_gate.py::test_a_challenger_may_be_worse_by_less_than_the_margin"
+NAMED = "tests/python/test_releases.py::test_a_model_that_a_recent_decision_names_stays"
 NUMBERS = "tests/python/test_population.py::test_aisles_get_the_numbers_of_another_catalogue"
 
 PAST = "past_items as (\n    select * from {{ ref('past_items') }}\n),"
@@ -283,6 +286,27 @@ MUTANTS = (
         "set(produced) - set(waiting(settings))",
         "set(produced)",
         tests=(KILLS,),
+    ),
+    Mutant(
+        "the gate looks at the lower end of the interval",
+        "ml/modelling/gate.py",
+        "if loss.difference.high >= MARGIN",
+        "if loss.difference.low >= MARGIN",
+        tests=(GATED,),
+    ),
+    Mutant(
+        "the gate overlooks a lower F1",
+        "ml/modelling/gate.py",
+        "each.difference.high < 0",
+        "each.difference.high < -1",
+        tests=(GATED,),
+    ),
+    Mutant(
+        "the versions that decisions name are deleted",
+        "ml/registry/releases.py",
+        " | decisions.named(settings)",
+        "",
+        tests=(NAMED,),
     ),
     Mutant(
         "the population keeps its aisle numbers when the catalogue has others",
@@ -522,9 +546,30 @@ MUTANTS = (
     Mutant(
         "a run forgets the lists that wait",
         "ml/warehouse/run_records.py",
-        'if "purchase_lists" in known:',
-        'if "no table" in known:',
+        '("purchase_lists", "awaited_demand", "outcomes")',
+        '("awaited_demand", "outcomes")',
         tests=(LISTS + "test_a_list_is_graded_when_its_window_has_closed",),
+    ),
+    Mutant(
+        "predictions are graded by the newest order",
+        "models/monitoring/arrived_orders.sql",
+        "order by orders.order_number)",
+        "order by orders.order_number desc)",
+        tests=("tests/python/test_run.py::test_plain_dbt_builds_from_the_raw_files",),
+    ),
+    Mutant(
+        "a scoring job grades the predictions that it has just made",
+        "ml/jobs/task.py",
+        "    grade=reorder.GRADE,\n    settle=reorder.SETTLE,",
+        "    settle=(*reorder.SETTLE, *reorder.GRADE),",
+        tests=(OUTCOMES + "test_an_update_grades_the_orders_that_came",),
+    ),
+    Mutant(
+        "an order is graded again if it comes again",
+        "ml/warehouse/outcomes.py",
+        "anti join ml.{table} ",
+        "anti join (from ml.{table} limit 0) as known ",
+        tests=(OUTCOMES + "test_scores_grade_an_order_once",),
     ),
     Mutant(
         "the audit lets events of the window pass",

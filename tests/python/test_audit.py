@@ -10,7 +10,7 @@ import pytest
 import shops
 from conftest import Once, Place
 
-from ml.jobs.audit import separation, stability
+from ml.jobs.audit import separation
 
 pytestmark = pytest.mark.slow
 
@@ -86,14 +86,6 @@ def test_a_habit_is_published_and_a_leak_beside_it_fails(
         assert done.stderr.count("single-column AUC") == 1, "a habit is not a leak"
 
 
-def test_the_context_has_no_stability_index(published: Place) -> None:
-    names = "select distinct subject from ml.audit where check_name = 'population stability index'"
-    subjects = {name for (name,) in published.query(names)}
-    assert "user_order_count" in subjects
-    assert not any(name.startswith("context_") for name in subjects)
-    assert published.query("select count(*) from ml.audit where subject = 'context_dow'") == [(3,)]
-
-
 def replace_in_view(con: duckdb.DuckDBPyConnection, view: str, old: str, new: str) -> None:
     ((sql,),) = con.execute(f"select sql from duckdb_views() where view_name = '{view}'").fetchall()
     assert old in sql
@@ -167,19 +159,3 @@ def test_one_shopper_with_many_products_does_not_look_like_a_leak() -> None:
     assert separation(column, label, np.array([0, 1_018])) > 0.99
     # The positives weigh 5.5 shoppers: 1 ranks above all negatives and 4.5 tie with them.
     assert separation(column, label, offsets) == pytest.approx((1 + 4.5 / 2) / 5.5)
-
-
-def test_stability_is_near_zero_for_one_population_and_large_for_two() -> None:
-    rng = np.random.default_rng(0)
-    before = rng.normal(size=20_000).astype(np.float32)
-    assert stability(before, rng.normal(size=20_000).astype(np.float32)) < 0.01
-    assert stability(before, rng.normal(2, size=20_000).astype(np.float32)) > 1
-    # By hand: shares of one half each become one quarter and three quarters.
-    halves = np.repeat([0, 1], 5_000).astype(np.float32)
-    quarters = np.repeat([0, 1], [2_500, 7_500]).astype(np.float32)
-    assert stability(halves, quarters) == pytest.approx(0.25 * np.log(3), abs=1e-3)
-
-
-def test_stability_counts_missing_values() -> None:
-    full = np.arange(1_000, dtype=np.float32)
-    assert stability(full, np.where(full < 500, np.nan, full)) > 1

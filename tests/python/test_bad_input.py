@@ -41,7 +41,7 @@ def refused(place: Place, *arguments: str | Path, code: int, **variables: str) -
     done = place.call("restock", *arguments, **variables)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    (message,) = re.findall(r"^error: (.*)", done.stderr, re.MULTILINE | re.DOTALL)
+    (message,) = re.findall(r" ERROR restock[^:]*: (.*)", done.stderr, re.MULTILINE | re.DOTALL)
     assert digests(place) == before
     assert len(list(place.folder.glob("*.releases/*"))) == 1, "unfinished files were left behind"
     return message

@@ -524,7 +524,7 @@ def test_permuted_labels_cannot_be_predicted(
     published: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With shuffled labels, the 95% interval of the AUC contains 0.5 about 95% of the time."""
-    monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
+    monkeypatch.setenv("DBT_TARGET_PATH", str(published.target))
     settings = Settings.load(warehouse=published.warehouse)
     columns = features(settings)
     model, _ = versions.load(settings.models, columns)

@@ -55,7 +55,7 @@ def test_runs_after_a_rollback_keep_the_model_until_it_is_promoted(
     arguments = ("run", "--source", "instacart", "--raw-dir")
     place.restock("rollback")
     summary = place.restock(*arguments, next_day)
-    assert list(summary) == ["fetch", "update", "report"]
+    assert list(summary) == ["fetch", "update", "index", "report"]
     assert summary["update"]["rows"] < 1_000
     assert place.model.resolve().name == first
     assert place.query(SAME) == incremented.query(SAME)
@@ -71,7 +71,7 @@ def test_runs_after_a_rollback_keep_the_model_until_it_is_promoted(
     # Everyone is scored anew, also because the catalogue numbers its aisles otherwise now.
     catalogue = add_an_aisle(next_day, place.folder / "catalogue")
     summary = place.restock(*arguments, catalogue)
-    assert list(summary) == ["fetch", "update", "evaluate", "report"]
+    assert list(summary) == ["fetch", "update", "evaluate", "index", "report"]
     assert summary["update"]["rows"] == len(incremented.query(SAME))
     assert place.model.resolve().name == second
     assert place.query(SAME) == incremented.query(SAME)

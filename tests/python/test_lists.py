@@ -13,7 +13,7 @@ from conftest import Once, Place
 from sklearn.metrics import roc_auc_score
 from test_audit import PREDICTABLE, options
 
-from ml.jobs.purchase import SETTLE
+from ml.jobs.purchase import GRADE, GRADE_DEMAND, SETTLE
 from ml.modelling import purchase_metrics
 from ml.modelling.purchase_list import ListRule
 from ml.settings import Settings
@@ -52,7 +52,7 @@ def days_later(once: Once, first_day: Place) -> Place:
             lines.append((user, f"new-{user}", cutoff + user * PACE, 1))
         shops.write(folder / "raw", lines)
         summary = place.restock("run", *options(place))
-        assert "train" in summary, "a full run, as the scoring date has moved"
+        assert "train" in summary, "a third of the shoppers changed"
 
     return Place(once("days_later", make))
 
@@ -125,13 +125,92 @@ def test_only_the_newest_list_of_an_open_window_waits(days_later: Place, place: 
                 [name, days * DAY, days * DAY, batch],
             )
         for _ in range(2):
-            for statement in SETTLE:
+            for statement in (*GRADE, *SETTLE):
                 con.execute(statement)
             assert con.execute(waiting).fetchall() == [(batch,), ("open",)]
             assert con.execute(graded).fetchall() == [*first, ("closed",)]
         kept = con.execute(LISTED, [batch]).fetchall()
     with duckdb.connect(str(days_later.warehouse), read_only=True) as con:
         assert con.execute(LISTED, [batch]).fetchall() == kept
+
+
+def test_a_full_run_grades_the_orders_that_came(first_day: Place, days_later: Place) -> None:
+    """Each third shopper bought product 1, which few of them had bought before."""
+    pairs = {
+        str(user): (count, bought)
+        for user, count, bought in first_day.query(
+            "select user_id, count(*), sum((product_id = 1)::integer) "
+            "from fct_predictions group by user_id"
+        )
+    }
+    assert {bought for _, bought in pairs.values()} == {0, 1}
+    graded = days_later.query(
+        "select user_id, pair_count, bought_units, order_id, model_version from fct_order_outcomes"
+    )
+    ((version,),) = first_day.query("select model_version from ml.batches")
+    assert sorted(graded) == sorted(
+        (str(user), *pairs[str(user)], f"new-{user}", version) for user in range(3, 151, 3)
+    )
+    ((orders, share),) = days_later.query(
+        "select order_count, outcome_shopper_share from rpt_live_summary where not is_production"
+    ) or [(None, None)]
+    assert (orders, share) == (50, None), "the full run has put another version into production"
+
+
+def test_a_forecast_is_graded_when_its_week_has_ended(days_later: Place, place: Place) -> None:
+    """Two weeks ago is a week that has ended; it is graded once, and the newest forecast waits."""
+    shutil.copy(days_later.warehouse, place.warehouse)
+    awaited = "select * from ml.awaited_demand order by all"
+    with duckdb.connect(str(place.warehouse)) as con:
+        kept = con.execute(awaited).fetchall()
+        assert len({row[5] for row in kept}) == 2, "a forecast of each run"
+        newest = con.execute(
+            "select level, count(*) from ml.awaited_demand semi join fct_demand using (cutoff_at) "
+            "group by 1 order by 1"
+        ).fetchall()
+        assert (
+            newest
+            == con.execute(
+                "select level, count(*) from fct_demand "
+                "where level <> 'product' or expected_units >= 5 group by 1 order by 1"
+            ).fetchall()
+        )
+        con.execute(
+            "insert into ml.awaited_demand by name select * replace ("
+            "cutoff_at - interval 14 days as cutoff_at, "
+            "window_end_at - interval 14 days as window_end_at) "
+            "from ml.awaited_demand semi join fct_demand using (cutoff_at)"
+        )
+        ((cutoff,),) = con.execute("select min(cutoff_at) from ml.awaited_demand").fetchall()
+        for _ in range(2):
+            for statement in GRADE_DEMAND:
+                con.execute(statement)
+            assert con.execute(awaited).fetchall() == kept
+            graded = con.execute(
+                "select level, product_id, observed_units, is_within, low_units, high_units "
+                "from fct_demand_outcomes where cutoff_at = ? order by all",
+                [cutoff],
+            ).fetchall()
+            assert len(graded) == sum(count for _, count in newest)
+        sold = dict(
+            con.execute(
+                "select product_id::varchar, count(*) from fct_order_items "
+                "inner join fct_orders using (order_id) "
+                "where ordered_at >= ? and ordered_at < ? group by 1",
+                [cutoff, cutoff + 7 * DAY],
+            ).fetchall()
+        )
+        ((error, within),) = con.execute(
+            "select error_share, within_share from rpt_demand_outcomes where level = 'department'"
+        ).fetchall()
+        ((expected,),) = con.execute(
+            "select expected_units from ml.demand_outcomes where level = 'department'"
+        ).fetchall()
+    for level, product, observed, is_within, low, high in graded:
+        assert observed == (sold.get(product, 0) if level == "product" else sum(sold.values()))
+        assert is_within is (None if low is None else low <= observed <= high)
+    assert error == pytest.approx(abs(sum(sold.values()) - expected) / sum(sold.values()), rel=1e-6)
+    assert within in (None, 0, 1)
 
 
 @pytest.mark.parametrize(("source", "kept"), [("order_log", 1), ("complete_journey", 0)])

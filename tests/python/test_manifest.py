@@ -25,7 +25,7 @@ LAYERS = {
     "cutoffs": {"core"},
     "features": {"cutoffs"},
     "predictions": {"ml", "core", "cutoffs", "features"},
-    "monitoring": {"ml", "core", "cutoffs"},
+    "monitoring": {"ml", "core", "cutoffs", "features", "predictions"},
     "reporting": {"ml", "core", "cutoffs", "features", "predictions", "monitoring", "seeds"},
 }
 

@@ -41,7 +41,7 @@ def test_the_figures_are_of_this_model_and_these_features(
     path: Path, published: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stale: run the commands at the top of the card; see CONTRIBUTING.md."""
-    monkeypatch.setenv("DBT_TARGET_PATH", str(published.folder / "target"))
+    monkeypatch.setenv("DBT_TARGET_PATH", str(published.target))
     settings = Settings.load()
     written = json.loads(path.read_text())
     task = TASKS[path.stem.partition(".")[2]]

@@ -20,7 +20,8 @@ from ml.errors import RestockError, SettingsError
 from ml.jobs.promotion import promote, rollback
 from ml.jobs.task import TASKS, Task
 from ml.progress import silent
-from ml.registry import outputs, releases, versions
+from ml.registry import decisions, outputs, releases, versions
+from ml.registry.decisions import Decision
 from ml.settings import Settings
 
 ALIASES = ("production", "production-purchase", "production-purchase-week")
@@ -166,6 +167,20 @@ def test_a_workspace_may_lie_behind_a_link(tmp_path: Path) -> None:
     outputs.check(settings)
 
 
+def test_a_model_that_a_recent_decision_names_stays(settings: Settings, three: list[Path]) -> None:
+    names = [version(settings.models, f"refused_{number}") for number in range(10)]
+    decisions.append(
+        settings, [Decision("reorder", decisions.REFUSED, challenger=name) for name in names]
+    )
+    # Those of runs without a challenger name none.
+    decisions.append(settings, [Decision("all", decisions.KEPT) for _ in range(20)])
+    for name in ("new", "newer", "newest"):
+        version(settings.models, name)
+    releases.prune(settings)
+    left = {card["model_version"] for card in versions.known(settings.models)}
+    assert left >= set(names[-decisions._NAMED :]) and not left & set(names[: -decisions._NAMED])
+
+
 # --- rollback -------------------------------------------------------------------------------------
 
 
@@ -291,6 +306,26 @@ def test_promote_refuses_a_damaged_version(
     with pytest.raises(RestockError, match="has no model version other"):
         promote(settings, silent, version="other")
     assert releases.waiting(settings) == []
+
+
+def test_what_a_user_decides_is_recorded(settings: Settings, three: list[Path]) -> None:
+    """A rollback does not take back its own record."""
+    serving = versions.production(settings.models).name
+    name = version(settings.models, "c")
+    promote(settings, silent, version=name)
+    rollback(settings, silent, release=three[0].name)
+    promote(settings, silent)
+    first = releases.models(three[0])["production"].name
+    assert [
+        (each.decided_by, each.task, each.decision, each.champion, each.challenger)
+        for each in decisions.read(settings)
+    ] == [
+        ("user", "reorder", "promoted", serving, name),
+        ("user", "all", "rolled back", name, first),
+        ("user", "all", "hold lifted", first, None),
+    ]
+    assert decisions.challenge(settings, "reorder") is None
+    outputs.check(settings)
 
 
 # --- kills ----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, Place, needs_shared_data
 from scipy.stats import spearmanr
 
+from ml.serving.index import Index
 from ml.sources.raw import parquet, quoted
 
 pytestmark = pytest.mark.slow
@@ -174,7 +175,20 @@ def test_a_second_full_run_repeats_predictions_keeps_history_and_disturbs_no_rea
     for rows in ("previous_value, previous_value_text", "value, value_text"):
         changes = f"select kpi, {rows} from rpt_kpi_changes order by kpi"
         assert published_twice.query(changes) == of_first
-    assert set(summary) == {"fetch", "build", "train", "evaluate", "score", "audit", "report"}
+    assert list(summary) == [
+        *(
+            "fetch",
+            "update",
+            "build",
+            "train",
+            "gate",
+            "evaluate",
+            "score",
+            "audit",
+            "index",
+            "report",
+        )
+    ]
     assert summary["score"]["rows"] == len(published_twice.query(SAME))
     assert len(list(published_twice.folder.glob("*.releases/*"))) == 2
 
@@ -204,6 +218,8 @@ def test_single_steps_work_on_the_published_warehouse(
         assert place.restock("status")["models"][0]["model_version"] == serving
         place.restock("promote", candidate)
         place.restock("score", *arguments)
+        indexed = Index((place.warehouse.resolve().parent / "index").resolve()).batches["reorder"]
+        assert indexed and indexed.model_version == candidate
         status = place.restock("status")
         assert status["published"]["models"] == {"production": candidate}
         assert status["waiting"] == []

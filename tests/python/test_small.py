@@ -139,6 +139,6 @@ def test_too_small_a_shop_is_told_what_to_bring(
     raw = shops.write(tmp_path / "raw", lines)
     done = place.call("restock", "run", "--source", "order_log", "--raw-dir", raw)
     assert done.returncode == 1
-    (message,) = re.findall(r"^error: (.*)", done.stderr, re.MULTILINE)
+    (message,) = re.findall(r" ERROR restock[^:]*: (.*)", done.stderr, re.MULTILINE)
     assert says in message and "10 with 4 orders each" in message
     assert not place.warehouse.exists()

@@ -55,7 +55,7 @@ def quietly(what: str, done: int, total: int) -> None:
 
 def test_scores_only_shoppers_with_new_orders(incremented: Place) -> None:
     summary = json.loads((incremented.folder / "summary.json").read_text())
-    assert list(summary) == ["fetch", "update", "report"]
+    assert list(summary) == ["fetch", "update", "index", "report"]
     assert summary["update"]["shoppers"] == DELIVERED + 2
     theirs = incremented.query(
         "select count(*) from fct_predictions semi join ml.scored_shoppers "
@@ -69,7 +69,9 @@ def test_tables_equal_those_of_a_full_build(
 ) -> None:
     """The full build reads the new raw files, with the older model and population."""
     source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(next_day)}
-    place.call("dbt", "run", "--select", "+examples", "dim_users", **source).check_returncode()
+    place.call(
+        *("dbt", "run", "--select", "+examples", "dim_users", "tag:grading"), **source
+    ).check_returncode()
     with duckdb.connect(str(place.warehouse)) as con:
         con.execute(f"attach '{incremented.warehouse}' as older (read_only)")
         for table in POPULATION:
@@ -184,32 +186,34 @@ def test_a_run_without_new_orders_changes_nothing(
 
 def test_earlier_runs_are_in_the_warehouse(incremented: Place) -> None:
     """A run is recorded at its end, so the next one loads it."""
-    assert incremented.query("select outcome, decision from ml.runs") == [("published", "trained")]
+    assert incremented.query("select outcome, decision from ml.runs") == [("published", "first")]
     steps = incremented.query(
         "select step, rows > 0, seconds > 0 from ml.run_steps order by position"
     )
     assert [step for step, _, _ in steps] == [
-        *("fetch", "build", "train", "evaluate", "score", "audit", "report")
+        *("fetch", "build", "train", "evaluate", "score", "audit", "index", "report")
     ]
     assert all(rows and seconds for _, rows, seconds in steps)
 
 
 def test_many_changed_shoppers_require_a_full_run(
-    incremented: Place, place: Place, next_day: Path, monkeypatch: pytest.MonkeyPatch
+    incremented: Place, place: Place, next_day: Path
 ) -> None:
-    """Six changed shoppers exceed the limit of five; the deleted one no longer counts."""
+    """Shoppers count who changed in any run since the newest model was trained."""
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    monkeypatch.setattr(update_job, "FULL_RUN_SHARE", DELIVERED / 300)
+    assert not update(place, settings(place, next_day))["is_full_run"]
+    shutil.rmtree(place.folder / "new")
+    with duckdb.connect(str(place.warehouse)) as con:
+        con.execute("update ml.scored_shoppers set is_since_training = true where user_id <= 30")
     found = update(place, settings(place, next_day))
-    assert found["is_full_run"]
-    assert found["note"].startswith("full run: 6 of 300 shoppers changed since training")
+    assert found["is_full_run"] and found["rules"] == ["changed_shoppers_share"]
+    assert found["note"] == "full run: changed_shoppers_share is 0.1033 (threshold 0.1)"
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "because"),
     [
         ("model", "logistic_regression", "settings"),
-        ("as_of_days", "9", "settings"),
         ("source", "order_log", "settings"),
     ],
 )
@@ -221,6 +225,15 @@ def test_changed_settings_require_a_full_run(
     found = update(place, replace(settings(place, next_day), **other))
     assert found["is_full_run"] and because in found["note"]
     assert place.query(SAME) == incremented.query(SAME)
+
+
+def test_another_scoring_date_scores_everyone_with_the_same_model(
+    incremented: Place, place: Place, next_day: Path
+) -> None:
+    shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    found = update(place, replace(settings(place, next_day), as_of_days="9"))
+    assert not found["is_full_run"] and "the scoring date" in found["note"]
+    assert found["rows"] == len(incremented.query(SAME)) and found["shoppers"] == 300
 
 
 def test_a_model_that_must_stay_scores_no_other_source(incremented: Place, next_day: Path) -> None:

@@ -1,6 +1,7 @@
-"""Kill runs and rollbacks at random moments, and damage raw files, and see that nothing is lost.
+"""Kill runs and commands at random moments, and damage raw files, and see that nothing is lost.
 
-`python tests/python/torture.py` kills 20 runs and 20 rollbacks on the Instacart sample (on
+`python tests/python/torture.py` kills 20 runs with a new model, 20 with a model that the gate does
+not promote, 20 that grade predictions, 20 rollbacks and 20 promotions on the Instacart sample (on
 simulated orders where the sample is not at hand), damages 300 inputs, and ends with 1 if anything
 was lost.
 `--write`, as `make torture` has it, puts the counts into docs/reliability.md.
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import days
 import duckdb
 from conftest import ROOT, SHARED_INSTACART, Place
 
@@ -30,6 +32,7 @@ PREDICTIONS = """
     select user_id, product_id, reorder_probability, rank_in_user, in_basket
     from fct_predictions order by user_id, product_id
 """
+OUTCOMES = "select * from ml.outcomes order by all"
 
 
 def published_batch(place: Place) -> str:
@@ -47,21 +50,25 @@ def published_batch(place: Place) -> str:
     return batch
 
 
-def started(place: Place, arguments: list[str]) -> subprocess.Popen[bytes]:
+def started(
+    place: Place, arguments: list[str], variables: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a command in a process group of its own."""
     return subprocess.Popen(
         [str(Path(sys.executable).with_name("restock")), *arguments],
         cwd=ROOT,
-        env=place.environment,
+        env=place.environment | (variables or {}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
+def kill_after(
+    place: Place, arguments: list[str], seconds: float, variables: dict[str, str] | None = None
+) -> bool:
     """Start a run, kill it and all it started after so long; return whether it was still at it."""
-    with started(place, arguments) as process:
+    with started(place, arguments, variables) as process:
         time.sleep(seconds)
         was_running = process.poll() is None
         if was_running:
@@ -69,22 +76,24 @@ def kill_after(place: Place, arguments: list[str], seconds: float) -> bool:
     return was_running
 
 
-def full_run(raw: Path) -> list[str]:
-    return ["run", "--full", "--source", "instacart", "--raw-dir", str(raw)]
+def run(raw: Path) -> list[str]:
+    return ["run", "--source", "instacart", "--raw-dir", str(raw)]
 
 
 def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict[str, int]:
     """Kill a run at random moments over its length; the next run must give the same predictions.
 
-    ``place`` is that of a run, which took ``length`` seconds.
+    ``place`` is that of a run, which took ``length`` seconds. The age of the model makes each run
+    train the same model again, which the gate promotes.
     """
-    rng, arguments = random.Random(seed), full_run(raw)
+    rng, arguments = random.Random(seed), run(raw)
     expected, batch = place.query(PREDICTIONS), published_batch(place)
     counts = dict.fromkeys(
         ("kills", "last release intact", "next run gave the same predictions"), 0
     )
     while counts["kills"] < times:
         moment = rng.uniform(0.3, length)
+        days.age(place.model)
         if not kill_after(place, arguments, moment):
             batch = published_batch(place)
             continue
@@ -92,6 +101,7 @@ def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict
         # The old batch, or the new one, if the run had published it and was tidying up.
         found = published_batch(place)
         counts["last release intact"] += 1
+        days.age(place.model)
         place.restock(*arguments)
         assert place.query(PREDICTIONS) == expected, f"other predictions after a kill at {moment}"
         assert published_batch(place) not in (batch, found)
@@ -100,6 +110,64 @@ def kills(times: int, seed: int, raw: Path, place: Place, length: float) -> dict
         left = [path.name for path in place.folder.glob("*.releases/*")]
         assert len(left) <= 3 and "next" not in left, f"left behind: {left}"
         print(f"killed after {moment:5.1f} of {length:.1f} s: nothing lost", flush=True)
+    return counts
+
+
+def killed_refusals(
+    times: int, seed: int, raw: Path, place: Place, length: float
+) -> dict[str, int]:
+    """Kill runs whose model the gate does not promote; the champion must serve the same scores.
+
+    Each run learns from another, small number of rows.
+    """
+    rng, arguments = random.Random(seed), run(raw)
+    expected, champion = place.query(PREDICTIONS), place.model.resolve()
+    counts = dict.fromkeys(("refusals killed", "champion still serves", "next run refused it"), 0)
+    for rows in range(500, 500 + 2 * times):
+        if counts["refusals killed"] == times:
+            break
+        other = {"RESTOCK_TRAINING_ROWS": str(rows)}
+        if not kill_after(place, arguments, rng.uniform(0.3, length), other):
+            continue
+        counts["refusals killed"] += 1
+        published_batch(place)
+        assert place.query(PREDICTIONS) == expected and place.model.resolve() == champion
+        counts["champion still serves"] += 1
+        place.restock(*arguments, **other)
+        published_batch(place)
+        assert place.query(PREDICTIONS) == expected and place.model.resolve() == champion
+        ((decision, challenger),) = place.query(
+            "select decision, challenger from ml.decisions where challenger is not null "
+            "order by decided_at desc limit 1"
+        )
+        assert decision in ("refused", "too few to tell"), decision
+        assert (champion.parent / challenger / "model.joblib").exists()
+        counts["next run refused it"] += 1
+    return counts
+
+
+def killed_promotions(times: int, seed: int, place: Place) -> dict[str, int]:
+    """Kill promotions from one version to another; one of both must be in production.
+
+    ``place`` has two versions or more. A promotion serves from the next run on, so the published
+    release stays as it is.
+    """
+    rng, batch = random.Random(seed), published_batch(place)
+    counts = {"promotions killed": 0, "a whole version in production": 0}
+    versions = [row["model_version"] for row in listed(place, "models")]
+    start = time.perf_counter()
+    started(place, ["promote", versions[0]]).wait()
+    length = time.perf_counter() - start
+    while counts["promotions killed"] < times:
+        before = place.model.resolve().name
+        chosen = rng.choice([name for name in versions if name != before])
+        if not kill_after(place, ["promote", chosen], length * rng.uniform(0.5, 1)):
+            continue
+        counts["promotions killed"] += 1
+        assert place.model.resolve().name in (before, chosen)
+        assert (place.model / "model.joblib").exists()
+        assert place.restock("status")["published"]["batch_id"] == batch
+        counts["a whole version in production"] += 1
     return counts
 
 
@@ -114,7 +182,7 @@ def killed_rollbacks(times: int, seed: int, place: Place) -> dict[str, int]:
     started(place, ["rollback"]).wait()
     length = time.perf_counter() - start
     while counts["rollbacks killed"] < times:
-        others = [row for row in listed(place) if not row["is_published"]]
+        others = [row for row in listed(place, "releases") if not row["is_published"]]
         chosen, before = rng.choice(others), published_batch(place)
         # A command spends most of its time on imports, and the last moments on its work.
         if not kill_after(place, ["rollback", chosen["release"]], length * rng.uniform(0.5, 1)):
@@ -125,8 +193,60 @@ def killed_rollbacks(times: int, seed: int, place: Place) -> dict[str, int]:
     return counts
 
 
-def listed(place: Place) -> Any:
-    return place.restock("releases")
+def killed_gradings(times: int, seed: int, folder: Path) -> dict[str, int]:
+    """Kill runs on the orders of the next day; no outcome may be lost or doubled.
+
+    The runs are small and full ones in turn. After the run that follows a kill, another starts from
+    the release before: it grades again, and finds the same.
+    """
+    raw, later = folder / "raw", folder / "later"
+    simulate(raw, shoppers=300, seed=1)
+    days.let_a_day_pass(raw, later)
+    first, rng = Place(folder / "first"), random.Random(seed)
+    first.restock(*run(raw))
+    counts = {"runs that grade killed": 0, "outcomes neither lost nor doubled": 0}
+    lengths, expected = [], []
+    for is_full in (False, True):
+        place, start = aged(first, folder / "undisturbed", is_full), time.perf_counter()
+        place.restock(*run(later))
+        lengths.append(time.perf_counter() - start)
+        expected.append(place.query(OUTCOMES))
+    assert expected[0] == expected[1] and len(expected[0]) == days.DELIVERED, expected
+    while counts["runs that grade killed"] < times:
+        is_full = counts["runs that grade killed"] % 2 == 1
+        place, moment = (
+            aged(first, folder / "killed", is_full),
+            rng.uniform(0.3, lengths[is_full]),
+        )
+        was_running = kill_after(place, run(later), moment)
+        published_batch(place)
+        assert place.query(OUTCOMES) in ([], expected[0]), f"half an outcome after {moment} s"
+        if not was_running:
+            continue
+        counts["runs that grade killed"] += 1
+        place.restock(*run(later))
+        assert place.query(OUTCOMES) == expected[0], f"other outcomes after a kill at {moment} s"
+        place.restock("rollback")
+        place.restock("promote")
+        place.restock(*run(later))
+        assert place.query(OUTCOMES) == expected[0], f"other outcomes after a rollback, {moment} s"
+        counts["outcomes neither lost nor doubled"] += 1
+        print(f"graded after a kill at {moment:5.1f} s", flush=True)
+    return counts
+
+
+def aged(place: Place, folder: Path, is_full: bool) -> Place:
+    """Copy a place; the next run there is a full one if its model is old."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(place.folder, folder, symlinks=True)
+    if is_full:
+        days.age(folder / place.model.relative_to(place.folder))
+    return Place(folder)
+
+
+def listed(place: Place, command: str) -> Any:
+    """Return what `restock releases` or `restock models` prints as JSON."""
+    return place.restock(command)
 
 
 def damaged_inputs(cases: int, seed: int) -> str:
@@ -159,17 +279,21 @@ def main() -> None:
             raw, data = folder / "raw", "300 simulated shoppers"
             simulate(raw, shoppers=300, seed=1)
         place, start = Place(folder / "place"), time.perf_counter()
-        place.restock(*full_run(raw))
+        place.restock(*run(raw))
         length = time.perf_counter() - start
         counts = kills(options.kills, options.seed, raw, place, length)
         counts |= killed_rollbacks(options.kills, options.seed, place)
+        place.restock("promote")  # ends the hold
+        counts |= killed_refusals(options.kills, options.seed, raw, place, length)
+        counts |= killed_promotions(options.kills, options.seed, place)
+        counts |= killed_gradings(options.kills, options.seed, folder / "grading")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     inputs = damaged_inputs(options.cases, options.seed)
     if options.write:
         table = "\n".join(
             [
-                f"A run on {data}, ended by SIGKILL at random moments (seed {options.seed}):",
+                f"Commands on {data}, ended by SIGKILL at random moments (seed {options.seed}):",
                 "",
                 "| what | count |",
                 "| --- | --- |",
