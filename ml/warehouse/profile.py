@@ -62,7 +62,10 @@ placed as (
         observed.feature,
         case when value is null then 0 else coalesce(edges.bin, 1) end as bin
     from observed
-    asof left join edges on observed.feature = edges.feature and observed.value >= edges.low
+    left join edges
+        on observed.feature = edges.feature
+        and observed.value >= edges.low
+        and (observed.value < edges.high or edges.high is null)
 ),
 counts as (
     select feature, bin, count(*) as row_count from placed group by all
