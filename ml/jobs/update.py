@@ -107,7 +107,7 @@ def update(
     _dbt(
         replace(settings, as_of=calendar),
         *("build", "--select", "+examples", "dim_users", "tag:grading"),
-        *("--exclude", "tag:population", "path:models/staging"),
+        *("--exclude", "tag:population", "path:models/staging", "tag:grading,test_type:data"),
     )
     progress("scoring", 2, 4)
     with connection.connect(settings) as con:
@@ -164,11 +164,17 @@ def _rebuild(
     places = ("predictions", "monitoring", "reporting")
     # A user may have edited the seed of the rules.
     rebuilt = [*(f"path:models/{place}" for place in places), "tag:purchase", "retrain_rules"]
+    # The intake has checked what staging tests.
+    left_out = ["path:models/staging"]
     if reason:  # the code of any view may have changed
         rebuilt.append("config.materialized:view")
-    # The intake has checked what staging tests.
-    unchecked = ("--exclude", "path:models/staging")
-    built = _dbt(settings, "build", "--select", *rebuilt, *unchecked, rebuild_from=f"{day or ''}")
+    else:  # views that the copied release has, and that only a scoring job reads
+        left_out.append("tag:grading")
+    built = _dbt(
+        settings,
+        *("build", "--select", *rebuilt, "--exclude", *left_out),
+        rebuild_from=f"{day or ''}",
+    )
     with connection.connect(settings) as con, connection.transaction(con):
         run_records.record_tests(con, built.tests)
         run_records.record_kpis(con)
