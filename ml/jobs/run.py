@@ -19,7 +19,7 @@ from ml.jobs.fetch import fetch
 from ml.jobs.report import report, report_failure
 from ml.jobs.steps import AFTER, OF_TASK, Result, Step, later, with_tables
 from ml.progress import Progress
-from ml.registry import decisions, records, releases, versions
+from ml.registry import decisions, records, releases, tracking, versions
 from ml.registry.decisions import Decision
 from ml.settings import Settings
 from ml.warehouse import connection, outcomes, run_records
@@ -55,8 +55,9 @@ def run(
         The result of each step by name.
 
     Raises:
-        RestockError: a step failed, and nothing is published. Or pages could not be drawn, and
-            everything else is published.
+        RestockError: a step failed, and nothing is published. Or pages could not be drawn, or
+            MLflow could not follow, and everything else is published.
+        SettingsError: a mirror in MLflow is asked for, and MLflow is not installed.
     """
 
     def give_up(reason: str) -> None:
@@ -67,6 +68,7 @@ def run(
         with deadline.over(name, give_up) if deadline else nullcontext():
             return step(name, work, function)
 
+    is_mirrored = tracking.is_asked()
     this = _Run(settings, limited)
     started = _now()
     releases.prune(settings)
@@ -79,6 +81,8 @@ def run(
     finally:
         releases.prune(settings)
     _record(this, started, "published" if release else "nothing new", release=release)
+    if is_mirrored:
+        this.results["mirror"] = step("mirror", settings, tracking.mirror)
     return this.results
 
 
