@@ -1,7 +1,8 @@
 """When a run trains a challenger: the facts behind `rpt_retrain_rules`, and the rules that fire.
 
 A run compares its orders with those that the newest model of the reorder task learned from. That
-may be a challenger that was not promoted: a rule that has made one counts from its orders on.
+may be a challenger that was not promoted: a rule about orders that has made one counts from its
+orders on. The other rules are about the champion.
 """
 
 from collections.abc import Sequence
@@ -90,16 +91,14 @@ def compare(settings: Settings, last: Settings, *, shoppers: int, changed: int) 
         with suppress(RestockError):  # it is no longer on disk
             card = versions.metadata(settings.models, decided.challenger or "")
             newest = max(champion, card, key=lambda each: each["created_at"])
-    now = datetime.now(UTC).replace(tzinfo=None)
-    trained = datetime.fromisoformat(newest["created_at"]).replace(tzinfo=None)
     return Comparison(
-        compared_at=now,
+        compared_at=_now(),
         champion=champion["model_version"],
         shopper_count=shoppers,
         changed_shopper_count=changed,
         line_count=sources.delivery(settings.landing).line_count,
         learned_line_count=newest.get("line_count"),
-        model_age_days=(now - trained).total_seconds() / 86_400,
+        model_age_days=_age_days(champion),
     )
 
 
@@ -118,12 +117,23 @@ def count_from_now(settings: Settings) -> None:
     with connection.connect(settings) as con, connection.transaction(con):
         con.execute("update ml.scored_shoppers set is_since_training = false")
         lines = sources.delivery(settings.landing).line_count
+        champion = versions.metadata(settings.models)
         Comparison(
-            compared_at=datetime.now(UTC).replace(tzinfo=None),
-            champion=versions.metadata(settings.models)["model_version"],
+            compared_at=_now(),
+            champion=champion["model_version"],
             shopper_count=connection.scalar(con, "select count(*) from ml.scored_shoppers"),
             changed_shopper_count=0,
             line_count=lines,
             learned_line_count=lines,
-            model_age_days=0,
+            model_age_days=_age_days(champion),
         ).write(con)
+
+
+def _age_days(card: versions.Card) -> float:
+    """Return the days since a version was trained."""
+    trained = datetime.fromisoformat(card["created_at"]).replace(tzinfo=None)
+    return (_now() - trained).total_seconds() / 86_400
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

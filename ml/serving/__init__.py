@@ -1,5 +1,5 @@
 """Answers for one shopper: the index of a release, live scores, and the REST API.
 
 May import `ml.registry`, `ml.modelling`, `ml.warehouse`, `ml.settings` and `ml.errors`. Only
-`ml.serving.api` and `ml.serving.server` need the packages of the extra ``serve``.
+`server`, `api`, `schema` and `middleware` need the packages of the extra ``serve``.
 """

@@ -20,7 +20,7 @@ from starlette.requests import Request as HTTPRequest
 
 from ml.errors import RestockError
 from ml.serving import live, reference, schema
-from ml.serving.index import Index
+from ml.serving.index import WINDOWS, Index
 from ml.serving.middleware import Watch
 from ml.serving.published import OverloadedError, Published
 from ml.settings import Settings
@@ -148,10 +148,7 @@ def create(settings: Settings) -> FastAPI:
         shopper = _shopper(index, user_id)
         return _unchanged(index, request, response) or {
             "user_id": index.user_id(shopper),
-            **{
-                task: _of_window(index, task, index.window(task, shopper))
-                for task in ("purchase", "purchase_week")
-            },
+            **{task: _of_window(index, task, index.window(task, shopper)) for task in WINDOWS},
         }
 
     @data.get(

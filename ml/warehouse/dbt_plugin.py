@@ -61,6 +61,8 @@ class Plugin(BasePlugin):
             f"create or replace macro landed(file) as table select * from "
             f"read_parquet({folder} || '/' || file || '.parquet', hive_partitioning = false)"
         )
-        conn.execute(
-            f"create or replace macro landed_events() as table {sources.landed_events(landing)}"
-        )
+        # DuckDB looks for the files here, and Instacart has no events.
+        if (landing / "events").exists():
+            conn.execute(
+                f"create or replace macro landed_events() as table {sources.landed_events(landing)}"
+            )

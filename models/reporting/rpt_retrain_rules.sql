@@ -31,7 +31,7 @@ drift as (
     where kind = 'feature'
 ),
 
--- Live quality and drift belong to the champion, so a rule that they fire would fire until the
+-- Age, live quality and drift belong to the champion, so a rule that they fire would fire until the
 -- champion goes. It makes one challenger, and the next one comes from another rule.
 tried as (
     select decisions.rules
@@ -68,7 +68,7 @@ measured as (
         model_age_days as value,
         null as low,
         null as observation_count,
-        false as is_of_champion
+        true as is_of_champion
     from comparison
 
     union all

@@ -134,6 +134,8 @@ def once(base: Path) -> Once:
                 part = base / f"{name}.part"
                 part.mkdir()
                 make(part)
+                if (target := Place(part).target).exists():
+                    target.rename(Place(base / name).target)
                 part.rename(base / name)
         return base / name
 

@@ -135,7 +135,7 @@ def test_scores_grade_an_order_once(
 ) -> None:
     """A scoring job that dies changes nothing; one that runs again grades nothing again."""
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    monkeypatch.setenv("DBT_TARGET_PATH", place.environment["DBT_TARGET_PATH"])
+    monkeypatch.setenv("DBT_TARGET_PATH", published.environment["DBT_TARGET_PATH"])
     settings = Settings.load(
         source="instacart", warehouse=place.warehouse, training_rows=TRAINING_ROWS
     )

@@ -197,6 +197,17 @@ def test_rollback_restores_warehouse_models_and_pages(
     outputs.check(settings)
 
 
+def test_the_releases_taken_back_are_those_after_the_published_one(
+    settings: Settings, three: list[Path]
+) -> None:
+    """Their outcomes are not lost: the next run adds them, and from then on its release has all."""
+    assert releases.taken_back(settings) == []
+    rollback(settings, silent, release=three[0].name)
+    assert [path.read_text() for path in releases.taken_back(settings)] == ["three", "two"]
+    publish(settings, "four")
+    assert releases.taken_back(settings) == []
+
+
 def test_a_second_rollback_goes_back_further(settings: Settings, three: list[Path]) -> None:
     rollback(settings, silent)
     rollback(settings, silent)
