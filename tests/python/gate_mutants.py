@@ -74,7 +74,6 @@ def main() -> None:
         samples = {seed: train.draw(con, columns, replace(settings, seed=seed)) for seed in seeds}
     print(f"{len(test.user_id)} test shoppers, champion {card['model_version']}\n")
     print("| challenger | seed | log-loss | mean F1 | decision |\n| --- | --- | --- | --- | --- |")
-    rows = []
     for seed, learned in samples.items():
         for name, expected, data in mutants(learned, held, columns, seed):
             challenger = train.fit(replace(settings, seed=seed), columns, *data)
@@ -82,12 +81,12 @@ def main() -> None:
             decision = gate.judged(Decision(REORDER.name, expected), compared).decision
             loss, f1 = compared.found["log_loss"], compared.found["mean_f1"].difference
             shares = [value / loss.champion for value in loss.difference]
-            rows.append(
+            print(
                 f"| {name} | {seed} | {shares[0]:+.1%} ({shares[1]:+.1%} to {shares[2]:+.1%}) "
                 f"| {f1.value:+.4f} ({f1.low:+.4f} to {f1.high:+.4f}) | {decision} |"
-                + ("" if decision == expected else f" expected: {expected}")
+                + ("" if decision == expected else f" expected: {expected}"),
+                flush=True,
             )
-    print("\n".join(sorted(rows)), flush=True)
 
 
 if __name__ == "__main__":
