@@ -58,8 +58,8 @@ CASES = {
         "from lines",
         PRODUCTS,
     ),
-    "one week later, quantities are in thousandths": (
-        *(7, "select * replace (quantity * 1000 as quantity) from lines"),
+    "one week later, sales values are in cents": (
+        *(7, "select * replace (100 * sales_value as sales_value) from lines"),
         PRODUCTS,
     ),
     "one week later, the department Produce has another name": (
@@ -147,16 +147,16 @@ def rescore(settings: Settings) -> None:
 def found(con: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
     """Return what the table says of a delivery."""
     features = con.execute(
-        "select task, feature, psi, is_drifting from rpt_drift where kind = 'feature' order by psi"
+        "select feature, max(psi) as largest, bool_or(is_drifting) from rpt_drift "
+        "where kind = 'feature' group by feature order by largest desc, feature"
     ).fetchall()
-    drifting = [row for row in reversed(features) if row[3]]
-    task, feature, psi, _ = next(row for row in reversed(features) if not row[3])
-    listed = ", ".join(f"`{feature}` {psi:.2f}" for _, feature, psi, _ in drifting[:3])
+    drifting = [f"`{feature}` {psi:.2f}" for feature, psi, is_drifting in features if is_drifting]
     more = f" and {len(drifting) - 3} more" if len(drifting) > 3 else ""
+    feature, psi, _ = features[len(drifting)]
     scores = con.execute("select psi from rpt_drift where kind = 'score' order by task desc")
     return (
-        listed + more or "none",
-        f"`{feature}` ({task}) {psi:.3f}",
+        ", ".join(drifting[:3]) + more or "none",
+        f"`{feature}` {psi:.3f}",
         ", ".join(f"{psi:.3f}" for (psi,) in scores.fetchall()),
     )
 

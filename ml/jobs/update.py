@@ -68,10 +68,13 @@ def update(
         return _full_run([decisions.CODE_CHANGED], reason)
     is_same_code = not reason
     _reject_other_source(settings, kept_because)
-    retraining.read_last(settings, last)
+    # If the model stays, the last release may be of an earlier Restock, without the rules.
+    rules = () if kept_because else ("rpt_retrain_rules",)
+    if rules:
+        retraining.read_last(settings, last)
     # All dbt commands here use one warehouse path, because dbt parses again when it changes.
     progress("comparing", 0, 4)
-    _dbt(settings, "run", "--select", "path:models/staging", "rpt_retrain_rules")
+    _dbt(settings, "run", "--select", "path:models/staging", *rules)
     with connection.connect(settings) as con:
         con.execute(f"attach {connection.quoted(published)} as last (read_only)")
         calendar = comparison.as_of(con, settings)
@@ -80,8 +83,7 @@ def update(
             reason = "the catalogue, the scoring date, the model or the warehouse changed"
         shoppers, changed, since_training = comparison.compare(con, settings, everyone=bool(reason))
         found = retraining.compare(settings, last, shoppers=shoppers, changed=since_training)
-        fired = retraining.fired(con, found, decisions.read(last))
-        if fired and not kept_because:
+        if rules and (fired := retraining.fired(con, found, decisions.read(last))):
             return _full_run([each.rule for each in fired], ", ".join(map(str, fired)))
         note = f"{changed:,} of {shoppers:,} shoppers have new or changed orders"
         if reason:

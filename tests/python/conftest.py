@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,8 +51,8 @@ class Place:
 
     @property
     def target(self) -> Path:
-        """The folder of dbt's files, which is beside the place."""
-        return self.folder.with_name(f"{self.folder.name}.target")
+        """The folder of dbt's files."""
+        return self.folder / "target"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -84,20 +84,26 @@ class Place:
     def _parsed(self, source: str) -> Iterator[None]:
         """Let dbt start from the project as another place parsed it, because parsing takes seconds.
 
-        dbt notices what differs, such as another source, and parses that again.
+        dbt notices what differs, such as another source, and parses that again. If the command
+        ends before dbt starts, nothing stays behind.
         """
         if self.parsed is None:
             yield
             return
         ours = self.target / "partial_parse.msgpack"
         shared = self.parsed / f"{source}.msgpack"
-        if shared.exists() and not ours.exists():
+        lent = shared.exists() and not ours.exists()
+        if lent:
             ours.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(shared, ours)
+            shutil.copy2(shared, ours)
         yield
+        if lent and ours.stat().st_mtime_ns == shared.stat().st_mtime_ns:
+            ours.unlink()
+            with suppress(OSError):  # dbt has written other files
+                ours.parent.rmdir()
         if ours.exists() and not shared.exists():
             part = shared.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(ours, part)
+            shutil.copy2(ours, part)
             part.replace(shared)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:

@@ -70,24 +70,23 @@ def main() -> None:
         held = examples.read_part(con, columns, REORDER.parts["held"])
         test = examples.read_part(con, columns, REORDER.parts["test"])
         beside = REORDER.beside(settings, con, columns, test)
-        seeds = [settings.seed + number for number in range(1, SEEDS + 1)]
-        samples = {seed: train.draw(con, columns, replace(settings, seed=seed)) for seed in seeds}
     print(f"{len(test.user_id)} test shoppers, champion {card['model_version']}\n")
     print("| challenger | seed | log-loss | mean F1 | decision |\n| --- | --- | --- | --- | --- |")
-    rows = []
-    for seed, learned in samples.items():
+    for seed in range(settings.seed + 1, settings.seed + 1 + SEEDS):
+        with connection.connect(settings, read_only=True) as con:
+            learned = train.draw(con, columns, replace(settings, seed=seed))
         for name, expected, data in mutants(learned, held, columns, seed):
             challenger = train.fit(replace(settings, seed=seed), columns, *data)
             compared = gate.compare(REORDER, test, beside, challenger, champion, seed=settings.seed)
             decision = gate.judged(Decision(REORDER.name, expected), compared).decision
             loss, f1 = compared.found["log_loss"], compared.found["mean_f1"].difference
             shares = [value / loss.champion for value in loss.difference]
-            rows.append(
+            print(
                 f"| {name} | {seed} | {shares[0]:+.1%} ({shares[1]:+.1%} to {shares[2]:+.1%}) "
                 f"| {f1.value:+.4f} ({f1.low:+.4f} to {f1.high:+.4f}) | {decision} |"
-                + ("" if decision == expected else f" expected: {expected}")
+                + ("" if decision == expected else f" expected: {expected}"),
+                flush=True,
             )
-    print("\n".join(sorted(rows)), flush=True)
 
 
 if __name__ == "__main__":

@@ -532,8 +532,8 @@ MUTANTS = (
     Mutant(
         "a list is graded a day before its window closes",
         "models/monitoring/closed_lists.sql",
-        "lists.window_end_at <= closed.closed_until",
-        "lists.cutoff_at <= closed.closed_until",
+        "lists.window_end_at <= cast(covered.until_day as timestamp)",
+        "lists.cutoff_at <= cast(covered.until_day as timestamp)",
         tests=(LISTS + "test_only_the_newest_list_of_an_open_window_waits",),
     ),
     Mutant(

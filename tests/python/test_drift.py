@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from ml import sources
 from ml.jobs.fetch import fetch
 from ml.jobs.task import TASKS
 from ml.progress import silent
@@ -54,6 +55,8 @@ class Shop:
             f"create table retrain_rules as from '{ROOT / 'seeds' / 'retrain_rules.csv'}'"
         )
         self.deliver()
+        events = sources.landed_events(self.settings.landing)
+        self.con.execute(f"create macro landed_events() as table {events}")
         dbt.run(
             self.settings,
             *("compile", "--select", "+rpt_drift", "--indirect-selection", "empty"),
@@ -150,9 +153,8 @@ def test_nothing_has_moved_on_the_day_of_training(shop: Shop) -> None:
     ).fetchall() == [(len(TASKS), 0, 0, False)]
 
 
-@pytest.mark.parametrize("weeks", [1, 2])
-def test_drift_is_quiet_while_a_shop_goes_on(shop: Shop, weeks: int) -> None:
-    shop.deliver(weeks)
+def test_drift_is_quiet_from_one_week_to_the_next(shop: Shop) -> None:
+    shop.deliver(1)
     assert shop.drifting() == set()
     ((moved,),) = shop.con.execute("select max(psi) from rpt_drift").fetchall()
     assert moved > 0

@@ -70,7 +70,7 @@ def refused(
     done = place.call(program, *arguments, **variables)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    written = {"logs"} if program == "dbt" else set()
+    written = {"logs", "target"} if program == "dbt" else set()
     now = contents(place.folder)
     assert {path: now[path] for path in now if path.split("/")[0] not in written} == before
     return done.stderr if program == "restock" else done.stdout
