@@ -42,9 +42,11 @@ def log(client: Any, run_id: str, folder: Path, card: versions.Card) -> str:
     """Log a version's folder as a model of an MLflow run, and return its address."""
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-    inputs = [ColSpec(DataType.float, feature["name"]) for feature in card["features"]]
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.float, feature["name"]) for feature in card["features"]
+    ]
     needed = [
         f"{name}=={version}" for name, version in card["libraries"].items() if name != "python"
     ]

@@ -120,7 +120,7 @@ def _point(client: Any, settings: Settings, cards: Iterable[versions.Card]) -> N
     }
     for task, registered in {card["task"]: _registered(card) for card in cards}.items():
         decided = decisions.challenge(settings, task)
-        refused = {decided.challenger} if decided and not decided.is_promoted else set()
+        refused = {decided.challenger or ""} if decided and not decided.is_promoted else set()
         numbers = _registered_versions(client, registered)
         for alias, names in {"production": serving, "challenger": refused - serving}.items():
             if found := [number for name in names for number in numbers.get(name, [])]:
