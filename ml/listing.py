@@ -104,7 +104,7 @@ def _status(row: Row) -> Iterable[tuple[str, str]]:
     if decision := row["last_decision"]:
         version = decision["challenger"] or decision["champion"]
         yield "decision", f"{decision['decided_at']}: {decision['task']}, {decision['decision']}"
-        yield "", ". ".join(filter(None, (version, decision["reason"])))
+        yield "", ": ".join(filter(None, (version, decision["reason"])))
     if row["rolls_back_to"]:
         yield "rollback", f"would publish {row['rolls_back_to']}"
     if last := row["last_run"]:

@@ -45,22 +45,24 @@ def _problems(*statuses: int) -> Documented:
     }
 
 
-_LOOK_UP: Documented = {
-    304: {"description": "The answer with this ETag still holds."},
-    **_problems(404, 422, 503),
+_LOOK_UP: Json = {
+    "responses": {
+        304: {"description": "The answer with this ETag still holds."},
+        **_problems(404, 422, 503),
+    },
+    # Read from the request: a declared header takes longer than the look-up.
+    "openapi_extra": {
+        "parameters": [
+            {
+                "name": "if-none-match",
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "ETag of an earlier answer.",
+            }
+        ]
+    },
 }
-
-# Read from the request: a declared header takes longer than the look-up.
-_IF_NONE_MATCH: Json = {
-    "parameters": [
-        {
-            "name": "if-none-match",
-            "in": "header",
-            "schema": {"type": "string"},
-            "description": "ETag of an earlier answer.",
-        }
-    ]
-}
+"""What is documented of every look-up."""
 
 
 def create(settings: Settings) -> FastAPI:
@@ -109,8 +111,7 @@ def create(settings: Settings) -> FastAPI:
     @data.get(
         "/shoppers/{user_id:path}/basket",
         response_model=schema.Predictions,
-        responses=_LOOK_UP,
-        openapi_extra=_IF_NONE_MATCH,
+        **_LOOK_UP,
     )
     async def basket(user_id: UserId, request: HTTPRequest, response: Response) -> Any:
         """Return the predicted basket of a shopper."""
@@ -123,8 +124,7 @@ def create(settings: Settings) -> FastAPI:
     @data.get(
         "/shoppers/{user_id:path}/predictions",
         response_model=schema.Predictions,
-        responses=_LOOK_UP,
-        openapi_extra=_IF_NONE_MATCH,
+        **_LOOK_UP,
     )
     async def predictions(
         user_id: UserId, request: HTTPRequest, response: Response, limit: Limit = 20
@@ -139,8 +139,7 @@ def create(settings: Settings) -> FastAPI:
     @data.get(
         "/shoppers/{user_id:path}/propensity",
         response_model=schema.Propensity,
-        responses=_LOOK_UP,
-        openapi_extra=_IF_NONE_MATCH,
+        **_LOOK_UP,
     )
     async def propensity(user_id: UserId, request: HTTPRequest, response: Response) -> Any:
         """Return the chance that a shopper buys in the next 24 hours, and in the next 7 days."""
@@ -154,8 +153,7 @@ def create(settings: Settings) -> FastAPI:
     @data.get(
         "/products/{product_id:path}/demand",
         response_model=schema.Demand,
-        responses=_LOOK_UP,
-        openapi_extra=_IF_NONE_MATCH,
+        **_LOOK_UP,
     )
     async def demand(product_id: ProductId, request: HTTPRequest, response: Response) -> Any:
         """Return how many shoppers are expected to buy a product next, and the week's demand."""

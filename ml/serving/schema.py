@@ -154,8 +154,10 @@ class Week(Batch):
     window_start_at: str = Field(description="In the time zone of the shop.")
     window_end_at: str
     expected_units: float
-    low_units: float = Field(description="Lower end of the 80% interval.")
-    high_units: float = Field(description="Upper end of the 80% interval.")
+    low_units: float | None = Field(
+        description="Lower end of the 95% interval; null if too few weeks have closed."
+    )
+    high_units: float | None = Field(description="Upper end of the 95% interval, or null.")
 
 
 class Demand(Batch):

@@ -107,6 +107,17 @@ def test_windows_have_the_batch_of_their_own_task(
     assert dated.get("/products/1082185/demand").json()["week"]["expected_units"] > 0
 
 
+def test_a_demand_without_an_interval_has_no_ends(
+    dated: TestClient, complete_journey: Place
+) -> None:
+    ((product_id,),) = complete_journey.query(
+        "select product_id from fct_demand where level = 'product' and low_units is null limit 1"
+    )
+    answer = dated.get(f"/products/{product_id}/demand")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["week"]["low_units"] is answer.json()["week"]["high_units"] is None
+
+
 def test_an_answer_that_a_client_has_is_not_sent_again(client: TestClient, index: Index) -> None:
     path = f"/shoppers/{index.user_id(0)}/basket"
     etag = client.get(path).headers["etag"]
