@@ -1,6 +1,7 @@
 """A dbt-duckdb plugin that gives a plain `dbt build` the settings of `restock`."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from dbt.adapters.duckdb.plugins import BasePlugin
@@ -51,18 +52,19 @@ class Plugin(BasePlugin):
         config["memory_limit"] = settings.duckdb_memory
 
     def configure_connection(self, conn: Any) -> None:
-        """Define ``landed(name)`` and ``landed_events()``, which read the landed files.
+        """Define the macros that read the landed files, whatever the working folder."""
+        define_landed(conn, Settings.load().landing)
 
-        They do so whatever the working folder.
-        """
-        landing = Settings.load().landing
-        folder = quoted(landing, pattern=True)
-        conn.execute(
-            f"create or replace macro landed(file) as table select * from "
-            f"read_parquet({folder} || '/' || file || '.parquet', hive_partitioning = false)"
+
+def define_landed(con: Any, landing: Path) -> None:
+    """Define ``landed(name)`` and ``landed_events()``, which read the files of a landing."""
+    folder = quoted(landing, pattern=True)
+    con.execute(
+        f"create or replace macro landed(file) as table select * from "
+        f"read_parquet({folder} || '/' || file || '.parquet', hive_partitioning = false)"
+    )
+    # DuckDB looks for the files here, and Instacart has no events.
+    if (landing / "events").exists():
+        con.execute(
+            f"create or replace macro landed_events() as table {sources.landed_events(landing)}"
         )
-        # DuckDB looks for the files here, and Instacart has no events.
-        if (landing / "events").exists():
-            conn.execute(
-                f"create or replace macro landed_events() as table {sources.landed_events(landing)}"
-            )

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from ml import sources
 from ml.jobs.fetch import fetch
 from ml.jobs.task import TASKS
 from ml.progress import silent
 from ml.settings import Settings
 from ml.simulation.events import START, simulate_events
 from ml.warehouse import dbt, population, profile
+from ml.warehouse.dbt_plugin import define_landed
 from ml.warehouse.feature_list import features
 
 pytestmark = pytest.mark.slow
@@ -48,15 +48,10 @@ class Shop:
             "kind varchar, bin integer, low double, high double, row_count bigint, median double)"
         )
         self.con.execute(
-            "create macro landed(file) as table "
-            f"from read_parquet('{self.settings.landing}/' || file || '.parquet')"
-        )
-        self.con.execute(
             f"create table retrain_rules as from '{ROOT / 'seeds' / 'retrain_rules.csv'}'"
         )
         self.deliver()
-        events = sources.landed_events(self.settings.landing)
-        self.con.execute(f"create macro landed_events() as table {events}")
+        define_landed(self.con, self.settings.landing)
         dbt.run(
             self.settings,
             *("compile", "--select", "+rpt_drift", "--indirect-selection", "empty"),

@@ -31,6 +31,7 @@ from ml.modelling import metrics
 from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples
+from ml.warehouse.dbt_plugin import define_landed
 from ml.warehouse.feature_list import features
 from ml.warehouse.sampling import HELD_CUTOFFS
 
@@ -159,6 +160,7 @@ class World:
     def land(self, raw: Path, only: str = "true") -> None:
         """Build from raw files, for shoppers that meet `only`, and keep a copy of the features."""
         sources.land(self.settings.source, raw, self.settings.landing)
+        define_landed(self.con, self.settings.landing)
         self._build({name: self.models[name] for name in self.staging})
         self.con.execute(f"create or replace table landed.orders as from {self._staged('orders')}")
         self.con.execute(f"delete from landed.orders where not ({only})")

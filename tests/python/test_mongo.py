@@ -30,7 +30,7 @@ from ml.errors import RestockError, SettingsError
 from ml.jobs import sink
 from ml.mongodb import Database
 from ml.settings import Settings
-from ml.sources import Intake, SourceError, mongo, take_in
+from ml.sources import Intake, SourceError, landed_events, mongo, take_in
 
 PASSWORD = "s3cr3t@w/rd"
 AT = datetime(2024, 3, 4, 10, 30)
@@ -105,6 +105,10 @@ def settings(
 
 
 def landed(settings: Settings, table: str = "order_lines") -> list[dict[str, Any]]:
+    if table == "events":
+        rows = f"select * from ({landed_events(settings.landing)}) order by event_id"
+        with duckdb.connect() as con:
+            return con.sql(rows).to_arrow_table().to_pylist()
     return pq.read_table(settings.landing / f"{table}.parquet").to_pylist()
 
 
