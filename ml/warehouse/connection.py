@@ -90,6 +90,11 @@ def quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
+def parquet(path: Path) -> str:
+    """Return SQL that reads a Parquet file; a folder named user_id=7 does not add a column."""
+    return f"read_parquet({quoted(path)}, hive_partitioning = false)"
+
+
 def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
     """Return the value of a query with one row and one column."""
     ((value,),) = con.execute(sql).fetchall()

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from ml.errors import RestockError
-from ml.warehouse.connection import quoted
+from ml.warehouse.connection import parquet, quoted
 
 TABLES = ("usual_gap", "reorder_hazards", "feat_products", "aisle_totals")
 """The dbt models tagged `population`."""
@@ -43,7 +43,7 @@ def read(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
                 f"{file} does not exist, so this version cannot score new orders. Run "
                 "`restock run --full`, and `restock promote` before it if promotion is held."
             )
-        con.execute(f"create table {table} as from read_parquet({quoted(file)})")
+        con.execute(f"create table {table} as from {parquet(file)}")
 
 
 def renumber_aisles(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -52,7 +52,7 @@ def renumber_aisles(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
     A catalogue with other aisles numbers them otherwise. An aisle without a population is new.
     """
     aisle = "aisle_id, department, aisle, is_in_catalogue"
-    trained = f"read_parquet({quoted(folder / f'{CATALOGUE}.parquet')})"
+    trained = parquet(folder / f"{CATALOGUE}.parquet")
     con.execute(
         f"""
         create or replace table aisle_totals as

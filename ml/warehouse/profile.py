@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ml.warehouse.connection import quoted
+from ml.warehouse.connection import parquet
 from ml.warehouse.examples import Table
 from ml.warehouse.feature_list import Feature
 
@@ -130,6 +130,6 @@ def load(con: duckdb.DuckDBPyConnection, folder: Path, task: str, version: str) 
     if (file := folder / FILE).exists():
         con.execute(
             f"insert into ml.profiles by name "
-            f"select ? as model_version, ? as task, * from read_parquet({quoted(file)})",
+            f"select ? as model_version, ? as task, * from {parquet(file)}",
             [version, task],
         )

@@ -50,7 +50,7 @@ def test_a_run_prints_one_line_about_the_audit(once: Once, place: Place) -> None
     made = Place(once("standing_orders", PREDICTABLE["standing_orders"]))
     said = (made.folder / "said.txt").read_text()
     counts = dict(made.query("select status, count(*) from ml.audit group by status"))
-    assert re.findall(r"audit: .*", said) == [
+    assert re.findall(r"  (audit: .*)", said) == [
         f"audit: {counts['pass']} checks passed, {counts['warn']} to look at "
         "(`restock audit` lists them)"
     ]
@@ -58,7 +58,7 @@ def test_a_run_prints_one_line_about_the_audit(once: Once, place: Place) -> None
     shutil.copytree(made.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     done = place.call("restock", "audit", *options(place))
     assert "single-column AUC: at most 1 (" in done.stderr
-    assert re.search(r"^ +pair_order_share: 1$", done.stderr, re.MULTILINE)
+    assert re.search(r" pair_order_share: 1$", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", PREDICTABLE)
