@@ -59,6 +59,7 @@ def mirror(settings: Settings, progress: Progress) -> dict[str, Any]:
     uri = os.environ[VARIABLE]
     cards = versions.known(settings.models)[::-1]  # the oldest first, as MLflow numbers them
     try:
+        _create_database(uri)
         client = MlflowClient(uri)
         experiment = _experiment(client, uri)
         outcomes = _outcomes(settings)
@@ -77,6 +78,22 @@ def mirror(settings: Settings, progress: Progress) -> dict[str, Any]:
         ) from None
     progress("mirrored", len(cards), len(cards))
     return {"rows": len(cards), "notes": []}
+
+
+def _create_database(uri: str) -> None:
+    """Create a SQLite database under another name first.
+
+    MLflow cannot open one whose creation was interrupted.
+    """
+    from mlflow import MlflowClient
+
+    file = Path(uri.removeprefix(_SQLITE))
+    if not uri.startswith(_SQLITE) or file.exists():
+        return
+    incomplete = file.with_name(f".{file.name}.new")
+    incomplete.unlink(missing_ok=True)
+    MlflowClient(f"{_SQLITE}{incomplete}").search_experiments()
+    incomplete.replace(file)
 
 
 def _experiment(client: Any, uri: str) -> str:

@@ -1,9 +1,9 @@
 """Kill runs and commands at random moments, and damage raw files, and see that nothing is lost.
 
 `python tests/python/torture.py` kills 20 runs with a new model, 20 with a model that the gate does
-not promote, 20 that grade predictions, 20 rollbacks and 20 promotions on the Instacart sample (on
-simulated orders where the sample is not at hand), damages 300 inputs, and ends with 1 if anything
-was lost.
+not promote, 20 that grade predictions, 20 that mirror models, 20 rollbacks and 20 promotions on the
+Instacart sample (on simulated orders where the sample is not at hand), damages 300 inputs, and ends
+with 1 if anything was lost.
 `--write`, as `make torture` has it, puts the counts into docs/reliability.md.
 """
 
@@ -24,7 +24,9 @@ from typing import Any
 import days
 import duckdb
 from conftest import ROOT, SHARED_INSTACART, Place
+from mlflow import MlflowClient
 
+from ml.registry import tracking
 from ml.simulation.simulate import simulate
 
 REPORT = ROOT / "docs" / "reliability.md"
@@ -235,6 +237,48 @@ def killed_gradings(times: int, seed: int, folder: Path) -> dict[str, int]:
     return counts
 
 
+def killed_mirrors(times: int, seed: int, raw: Path, place: Place) -> dict[str, int]:
+    """Kill runs that mirror the models in MLflow; the next run must complete the mirror.
+
+    ``place`` has nothing new to publish, so a run does little but mirror.
+    """
+    rng, folder = random.Random(seed), place.folder / "mlflow"
+    counts = {"runs that mirror killed": 0, "next run completed the mirror": 0}
+    variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    folder.mkdir()
+    start = time.perf_counter()
+    place.restock(*run(raw), **variables)
+    length, expected = time.perf_counter() - start, mirrored(*variables.values())
+    assert len(expected) > 1, expected
+    while counts["runs that mirror killed"] < times:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        moment = length * rng.uniform(0.3, 1)
+        if not kill_after(place, run(raw), moment, variables):
+            continue
+        counts["runs that mirror killed"] += 1
+        place.restock(*run(raw), **variables)
+        found = mirrored(*variables.values())
+        assert found == expected, f"another mirror after a kill at {moment} s"
+        counts["next run completed the mirror"] += 1
+    return counts
+
+
+def mirrored(uri: str) -> list[Any]:
+    """Return what MLflow has of each version: its run, and the aliases of its model."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    found = []
+    for one in client.search_runs([experiment.experiment_id]):
+        name = one.data.tags[tracking.VERSION]
+        (model,) = client.search_model_versions(f"run_id = '{one.info.run_id}'")
+        model = client.get_model_version(model.name, model.version)
+        found.append(
+            (name, one.info.status, one.data.params, one.data.metrics, sorted(model.aliases))
+        )
+    return sorted(found, key=lambda each: each[0])
+
+
 def aged(place: Place, folder: Path, is_full: bool) -> Place:
     """Copy a place; the next run there is a full one if its model is old."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -286,6 +330,8 @@ def main() -> None:
         place.restock("promote")  # ends the hold
         counts |= killed_refusals(options.kills, options.seed, raw, place, length)
         counts |= killed_promotions(options.kills, options.seed, place)
+        place.restock(*run(raw))
+        counts |= killed_mirrors(options.kills, options.seed, raw, place)
         counts |= killed_gradings(options.kills, options.seed, folder / "grading")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
