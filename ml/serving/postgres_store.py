@@ -19,6 +19,7 @@ from ml.serving import store
 from ml.serving.store import Document
 
 _OPTIONS: dict[str, Any] = {"application_name": "restock", "connect_timeout": 5}
+_NEEDS = "to create the schema restock, or make them its owner"
 _SCHEMA = "create schema restock"
 _TABLES = """
 create table restock.batches (
@@ -26,7 +27,8 @@ create table restock.batches (
 );
 create table restock.published (batch text not null);
 create view restock.documents as
-select kind, id, document from restock.batches inner join restock.published using (batch)
+select kind, id, document from restock.batches
+where batch = (select batch from restock.published)
 """
 
 
@@ -89,13 +91,13 @@ def connected(address: str, place: str) -> Iterator[_Postgres]:
         with psycopg.connect(address, autocommit=True, **options) as connection:
             yield _Postgres(place, connection)
     except errors.InsufficientPrivilege as error:
-        raise store.rejected(place, _said(error)) from None
+        raise store.rejected(place, _said(error), _NEEDS) from None
     except (errors.DuplicateTable, errors.UndefinedTable, errors.UndefinedColumn):
         raise store.foreign(place, "the schema restock") from None
     except psycopg.OperationalError as error:
         _, is_answer, said = str(error).partition("FATAL:")
         if is_answer and error.sqlstate is None:
-            raise store.rejected(place, said.strip()) from None
+            raise store.rejected(place, said.strip(), _NEEDS) from None
         if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
             raise store.unreachable(place) from None
         raise store.failed(place, _said(error)) from None

@@ -16,6 +16,7 @@ from ml.serving.store import Document
 
 CURRENT, OTHER, _SWAP = "restock:current", "restock:other", "restock:swap"
 BATCH = "batch"
+_NEEDS = "~restock:* +@read +@write +@transaction +@connection"
 _OPTIONS: dict[str, Any] = {
     "client_name": "restock",
     "decode_responses": True,
@@ -87,7 +88,7 @@ def connected(address: str, place: str) -> Iterator[_Redis]:
         with client:
             yield _Redis(place, client)
     except (errors.AuthenticationError, errors.NoPermissionError) as error:
-        raise store.rejected(place, str(error)) from None
+        raise store.rejected(place, str(error), _NEEDS) from None
     except (errors.ConnectionError, errors.TimeoutError):
         raise store.unreachable(place) from None
     except errors.WatchError:

@@ -81,11 +81,11 @@ def invalid(place: str) -> SettingsError:
     return SettingsError(f"{place}: the address is not valid. Check the host, port and options.")
 
 
-def rejected(place: str, said: str) -> SettingsError:
-    """Return the error for a user who may not connect or do this."""
+def rejected(place: str, said: str, needs: str) -> SettingsError:
+    """Return the error for a user who may not connect, or who lacks a right."""
     return SettingsError(
-        f"{place}: the server says: {said}. Correct the address, or give the user the rights in "
-        "docs/serving.md."
+        f"{place}: the server says: {said}. Correct the user, the password or the database in the "
+        f"address, or give the user the right {needs}."
     )
 
 

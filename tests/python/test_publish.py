@@ -414,7 +414,7 @@ def test_a_user_without_rights_is_told(server: Server, shop: Shop) -> None:
         server.client(f"create role reader login password '{servers.PASSWORD}'")
         address = server.address.replace("//shop:", "//reader:")
     error = says(shop("one", 3), address)
-    assert isinstance(error, SettingsError) and "the rights in docs/serving.md" in str(error)
+    assert isinstance(error, SettingsError) and "give the user the right" in str(error)
 
 
 def test_what_restock_did_not_create_is_refused(server: Server, shop: Shop) -> None:
