@@ -60,11 +60,8 @@ class _Postgres:
         return self._value("select count(*) from restock.batches where batch = %s", batch)
 
     def write(self, batch: str, documents: Sequence[Document]) -> None:
-        with (
-            self._connection.transaction(),
-            self._connection.cursor() as cursor,
-            cursor.copy("copy restock.batches (batch, kind, id, document) from stdin") as copy,
-        ):
+        copying = "copy restock.batches (batch, kind, id, document) from stdin"
+        with self._connection.cursor() as cursor, cursor.copy(copying) as copy:
             for document in documents:
                 copy.write_row((batch, *document))
 

@@ -326,6 +326,7 @@ def test_a_batch_that_was_never_finished_makes_way_for_another(server: Server, s
     assert 0 < server.stored()[name("two")] < whole(60)
     publish(shop("three"), server)
     assert server.stored() == {name("one"): whole(60), name("three"): whole(60)}
+    assert counted(server.read()) == {"three": whole(60)}
 
 
 def test_two_at_a_time_never_mix_batches(server: Server, shop: Shop) -> None:
