@@ -63,9 +63,9 @@ def running_postgres() -> Iterator[str]:
 
     The user owns the database ``shop``.
     """
-    folders = [*sorted(Path("/usr/lib/postgresql").glob("*/bin")), ""]
-    programs = os.pathsep.join([str(folders[-2] if len(folders) > 1 else ""), os.environ["PATH"]])
-    initdb, postgres = (shutil.which(name, path=programs) for name in ("initdb", "postgres"))
+    folders = [os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
+    path = os.pathsep.join(folders)
+    initdb, postgres = (shutil.which(name, path=path) for name in ("initdb", "postgres"))
     if not initdb or not postgres:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     folder = Path(mkdtemp(prefix="restock-postgres-"))  # pytest's are closed to other users
