@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -41,7 +42,7 @@ def _running(command: list[str], answers: Callable[[], object], folder: Path) ->
                 time.sleep(0.05)
         yield
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # PostgreSQL ends open connections too
         server.wait(30)
 
 
