@@ -34,6 +34,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy -p dashboards.site
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint models
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/docker-compose --profile '*' config --quiet
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -87,6 +87,26 @@ def why(
 
 
 @app.command()
+def publish(
+    to: options.PublishTo = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    log_file: options.LogFile = None,
+) -> None:
+    """Write what `restock serve` answers to Redis or PostgreSQL, for services on other machines.
+
+    Needs `restock[redis]` or `restock[postgres]`. Readers see one batch, the old one or the new
+    one. After an interruption, the same command goes on where it stopped.
+    """
+    session = Session(quiet, as_json, log_file)
+    with session.errors():
+        settings = Settings.load(publish_to=to)
+        written = session.step("publish", settings, later("ml.jobs.publish:publish"))
+        session.written["published to"] = written["path"]
+    session.sum_up()
+
+
+@app.command()
 def serve(host: options.Host = "127.0.0.1", port: options.Port = 8080) -> None:
     """Answer over HTTP: baskets, predictions, demand, and live scores. Needs `restock[serve]`.
 

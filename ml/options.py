@@ -208,6 +208,15 @@ ExportTo = Annotated[
         show_default=False,
     ),
 ]
+PublishTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Database to write to: redis://HOST:PORT/0 or postgresql://HOST:PORT/DATABASE. "
+        "Default: RESTOCK_PUBLISH_TO, where other users of the machine cannot see a password.",
+        show_default=False,
+    ),
+]
 Shopper = Annotated[str, typer.Argument(help="ID of the shopper.", show_default=False)]
 Product = Annotated[str, typer.Argument(help="ID of the product.", show_default=False)]
 Host = Annotated[

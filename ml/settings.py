@@ -87,6 +87,8 @@ class Settings:
     """The password of the user in the address of a MongoDB database that has none."""
     api_key: str = field(default="", repr=False)
     """The key that requests to `restock serve` must have; empty for none."""
+    publish_to: str = field(default="", repr=False)
+    """The address of the database that `restock publish` writes to."""
 
     @classmethod
     def load(cls, **flags: str | int | Path | None) -> Self:

@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
 
 from ml.errors import RestockError
-from ml.serving import live, reference, schema
-from ml.serving.index import WINDOWS, Index
+from ml.serving import answers, live, reference, schema
+from ml.serving.index import Index
 from ml.serving.middleware import Watch
 from ml.serving.published import OverloadedError, Published
 from ml.settings import Settings
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 Documented = dict[int | str, Json]
 UserId = Annotated[str, Path(max_length=200, description="ID of the shopper.")]
 ProductId = Annotated[str, Path(max_length=200, description="ID of the product.")]
-Limit = Annotated[int, Query(ge=1, le=schema.MOST_ROWS, description="Most products.")]
+Limit = Annotated[int, Query(ge=1, le=answers.MOST_ROWS, description="Most products.")]
 _DESCRIPTION = (
     "What each shopper will buy again, and who will buy next. Every answer is of one scoring run, "
     "and names it."
@@ -117,7 +117,7 @@ def create(settings: Settings) -> FastAPI:
         """Return the predicted basket of a shopper."""
         index = current()
         shopper = _shopper(index, user_id)
-        return _unchanged(index, request, response) or _of_shopper(
+        return _unchanged(index, request, response) or answers.of_shopper(
             index, shopper, index.basket(shopper)
         )
 
@@ -132,7 +132,7 @@ def create(settings: Settings) -> FastAPI:
         """Return the likeliest products of a shopper, by rank."""
         index = current()
         shopper = _shopper(index, user_id)
-        return _unchanged(index, request, response) or _of_shopper(
+        return _unchanged(index, request, response) or answers.of_shopper(
             index, shopper, index.predictions(shopper, limit)
         )
 
@@ -145,10 +145,7 @@ def create(settings: Settings) -> FastAPI:
         """Return the chance that a shopper buys in the next 24 hours, and in the next 7 days."""
         index = current()
         shopper = _shopper(index, user_id)
-        return _unchanged(index, request, response) or {
-            "user_id": index.user_id(shopper),
-            **{task: _of_window(index, task, index.window(task, shopper)) for task in WINDOWS},
-        }
+        return _unchanged(index, request, response) or answers.propensity(index, shopper)
 
     @data.get(
         "/products/{product_id:path}/demand",
@@ -163,12 +160,7 @@ def create(settings: Settings) -> FastAPI:
             raise HTTPException(
                 404, f"The catalogue has no product {product_id}. Check the ID in dim_products."
             )
-        found = index.demand(product)
-        return _unchanged(index, request, response) or {
-            **_batch(index),
-            **found,
-            "week": _of_window(index, "purchase_week", found["week"]),
-        }
+        return _unchanged(index, request, response) or answers.demand(index, product)
 
     @data.post(
         "/predict",
@@ -181,7 +173,7 @@ def create(settings: Settings) -> FastAPI:
         request, unknown = _request(index, body, settings.reading.timezone)
         scored = await published.score(index, request)
         return {
-            **_batch(index),
+            **answers.batch(index),
             "user_id": body.user_id,
             "is_live": True,
             "as_of": scored.day[0],
@@ -206,7 +198,7 @@ def create(settings: Settings) -> FastAPI:
     @app.get("/ready", response_model=schema.Ready, responses=_problems(503))
     async def ready() -> Json:
         """Name the batch that answers are of; 503 if nothing is published yet."""
-        return {"status": "ready", **_batch(current())}
+        return {"status": "ready", **answers.batch(current())}
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -230,7 +222,7 @@ def _registry(published: Published) -> CollectorRegistry:
 def _age_seconds(index: Index | None) -> float:
     if index is None:
         return float("nan")
-    scored_at = datetime.fromisoformat(_batch(index)["scored_at"])
+    scored_at = datetime.fromisoformat(answers.batch(index)["scored_at"])
     return (datetime.now(UTC) - scored_at).total_seconds()
 
 
@@ -263,8 +255,7 @@ def _shopper(index: Index, user_id: str) -> int:
 
 def _unchanged(index: Index, request: HTTPRequest, response: Response) -> Response | None:
     """Return the answer 304 if a client has the batches of an index; set the headers otherwise."""
-    batches = (batch.batch_id for batch in index.batches.values() if batch)
-    headers = {"etag": f'"{".".join(batches)}"', "cache-control": "private, no-cache"}
+    headers = {"etag": f'"{answers.batches(index)}"', "cache-control": "private, no-cache"}
     known = [
         tag.strip().removeprefix("W/")
         for tag in request.headers.get("if-none-match", "").split(",")
@@ -273,27 +264,6 @@ def _unchanged(index: Index, request: HTTPRequest, response: Response) -> Respon
         return Response(status_code=304, headers=headers)
     response.headers.update(headers)
     return None
-
-
-def _batch(index: Index, task: str = "reorder") -> Json:
-    return vars(index.batches[task])
-
-
-def _of_shopper(index: Index, shopper: int, rows: Sequence[Json]) -> Json:
-    return {
-        **_batch(index),
-        "user_id": index.user_id(shopper),
-        "is_live": False,
-        "predictions": rows,
-    }
-
-
-def _of_window(index: Index, task: str, window: Json | None) -> Json | None:
-    """Return a window with its batch, and its times as text."""
-    if window is None:
-        return None
-    text = {name: value.isoformat() for name, value in window.items() if name.endswith("_at")}
-    return {**_batch(index, task), **window, **text}
 
 
 def _request(

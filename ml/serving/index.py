@@ -245,6 +245,8 @@ class Index:
     Attributes:
         folder: the folder.
         batches: the batch of each task by name; None for a task without scores.
+        shopper_count: number of shoppers, whose rows count from 0.
+        product_count: number of products of the catalogue, whose rows count from 0.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -263,6 +265,8 @@ class Index:
         self._shoppers = _columns(folder / "shoppers.arrow")
         self._rows = {name: self._shoppers[name].to_numpy() for name in _ROWS_OF_SHOPPERS}
         self._products = _columns(folder / "products.arrow")
+        self.shopper_count = len(self._shoppers["user_id"])
+        self.product_count = len(self._products["product_id"])
         (self._reasons,) = _columns(folder / "reasons.arrow").values()
         self._product, self._probability, self._reason = (
             np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray)

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
-MOST_ORDERS, MOST_PRODUCTS, MOST_ROWS = 200, 500, 1000
+from ml.serving.answers import MOST_ROWS
+
+MOST_ORDERS, MOST_PRODUCTS = 200, 500
 Id = (
     Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
     | Annotated[StrictStr, Field(min_length=1, max_length=200)]
