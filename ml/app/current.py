@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from ml.errors import RestockError
-from ml.serving.index import Index
+from ml.serving.index import Batch, Index
 from ml.serving.published import Published
 from ml.settings import Settings
 from ml.warehouse import connection
@@ -29,6 +29,13 @@ class Current:
     published: Published
     index: Index
     settings: Settings
+
+    @property
+    def batch(self) -> Batch:
+        """The batch of the scores."""
+        batch = self.index.batches["reorder"]
+        assert batch  # every release has reorder scores
+        return batch
 
     def query(self, sql: str, *values: Any) -> list[Row]:
         """Return the rows of a query. The warehouse is open no longer, so it keeps no step out."""

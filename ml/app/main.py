@@ -1,6 +1,7 @@
-"""The script that Streamlit runs: asks for the key, finds the release, and shows a page of it."""
+"""The script that Streamlit runs: asks for the key, and shows the page that was chosen."""
 
 import hmac
+from collections.abc import Callable
 from functools import partial
 
 import duckdb
@@ -21,25 +22,32 @@ PAGES = {
 
 
 def main() -> None:
-    """Show the page that was chosen, or why there is none."""
+    """Show the page that was chosen, to visitors with the key if there is one."""
     st.set_page_config(page_title="Restock", layout="wide")
     settings = Settings.load()
     if settings.api_key and not _has_key(settings.api_key):
         return
+    pages = [
+        st.Page(
+            partial(show_page, settings, show),
+            title=title,
+            url_path=title.lower().replace(" ", "-"),
+        )
+        for title, show in PAGES.items()
+    ]
+    st.navigation(pages, position="top").run()
+
+
+def show_page(settings: Settings, show: Callable[[Current], None]) -> None:
+    """Show a page of the published release, and its batch, or what went wrong."""
     try:
         now = current(settings)
-        pages = [
-            st.Page(partial(show, now), title=title, url_path=title.lower().replace(" ", "-"))
-            for title, show in PAGES.items()
-        ]
-        st.navigation(pages, position="top").run()
+        show(now)
     except (RestockError, duckdb.Error) as error:
         st.error(str(error))
         return
+    st.caption(f"Batch {now.batch.batch_id}, {now.batch.model_version}, {now.batch.scored_at}")
     _follow(now)
-    batch = now.index.batches["reorder"]
-    assert batch  # every release has reorder scores
-    st.caption(f"Batch {batch.batch_id}, {batch.model_version}, scored at {batch.scored_at}")
 
 
 def _has_key(key: str) -> bool:
@@ -63,4 +71,5 @@ def _follow(now: Current) -> None:
         st.rerun()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -31,8 +31,6 @@ def show(now: Current) -> None:
     file = st.file_uploader("Order lines", type=[each[1:] for each in order_file.SUFFIXES])
     if file is None:
         return
-    batch = now.index.batches["reorder"]
-    assert batch  # every release has reorder scores
     requests = order_file.read(now.settings, file.name, file.getvalue())
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS)
@@ -45,7 +43,7 @@ def show(now: Current) -> None:
         rows, problems = now.published.use(
             now.index, partial(order_file.score, index=now.index, requests=together)
         )
-        writer.writerows(row | {"batch_id": batch.batch_id} for row in rows)
+        writer.writerows(row | {"batch_id": now.batch.batch_id} for row in rows)
         shown += rows[: _SHOWN - len(shown)]
         if problems:
             st.warning("\n".join(f"- {problem}" for problem in problems))
