@@ -53,7 +53,10 @@ SCRIPT = str(server.SCRIPT)
 
 def seen(changed: Any) -> AppTest:
     """Run the app again, whole or after a change of a widget. Nothing may go wrong in it."""
+    # Streamlit leaves its script there, and later processes of the test run would start with it.
+    ours = sys.modules["__main__"]
     app: AppTest = changed.run()
+    sys.modules["__main__"] = ours
     assert not app.exception, app.exception
     return app
 
