@@ -8,8 +8,10 @@ _LIVE = "select * from rpt_live_summary where is_production"
 _WEEKS = "select * from rpt_live_quality order by week_start_at, model_version"
 _F1 = """
 select week_start_at, mean_f1_share as f1, 'orders that came' as figure from rpt_live_quality
+where (select count(distinct week_start_at) from rpt_live_quality) > 1
 union all
-select week_start_at, promised_mean_f1_share, 'promised by the evaluation' from rpt_live_quality
+select week_start_at, promised_mean_f1_share, 'promised' from rpt_live_quality
+where (select count(distinct week_start_at) from rpt_live_quality) > 1
 order by figure, week_start_at
 """
 _DRIFT = """
@@ -22,6 +24,11 @@ order by psi desc, task, feature
 """
 _DECISIONS = "select * from rpt_decisions order by recency_rank"
 _RULES = "select * from rpt_retrain_rules order by is_fired desc, rule"
+_GRADES = {
+    "Mean F1": "mean_f1_share",
+    "Precision at 5": "precision_at_5_share",
+    "Log-loss": "log_loss",
+}
 _DECIDED = ("decided_at", "task", "decision", "rules", "reason", "decided_by", "challenger")
 
 
@@ -45,21 +52,21 @@ def _show_quality(now: Current) -> None:
         st.info("No order has come yet for the model in production.")
         return
     (live,) = found
-    for column, (title, name, promised) in zip(
-        st.columns(4),
-        (
-            ("Orders graded", "order_count", None),
-            ("Mean F1", "mean_f1_share", "promised_mean_f1_share"),
-            ("Precision at 5", "precision_at_5_share", "promised_precision_at_5_share"),
-            ("Log-loss", "log_loss", "promised_log_loss"),
-        ),
-        strict=True,
-    ):
-        value = live[name]
-        column.metric(title, f"{value:,}" if promised is None else f"{value:.3f}")
-        if promised and live[promised] is not None:
-            column.caption(f"{live[promised]:.3f} promised")
-    st.line_chart(now.query(_F1), x="week_start_at", y="f1", color="figure", y_label="mean F1")
+    with st.container(horizontal=True):
+        st.metric("Orders graded", f"{live['order_count']:,}")
+        for title, name in _GRADES.items():
+            promised = live[f"promised_{name}"]
+            st.metric(
+                title,
+                f"{live[name]:.3f}",
+                None if promised is None else f"{promised:.3f} promised",
+                delta_color="off",
+                delta_arrow="off",
+            )
+    if f1 := now.query(_F1):
+        st.line_chart(f1, x="week_start_at", y="f1", color="figure", x_label="", y_label="mean F1")
+    else:
+        st.info("A chart by week begins in the second week with graded orders.")
     with st.expander("All figures by week and model"):
         st.dataframe(now.query(_WEEKS), hide_index=True)
 
@@ -70,9 +77,9 @@ def _show_drift(now: Current) -> None:
     if not rows:
         st.info("Nothing to compare: the model has no profile.")
         return
-    drifting = [f"{row['feature']} ({row['task']})" for row in rows if row["is_drifting"]]
+    drifting = [row["feature"] for row in rows if row["is_drifting"]]
     if drifting:
-        st.warning(f"Drifting since training: {', '.join(drifting)}.")
+        st.warning(f"Drifting since training: {len(drifting)} of {len(rows)}, most {drifting[0]}.")
     else:
         st.success("No feature is drifting.")
     st.dataframe(rows, hide_index=True)

@@ -167,8 +167,10 @@ def _order(now: Current, has_dates: bool, usual: Day, before: Scored) -> Order |
     )
     if has_dates:
         day = st.date_input("Day of that order", usual[0], format="YYYY-MM-DD")
-        at = day and datetime(day.year, day.month, day.day)
-        return Order(products, ordered_at=at, is_timed=False) if products and at else None
+        if not day or not products:
+            return None
+        at = datetime(day.year, day.month, day.day)
+        return Order(products, ordered_at=at, is_timed=False)
     columns = st.columns(3)
     weekday = columns[0].selectbox("Weekday", range(7), format_func=_WEEKDAYS.__getitem__)
     hour = columns[1].number_input("Hour", min_value=0, max_value=23, value=12)

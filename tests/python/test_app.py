@@ -133,9 +133,10 @@ def test_what_if_puts_before_and_after_side_by_side(
     seen(app.number_input(key=f"day of {user_id}").set_value(None))
     assert "reason before" not in table(app)[0]
 
-    known = (scored := shop.live.score([Request(user_id)])[0]) and scored.known_order_count  # type: ignore[union-attr]
+    (scored,) = shop.live.score([Request(user_id)])
+    assert isinstance(scored, Scored)
     seen(app.number_input(key=f"dropped of {user_id}").set_value(2))
-    check(Request(user_id, known_orders=known - 2))
+    check(Request(user_id, known_orders=scored.known_order_count - 2))
     seen(app.number_input(key=f"dropped of {user_id}").set_value(0))
 
     product_id = before[-1]["product_id"]
