@@ -114,3 +114,13 @@ def serve(host: options.Host = "127.0.0.1", port: options.Port = 8080) -> None:
     """
     with Session(quiet=False, as_json=False).errors():
         resolve_name("ml.serving.server:serve")(Settings.load(), host=host, port=port)
+
+
+@app.command("app")
+def app_(host: options.Host = "127.0.0.1", port: options.Port = 8501) -> None:
+    """Show pages in a browser: one shopper and what if, a file, tomorrow. Needs `restock[app]`.
+
+    Ctrl-C or SIGTERM ends it.
+    """
+    with Session(quiet=False, as_json=False).errors():
+        resolve_name("ml.app.server:serve")(Settings.load(), host=host, port=port)

@@ -62,9 +62,7 @@ def _why(row: Row) -> Iterable[tuple[str, str]]:
         return
     yield "contributions", f"{row['base_probability']:.4f}  on average, before calibration"
     for part in row["contributions"][:_SHOWN]:
-        factor, value = math.exp(part["log_odds"]), part["value"]
-        shown = "unknown" if value is None else f"{value:g}"
-        yield "", f"odds x {factor:.2f}  {part['feature']} = {shown}  {part['description']}"
+        yield "", part["in_words"]
     rest = math.exp(sum(part["log_odds"] for part in row["contributions"][_SHOWN:]))
     yield "", f"odds x {rest:.2f}  the other {len(row['contributions']) - _SHOWN} features"
     yield "", f"{row['uncalibrated_probability']:.4f}  together, before calibration"

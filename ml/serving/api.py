@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from http import HTTPStatus
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HTTPRequest
 
 from ml.errors import RestockError
-from ml.serving import answers, live, reference, schema
+from ml.serving import answers, live, naming, reference, schema
 from ml.serving.index import Index
 from ml.serving.middleware import Watch
 from ml.serving.published import OverloadedError, Published
@@ -170,7 +170,7 @@ def create(settings: Settings) -> FastAPI:
     async def predict(body: schema.PredictRequest) -> Any:
         """Score a shopper now, with newer orders or with orders alone, and say why."""
         index = current()
-        request, unknown = _request(index, body, settings.reading.timezone)
+        request, unknown = naming.request(index, _request(body, settings.reading.timezone))
         scored = await published.score(index, request)
         return {
             **answers.batch(index),
@@ -182,7 +182,7 @@ def create(settings: Settings) -> FastAPI:
             "new_order_count": len(request.orders),
             "unknown_product_ids": unknown,
             "left_out_product_ids": body.cart,
-            "predictions": _rows(index, scored, body.cart, body.limit),
+            "predictions": naming.rows(index, scored, without=body.cart, limit=body.limit),
         }
 
     @data.get("/metrics", response_class=PlainTextResponse)
@@ -266,28 +266,15 @@ def _unchanged(index: Index, request: HTTPRequest, response: Response) -> Respon
     return None
 
 
-def _request(
-    index: Index, body: schema.PredictRequest, timezone: str
-) -> tuple[live.Request, list[schema.Id]]:
-    """Return a request for live scores, and the products in it that the catalogue lacks.
+def _request(body: schema.PredictRequest, timezone: str) -> live.Request:
+    """Return the request of a body.
 
     Raises:
-        UnknownShopperError: the release does not have the shopper, and there are no orders.
         RequestError: an order has no plausible time.
     """
-    shopper = None if body.user_id is None else index.shopper(body.user_id)
-    if shopper is None and not body.orders:
-        who = "no shopper is named" if body.user_id is None else f"no shopper {body.user_id}"
-        raise live.UnknownShopperError(f"There are no orders to score: {who}. Send their orders.")
-    ids = dict.fromkeys(id for order in body.orders for id in order.product_ids)
-    products = {id: index.product(id) for id in ids}
     orders = [
         live.Order(
-            product_ids=[
-                index.product_id(row)
-                for id in order.product_ids
-                if (row := products[id]) is not None
-            ],
+            product_ids=order.product_ids,
             ordered_at=_local(order.ordered_at, timezone),
             is_timed=isinstance(order.ordered_at, datetime),
             order_dow=order.order_dow,
@@ -296,10 +283,7 @@ def _request(
         )
         for order in body.orders
     ]
-    user_id = None if shopper is None else index.user_id(shopper)
-    day = (body.as_of, body.as_of_days)
-    unknown = [id for id, row in products.items() if row is None]
-    return live.Request(user_id, orders, day), unknown
+    return live.Request(body.user_id, orders, (body.as_of, body.as_of_days))
 
 
 def _local(at: datetime | date | None, timezone: str) -> datetime | None:
@@ -313,28 +297,6 @@ def _local(at: datetime | date | None, timezone: str) -> datetime | None:
     if isinstance(at, datetime) and at.tzinfo:
         return at.astimezone(ZoneInfo(timezone or "UTC")).replace(tzinfo=None)
     return at if at is None or isinstance(at, datetime) else datetime(at.year, at.month, at.day)
-
-
-def _rows(index: Index, scored: live.Scored, cart: Sequence[schema.Id], limit: int) -> list[Json]:
-    """Return the likeliest products of a request by rank, without those in the cart."""
-    left_out = {index.product(id) for id in cart}
-    found: list[Json] = []
-    for at in scored.rank.argsort():
-        product = index.product(scored.product_id[at])
-        if len(found) == limit:
-            break
-        if product is not None and product not in left_out:
-            found.append(
-                {
-                    "product_id": scored.product_id[at],
-                    "product_name": index.product_name(product),
-                    "reorder_probability": float(scored.probability[at]),
-                    "rank_in_user": int(scored.rank[at]),
-                    "in_basket": bool(scored.in_basket[at]),
-                    "reason": scored.reason[at],
-                }
-            )
-    return found
 
 
 def _problem(status: int, detail: str, headers: Any = None) -> JSONResponse:

@@ -28,6 +28,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml.errors import RestockError
 from ml.progress import Progress
@@ -333,6 +334,13 @@ class Index:
     def product_name(self, product: int) -> str:
         """Return the name of the product in a row."""
         return self._products["product_name"][product].as_py()
+
+    def named(self, text: str, limit: int) -> list[int]:
+        """Return the rows of products with a text in their names, those of most shoppers first."""
+        found = pc.match_substring(self._products["product_name"], text, ignore_case=True)
+        rows = np.flatnonzero(found.fill_null(False))
+        shoppers = self._products["shopper_count"].to_numpy()[rows]
+        return rows[np.argsort(-shoppers, kind="stable")][:limit].tolist()
 
     def demand(self, product: int) -> dict[str, Any]:
         """Return the product in a row: its ID, name and demand."""

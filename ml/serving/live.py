@@ -45,21 +45,23 @@ create table given.order_items as
 select 0::bigint as order_id, product_id, cart_position, quantity, sales_value
 from last.fct_order_items limit 0;
 create table known as
-select 0 as request, user_id, false as has_orders from last.fct_orders limit 0;
+select 0 as request, user_id, 0::bigint as most, false as is_changed
+from last.fct_orders limit 0;
 create macro order_key(request, order_number) as request * {_MOST_ORDERS}::bigint + order_number;
 """
 # The number of the request takes the place of the shopper: two requests may name the same one. An
 # open order is delivered by the first of the newer orders.
 _KNOWN = """
 insert into given.orders by name
-select * exclude (order_day, has_orders, request, user_id, order_id),
+select * exclude (order_day, most, is_changed, request, user_id, order_id),
     request as user_id, order_key(request, order_number) as order_id
 from last.fct_orders inner join known using (user_id)
-where not (is_open and has_orders);
+where order_number <= most and not (is_open and is_changed);
 insert into given.order_items by name
 select
     order_key(request, order_number) as order_id, product_id, cart_position, quantity, sales_value
-from last.fct_order_items inner join known using (user_id);
+from last.fct_order_items inner join known using (user_id)
+where order_number <= most;
 """
 _LAST_ORDERS = """
 select user_id, max(order_number), max(ordered_at) from given.orders
@@ -120,11 +122,14 @@ class Request:
         orders: newer orders, the oldest first.
         day: the day to predict for; that of the release, or the day after the newest order if that
             is later, where it is neither a date nor a number of days.
+        known_orders: how many orders of the release count, from the oldest; None for all. An open
+            order counts only with all.
     """
 
     user_id: Id | None = None
     orders: Sequence[Order] = ()
     day: Day = (None, None)
+    known_orders: int | None = None
 
 
 @dataclass(frozen=True)
@@ -251,11 +256,18 @@ class Live:
         con = self._con
         named = {n: request for n, request in requests.items() if request.user_id is not None}
         con.execute(
-            "insert into known select unnest($1), unnest($2), unnest($3)",
+            "insert into known select unnest($1), unnest($2), unnest($3), unnest($4)",
             [
                 list(named),
                 [request.user_id for request in named.values()],
-                [bool(request.orders) for request in named.values()],
+                [
+                    _MOST_ORDERS if request.known_orders is None else request.known_orders
+                    for request in named.values()
+                ],
+                [
+                    bool(request.orders) or request.known_orders is not None
+                    for request in named.values()
+                ],
             ],
         )
         con.execute(_KNOWN)

@@ -7,10 +7,11 @@ once, so an answer is of one batch. The arrays of the old index live as long as 
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from ml.errors import RestockError
 from ml.serving.index import LINK, Index
@@ -21,6 +22,7 @@ LOOK_EVERY_SECONDS = 0.2
 GATHER_SECONDS = 0.005
 """How long a live request waits for others, to be scored with them in one statement."""
 _MOST_TOGETHER, _MOST_ITEMS_TOGETHER, _MOST_WAITING = 50, 50_000, 500
+T = TypeVar("T")
 _Waiting = tuple[Index, Request, asyncio.Future[Scored]]
 
 
@@ -119,6 +121,22 @@ class Published:
                     else:
                         future.set_result(answer)
 
+    def use(self, index: Index, function: Callable[[Live], T]) -> T:
+        """Return what a function makes of the live scores of an index's release, and wait for it.
+
+        For callers without an event loop. `Live` has one thread, and they all take turns.
+
+        Raises:
+            BusyError: a step is writing the warehouse.
+            RestockError: the release is gone.
+        """
+        return self._thread.submit(lambda: function(self._live_of(index))).result()
+
+    def settings_of(self, index: Index) -> Settings:
+        """Return the settings with the warehouse of an index's release, whichever is published."""
+        warehouse = index.folder.parent / self._settings.warehouse.name
+        return replace(self._settings, warehouse=warehouse)
+
     def close(self) -> None:
         """Free what live scores need."""
         self._thread.shutdown(cancel_futures=True)
@@ -136,9 +154,7 @@ class Published:
                 self._live = None
             batch = index.batches["reorder"]
             assert batch  # every release has reorder scores
-            warehouse = index.folder.parent / self._settings.warehouse.name
-            settings = replace(self._settings, warehouse=warehouse)
-            self._live = (index.folder, Live(settings, batch.model_version))
+            self._live = (index.folder, Live(self.settings_of(index), batch.model_version))
         return self._live[1]
 
 

@@ -3,15 +3,17 @@
 from dataclasses import replace
 from typing import Any
 
+import duckdb
 import numpy as np
 from scipy.special import expit
 
 from ml.errors import RestockError
 from ml.modelling.model import Model
 from ml.serving.index import LINK, Index
-from ml.serving.live import Live, Request, RequestError
+from ml.serving.live import Id, Live, Request, RequestError, Scored
 from ml.settings import Settings
 from ml.warehouse import connection
+from ml.warehouse.feature_list import Feature
 
 Row = dict[str, Any]
 _HISTORY = """
@@ -33,9 +35,10 @@ def why(settings: Settings, user_id: str, product_id: str) -> Row:
 
     Returns:
         The pair's scores; ``history``, a row for each purchase; and ``contributions``, a row for
-        each feature with its value and its part of the log-odds, the largest first. The parts and
-        that of ``base_probability`` add up to the log-odds of ``uncalibrated_probability``. Models
-        other than gradient boosting have neither, and parts that are null.
+        each feature with its value and its part of the log-odds, also in words, the largest first.
+        The parts and that of ``base_probability`` add up to the log-odds of
+        ``uncalibrated_probability``. Models other than gradient boosting have neither, and parts
+        that are null.
 
     Raises:
         RestockError: nothing is published, or the shopper never bought the product.
@@ -62,21 +65,9 @@ def why(settings: Settings, user_id: str, product_id: str) -> Row:
             f"shopper {user_id} never bought product {product_id}, and Restock predicts only what "
             "they buy again."
         )
-    at = scored.product_id.index(pair[1])
     with connection.connect(of_release, read_only=True) as con:
-        found = con.execute(_HISTORY, pair)
-        names = [column[0] for column in found.description]
-        history = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    base, parts = contributions(live.model, scored.X[at : at + 1])
-    rows = [
-        {
-            "feature": feature.name,
-            "description": feature.description,
-            "value": None if np.isnan(value) else float(value),
-            "log_odds": part,
-        }
-        for feature, value, part in zip(live.features, scored.X[at], parts, strict=True)
-    ]
+        bought = history(con, *pair)
+    at = scored.product_id.index(pair[1])
     return {
         **vars(batch),
         "user_id": pair[0],
@@ -88,13 +79,49 @@ def why(settings: Settings, user_id: str, product_id: str) -> Row:
         "product_count": len(scored.product_id),
         "in_basket": bool(scored.in_basket[at]),
         "reason": scored.reason[at],
-        "history": history,
+        "history": bought,
+        **made_of(live, scored, pair[1]),
+    }
+
+
+def history(con: duckdb.DuckDBPyConnection, user_id: Id, product_id: Id) -> list[Row]:
+    """Return a row for each purchase of a pair, the oldest first."""
+    found = con.execute(_HISTORY, [user_id, product_id])
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def made_of(live: Live, scored: Scored, product_id: Id) -> Row:
+    """Return what the probability of a product is made of.
+
+    Returns:
+        ``contributions``, ``base_probability`` and ``uncalibrated_probability``, as `why` does.
+    """
+    at = scored.product_id.index(product_id)
+    base, parts = contributions(live.model, scored.X[at : at + 1])
+    rows = [
+        {
+            "feature": feature.name,
+            "description": feature.description,
+            "value": None if np.isnan(value) else float(value),
+            "log_odds": part,
+            "in_words": None if part is None else _in_words(feature, value, part),
+        }
+        for feature, value, part in zip(live.features, scored.X[at], parts, strict=True)
+    ]
+    return {
         "base_probability": None if base is None else float(expit(base)),
         "uncalibrated_probability": None
         if base is None
         else float(expit(base + sum(part or 0 for part in parts))),
         "contributions": sorted(rows, key=lambda row: -abs(row["log_odds"] or 0)),
     }
+
+
+def _in_words(feature: Feature, value: np.float32, part: float) -> str:
+    shown = "unknown" if np.isnan(value) else f"{value:.4g}"
+    said = feature.description.removesuffix(".")
+    return f"odds x {np.exp(part):.2f}: {said} ({feature.name} = {shown})"
 
 
 def contributions(model: Model, X: np.ndarray[Any, Any]) -> tuple[float | None, list[float | None]]:

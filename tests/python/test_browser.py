@@ -6,6 +6,7 @@ import csv
 import math
 import re
 import shutil
+import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import duckdb
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import SHARED_INSTACART, Once, Place
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from test_pages import nasty
+from test_serve import process
 from test_site import EVERYTHING, EVIL, HEAD, QUERIES, site, small_warehouse
 
 from dashboards.site import Site, parse_page
@@ -397,3 +399,36 @@ def test_a_page_of_a_nasty_shop_fits(once: Once, name: str, page: Page) -> None:
     assert page.locator("tfoot tr").count() == {"aisles": 2, "demand": 1, "shoppers": 1}.get(
         name, 0
     )
+
+
+def test_the_app(published: Place, browser: Browser) -> None:
+    """A visitor asks what if, goes from page to page, and nothing leaves the machine."""
+    ((user_id, product),) = published.query(
+        "select user_id, product_name from fct_predictions inner join dim_products "
+        "using (product_id) where rank_in_user = 1 order by all limit 1"
+    )
+    requests: list[str] = []
+    faults: list[str] = []
+    with process(published, "app") as (server, address):
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{address}/?shopper={user_id}", timeout=120_000)
+        expect(page.get_by_role("heading", name="What they buy next")).to_be_visible(timeout=60_000)
+        expect(page.get_by_label("Product", exact=True).first).to_have_value(product)
+        page.get_by_text("What if").click()
+        page.get_by_label("Newest orders to leave out").fill("1")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Before and after")).to_be_visible(timeout=60_000)
+        for title in ("A file", "Tomorrow", "How it is going"):
+            page.get_by_role("link", name=title).click()
+            expect(page.get_by_role("heading", level=1, name=title)).to_be_visible(timeout=60_000)
+            expect(page.get_by_text("Batch ")).to_be_visible(timeout=60_000)
+        page.set_viewport_size({"width": 360, "height": 900})
+        assert fits(page)
+        page.close()
+        server.send_signal(signal.SIGTERM)
+        _, said = server.communicate(timeout=30)
+    assert server.returncode == 0 and "Traceback" not in said, said
+    own = (address, address.replace("http:", "ws:"), "data:", "blob:")
+    assert faults == [] and [url for url in requests if not url.startswith(own)] == []

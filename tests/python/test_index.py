@@ -89,6 +89,20 @@ def test_ids_that_are_not_there_are_not_found(published: Place) -> None:
     assert index.product("") is index.product("x") is index.product("1" * 40) is None
 
 
+def test_products_are_found_by_a_part_of_their_names(published: Place) -> None:
+    index = opened(published)
+    ((name,),) = published.query("select min(product_name) from dim_products")
+    part = name[1:5].upper()
+    rows = index.named(part, 1_000_000)
+    expected = published.query(
+        f"select product_id from dim_products where contains(upper(product_name), '{part}')"
+    )
+    assert sorted(index.product_id(row) for row in rows) == sorted(id for (id,) in expected)
+    shoppers = [index.demand(row)["shopper_count"] for row in rows]
+    assert shoppers == sorted(shoppers, reverse=True) and len(rows) > 1
+    assert index.named(part, 1) == rows[:1] and index.named("no such product", 5) == []
+
+
 def test_a_release_without_an_index_says_what_to_do(place: Place) -> None:
     with pytest.raises(RestockError, match="Run `restock run`"):
         Index(place.folder / "index")

@@ -137,6 +137,27 @@ def test_a_history_out_of_nothing_gets_the_scores_of_the_shopper_who_has_it(
     assert len(drawn) > 3
 
 
+@pytest.mark.parametrize("name", ["published", "twenty"])
+def test_without_the_newest_orders_scores_are_those_of_the_others(
+    shop_of: Callable[[str], Shop], name: str
+) -> None:
+    shop = shop_of(name)
+    for user_id in shop.drawn(5):
+        history = shop.history(user_id)[:-2]
+        day = (None, 9) if name == "published" else (dt.date(2030, 1, 1), None)
+        fewer, alone = shop.live.score(
+            [
+                Request(user_id, day=day, known_orders=len(history)),
+                Request(orders=history, day=day),
+            ]
+        )
+        assert isinstance(fewer, Scored) and isinstance(alone, Scored)
+        assert fewer.known_order_count == len(history) > 0
+        assert fewer.product_id == alone.product_id and fewer.reason == alone.reason
+        assert np.array_equal(fewer.X, alone.X, equal_nan=True)
+        assert np.array_equal(fewer.probability, alone.probability)
+
+
 def test_one_request_gets_the_same_scores_alone_and_among_others(
     shop_of: Callable[[str], Shop],
 ) -> None:

@@ -384,10 +384,12 @@ def eventually(is_true: Any, seconds: float = 30) -> bool:
 
 
 @contextmanager
-def process(place: Place, *arguments: str, **variables: str) -> Iterator[tuple[Any, str]]:
+def process(
+    place: Place, command: str = "serve", **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and its address."""
     with subprocess.Popen(
-        [str(Path(sys.executable).with_name("restock")), "serve", "--port", "0", *arguments],
+        [str(Path(sys.executable).with_name("restock")), command, "--port", "0"],
         env=place.environment | variables,
         cwd=ROOT,
         stdout=subprocess.PIPE,
