@@ -268,6 +268,7 @@ def mirrored(uri: str) -> list[Any]:
     """Return what MLflow has of each version: its run, and the aliases of its model."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+    assert experiment, "the mirror has no experiment"
     found = []
     for one in client.search_runs([experiment.experiment_id]):
         name = one.data.tags[tracking.VERSION]
