@@ -138,17 +138,17 @@ def test_a_history_out_of_nothing_gets_the_scores_of_the_shopper_who_has_it(
 
 
 @pytest.mark.parametrize("name", ["published", "twenty"])
-def test_without_the_newest_orders_scores_are_those_of_the_others(
+def test_an_order_takes_the_place_of_the_newest_that_are_left_out(
     shop_of: Callable[[str], Shop], name: str
 ) -> None:
     shop = shop_of(name)
     for user_id in shop.drawn(5):
-        history = shop.history(user_id)[:-2]
+        *history, _, newest = shop.history(user_id)
         day = (None, 9) if name == "published" else (dt.date(2030, 1, 1), None)
         fewer, alone = shop.live.score(
             [
-                Request(user_id, day=day, known_orders=len(history)),
-                Request(orders=history, day=day),
+                Request(user_id, [newest], day=day, known_orders=len(history)),
+                Request(orders=[*history, newest], day=day),
             ]
         )
         assert isinstance(fewer, Scored) and isinstance(alone, Scored)
