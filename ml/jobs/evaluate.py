@@ -17,7 +17,7 @@ import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError
-from ml.jobs import model_card, reorder, train, typical_context
+from ml.jobs import discovery, model_card, reorder, train, typical_context
 from ml.jobs.evaluation_report import EvaluationReport, Predictions
 from ml.jobs.reorder import HISTORY as HISTORY
 from ml.jobs.task import REORDER, TASKS, Task
@@ -108,6 +108,7 @@ def evaluate(
         "rows": len(test),
         "run_id": report.run_id,
         "figures": report.figures,
+        "notes": [report.said_discovery()],
         "note": note,
         "verdict": report.said(),
     }
@@ -139,6 +140,7 @@ def _holdout(
 ) -> tuple[EvaluationReport, Examples]:
     """Measure a model on the part ``test``, and write what was measured if it is served."""
     name = trained["model_name"]
+    version = settings.models / trained["model_version"]
     report = EvaluationReport(settings, name, "holdout", task)
     with connection.connect(settings) as con:
         progress("reading examples", 0, 5)
@@ -162,6 +164,7 @@ def _holdout(
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
         if not is_served:
             return report, test
+        report.discovered = task.measure_lists(con, version, settings.seed)
         for segment, older, scores in task.backtests(con, columns, ["test"]):
             report.add_earlier(segment, older, model.predict(older.X), scores)
         progress("computing feature importance", 3, 5)
@@ -222,13 +225,15 @@ def _by_folds(
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
         earlier = list(reorder.earlier(con, columns, SPLITS))
+        place_of_test = spaced(test.user_id, held.user_id)
+        parts = [part_in_fold(place_of_test, fold, train.FOLDS) for fold in range(train.FOLDS)]
+        report.discovered = discovery.by_folds(con, test, parts, settings.seed)
     predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
     of_earlier = [np.empty(len(older)) for _, older, _ in earlier]
-    place_of_test = spaced(test.user_id, held.user_id)
-    for fold in range(train.FOLDS):
+    for fold, part_of in enumerate(parts):
         progress(f"fold {fold + 1}", fold, train.FOLDS + 1)
         model = train.fit(settings, columns, *train.divided(learned, held, fold))
-        is_test = part_in_fold(place_of_test, fold, train.FOLDS) == "test"
+        is_test = part_of == "test"
         rows, part = np.repeat(is_test, np.diff(test.offsets)), test.of(is_test)
         predicted.fill(rows, Predictions.of(model, part))
         as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
@@ -286,10 +291,11 @@ def cross_validate(
     models = {name: Predictions.empty(len(test)) for name in names}
     main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
+    test_parts = [part_in_fold(test_place, fold, folds) for fold in range(folds)]
     learned_place = place(learned.user_id)
     rng = np.random.default_rng(settings.seed)
     for fold in range(folds):
-        test_part = part_in_fold(test_place, fold, folds)
+        test_part = test_parts[fold]
         rows = np.repeat(test_part == "test", np.diff(test.offsets))
         part, newest = test.of(test_part == "test"), test.of(test_part == "validation")
         validation = held.of(part_in_fold(held_place, fold, folds) == "validation")
@@ -326,6 +332,7 @@ def cross_validate(
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
     with connection.connect(settings) as con, connection.transaction(con):
+        report.discovered = discovery.by_folds(con, test, test_parts, settings.seed)
         report.write(con, test, main)
         ((newest_order,),) = con.execute(
             "select cast(max(ordered_at) as date) from fct_orders where not is_open"
@@ -338,6 +345,7 @@ def cross_validate(
         "rows": len(test),
         "run_id": report.run_id,
         "figures": report.figures,
+        "note": report.said_discovery(),
         "verdict": report.said(),
     }
 

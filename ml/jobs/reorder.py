@@ -1,15 +1,16 @@
 """What is particular to the reorder task: its folds, baselines, segments and audit counts."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ml.errors import RestockError
-from ml.jobs import typical_context
+from ml.jobs import discovery, typical_context
 from ml.modelling import baselines
 from ml.modelling.basket import Floats
 from ml.modelling.folds import Strings
@@ -139,11 +140,19 @@ def segments(
 
 
 def save(settings: Settings, columns: Sequence[Feature], folder: Path) -> None:
-    """Write the population and the SQL of the features to the folder of a version."""
+    """Write the population, the SQL of the features and the discovery to a version's folder."""
     with connection.connect(settings, read_only=True) as con:
         population.write(con, folder)
+        discovery.save(con, folder)
     statement = feature_sql.statement(settings, [column.name for column in columns])
     (folder / "features.sql").write_text(statement)
+
+
+def listed(
+    folder: Path, columns: Sequence[Feature]
+) -> Mapping[str, Callable[[Examples], pa.Table]]:
+    """Return what makes the lists of products that shoppers have never bought."""
+    return {discovery.TABLE: discovery.lister(folder, columns)}
 
 
 def masks(
