@@ -112,6 +112,8 @@ class Session:
                 self.say(f"  [dim]{_escaped(note)}[/]", highlight=False, soft_wrap=True)
         if figures := result.get("figures"):
             self.say(_figures(figures))
+        if differences := result.get("differences"):
+            self.say(_differences(differences))
 
     def print_checks(self, checks: dict[str, dict[str, Any]]) -> None:
         """Print one line for each check of an audit, and one for each finding to look at."""
@@ -234,6 +236,28 @@ def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
         estimates = [of_model.get(metric) for metric in shown]
         table.add_row(name.replace("_", " "), *map(_figure, estimates))
     return table
+
+
+def _differences(differences: "dict[str, dict[str, Estimate]]") -> Table:
+    """Return a table of the model's figures minus those of others, with the ends of intervals."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("the model minus", no_wrap=True)
+    measured = set().union(*differences.values())
+    shown = [metric for metric in HEADLINES if metric in measured]
+    for metric in shown:
+        table.add_column(HEADLINES[metric], justify="right", no_wrap=True)
+    for name, of_other in differences.items():
+        estimates = [of_other.get(metric) for metric in shown]
+        table.add_row(name.replace("_", " "), *map(_difference, estimates))
+    return table
+
+
+def _difference(estimate: "Estimate | None") -> str:
+    """Return a difference with its 95% interval, as far as they are defined."""
+    if estimate is None or math.isnan(estimate.value):
+        return "-"
+    value, low, high = estimate
+    return f"{value:+.4f}" + ("" if math.isnan(low) else f" [dim]({low:+.4f} to {high:+.4f})[/]")
 
 
 def _figure(estimate: "Estimate | None") -> str:

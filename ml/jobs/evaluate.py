@@ -22,6 +22,7 @@ from ml.jobs.evaluation_report import EvaluationReport, Predictions
 from ml.jobs.reorder import HISTORY as HISTORY
 from ml.jobs.task import REORDER, TASKS, Task
 from ml.modelling import estimators, metrics
+from ml.modelling.basket import expected_f1_basket, of_known_size
 from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
@@ -108,6 +109,7 @@ def evaluate(
         "rows": len(test),
         "run_id": report.run_id,
         "figures": report.figures,
+        "differences": report.differences,
         "notes": [report.said_discovery()],
         "note": note,
         "verdict": report.said(),
@@ -156,6 +158,8 @@ def _holdout(
         report.add(test, models, beside)
         report.add_paired(test, predicted, beside)
         report.add_verdict(test, predicted, beside)
+        others = {peer: models[peer].score() for peer in models if peer != name}
+        report.add_differences(test, predicted, others | (beside if card else {}))
         for mask in masks:
             report.add_segments(test, predicted, mask)
         for segment, X in variants.items():
@@ -179,13 +183,7 @@ def _holdout(
             )
     if card:
         progress("writing the model card", 4, 5)
-        scores = {peer: models[peer].score() for peer in models if peer != name} | beside
-        differences = {
-            other: report.difference(test, predicted, score) for other, score in scores.items()
-        }
-        model_card.write_by_time(
-            card, settings, columns, trained, report, differences, test, predicted
-        )
+        model_card.write_by_time(card, settings, columns, trained, report, test, predicted)
     progress("evaluated", 5, 5)
     return report, test
 
@@ -328,6 +326,10 @@ def cross_validate(
     progress("computing metrics", folds, folds + 2)
     report.add(test, models, scores)
     report.add_verdict(test, main, scores)
+    others = {name: predicted.score() for name, predicted in models.items()} | scores
+    left_out = (settings.model, reorder.CEILING)
+    report.add_differences(test, main, {n: s for n, s in others.items() if n not in left_out})
+    report.add_segment(reorder.SIZE_KNOWN, test, _of_known_size(main, test))
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
@@ -339,15 +341,22 @@ def cross_validate(
         ).fetchall()
     if card:
         bins = metrics.reliability_bins(main.probability, test.label)
-        model_card.write(card, settings, columns, report.protocol, report.rows, bins, newest_order)
+        model_card.write(card, settings, columns, report, bins, newest_order)
     progress("evaluated", folds + 2, folds + 2)
     return {
         "rows": len(test),
         "run_id": report.run_id,
         "figures": report.figures,
+        "differences": report.differences,
         "note": report.said_discovery(),
         "verdict": report.said(),
     }
+
+
+def _of_known_size(predicted: Predictions, test: Examples) -> Predictions:
+    """Return predictions that know how many products each shopper buys again, and no more."""
+    probability = of_known_size(predicted.probability, test.label, test.offsets)
+    return Predictions(probability, expected_f1_basket(probability, test.offsets)[0])
 
 
 def _size(shoppers: int) -> str:

@@ -65,6 +65,7 @@ class EvaluationReport:
         self.rows: list[Row] = []
         self.paired: dict[str, Estimate] = {}
         self.best = ""
+        self.differences: dict[str, dict[str, Estimate]] = {}
         self.verdict: Verdict | None = None
         self.discovered: Measured | None = None
         self.is_auto = settings.model == AUTO
@@ -93,6 +94,13 @@ class EvaluationReport:
         if self.paired:
             self.best = best
             self._note(self.model, f"over={best}", self.paired, test.offsets)
+
+    def add_differences(
+        self, test: Examples, predicted: Predictions, others: Mapping[str, Score]
+    ) -> None:
+        """Measure how much better the model is than each of some scores, on the same shoppers."""
+        for name, other in others.items():
+            self.differences[name] = self.difference(test, predicted, other)
 
     def difference(
         self, test: Examples, predicted: Predictions, other: Score
@@ -197,8 +205,8 @@ class EvaluationReport:
             measured = [self.run_id, self.task.name, version]
             con.execute("insert into ml.evaluations values (?, ?, ?)", measured)
         self._append(con, self.task.written("metrics"), self.rows)
-        if self.discovered:
-            self._append(con, "ml.discovery_metrics", self.discovery_rows(self.discovered))
+        if lists := self.discovery_rows():
+            self._append(con, "ml.discovery_metrics", lists)
         bins = metrics.reliability_bins(predicted.probability, test.label)
         table = pa.table(
             {
@@ -223,8 +231,10 @@ class EvaluationReport:
                 ],
             )
 
-    def discovery_rows(self, found: Measured) -> list[Row]:
+    def discovery_rows(self) -> list[Row]:
         """Return the figures of lists of new products as rows of ``ml.discovery_metrics``."""
+        if not (found := self.discovered):
+            return []
         counts = {"shoppers": found.shoppers, "rows": found.rows}
         rows: list[Row] = []
         for name, figures in found.figures.items():

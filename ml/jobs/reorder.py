@@ -33,6 +33,10 @@ HISTORY = {
 }
 """Segments by number of past orders: the smallest number and the name of each."""
 
+CEILING = "ceiling"
+"""The name of a perfect ranking, measured beside the models."""
+SIZE_KNOWN = "size=known"
+"""The segment of all pairs, if the model were told how many products each shopper buys again."""
 TESTED = "test"
 """The split whose newest orders measure the model."""
 
@@ -113,7 +117,7 @@ def beside(
         np.searchsorted(products, test.key.to_numpy()),
     )
     ceiling = Score(test.label.astype(float), chosen=test.label == 1)
-    return {name: Score(score) for name, score in scores.items()} | {"ceiling": ceiling}
+    return {name: Score(score) for name, score in scores.items()} | {CEILING: ceiling}
 
 
 def earlier(
