@@ -330,6 +330,8 @@ def _most_bought(product_id: pa.ChunkedArray) -> pa.Array:
 
 def _places(product_id: pa.ChunkedArray, products: pa.Array) -> Ints:
     """Return the place of each product in ``products``; -1 if it is not there."""
+    if product_id.type != products.type:  # newer orders can turn whole numbers into text
+        product_id, products = (ids.cast(pa.string()) for ids in (product_id, products))
     return pc.fill_null(pc.index_in(product_id, products), -1).to_numpy().astype(np.int64)
 
 
