@@ -67,6 +67,11 @@ COUNTS = {
         anti join (select user_id, product_id from pair_totals where cutoff = 0) as pairs
             using (user_id, product_id)
     """,
+    "new products that the shopper bought before": """
+        select count(*) from fct_discoveries
+        semi join (select user_id, product_id from pair_totals where cutoff = 0) as pairs
+            using (user_id, product_id)
+    """,
 }
 
 
