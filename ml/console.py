@@ -239,7 +239,7 @@ def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
 
 
 def _differences(differences: "dict[str, dict[str, Estimate]]") -> Table:
-    """Return a table of the model's figures minus those of others, with the ends of intervals."""
+    """Return a table of the model's figures minus those of others, with half-widths as above."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("the model minus", no_wrap=True)
     measured = set().union(*differences.values())
@@ -248,24 +248,16 @@ def _differences(differences: "dict[str, dict[str, Estimate]]") -> Table:
         table.add_column(HEADLINES[metric], justify="right", no_wrap=True)
     for name, of_other in differences.items():
         estimates = [of_other.get(metric) for metric in shown]
-        table.add_row(name.replace("_", " "), *map(_difference, estimates))
+        table.add_row(name.replace("_", " "), *(_figure(each, "+") for each in estimates))
     return table
 
 
-def _difference(estimate: "Estimate | None") -> str:
-    """Return a difference with its 95% interval, as far as they are defined."""
-    if estimate is None or math.isnan(estimate.value):
-        return "-"
-    value, low, high = estimate
-    return f"{value:+.4f}" + ("" if math.isnan(low) else f" [dim]({low:+.4f} to {high:+.4f})[/]")
-
-
-def _figure(estimate: "Estimate | None") -> str:
-    """Return a figure with its interval, as far as they are defined."""
+def _figure(estimate: "Estimate | None", sign: str = "") -> str:
+    """Return a figure with its interval, as far as they are defined; "+" shows its sign."""
     if estimate is None or math.isnan(estimate.value):
         return "-"
     half = (estimate.high - estimate.low) / 2
-    return f"{estimate.value:.4f}" + ("" if math.isnan(half) else f" [dim]±{half:.4f}[/]")
+    return f"{estimate.value:{sign}.4f}" + ("" if math.isnan(half) else f" [dim]±{half:.4f}[/]")
 
 
 def _peak_memory_mib() -> float:
