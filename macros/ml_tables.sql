@@ -10,6 +10,22 @@ the same content exist for each task. -#}
         in_basket boolean,
         batch_id varchar
     );
+    create table if not exists ml.discoveries (
+        user_id user_id_type,
+        product_id product_id_type,
+        purchase_probability float,
+        rank_in_user integer,
+        batch_id varchar
+    );
+    create table if not exists ml.discovery_metrics (
+        run_id varchar,
+        model_name varchar,
+        split varchar,
+        protocol varchar,
+        segment varchar,
+        metric varchar,
+        value double
+    );
     {% for scope in ['', 'purchase_', 'purchase_week_'] %}
         create table if not exists ml.{{ scope }}batches (
             batch_id varchar,

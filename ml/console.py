@@ -112,6 +112,8 @@ class Session:
                 self.say(f"  [dim]{_escaped(note)}[/]", highlight=False, soft_wrap=True)
         if figures := result.get("figures"):
             self.say(_figures(figures))
+        if differences := result.get("differences"):
+            self.say(_differences(differences))
 
     def print_checks(self, checks: dict[str, dict[str, Any]]) -> None:
         """Print one line for each check of an audit, and one for each finding to look at."""
@@ -236,12 +238,26 @@ def _figures(figures: "dict[str, dict[str, Estimate]]") -> Table:
     return table
 
 
-def _figure(estimate: "Estimate | None") -> str:
-    """Return a figure with its interval, as far as they are defined."""
+def _differences(differences: "dict[str, dict[str, Estimate]]") -> Table:
+    """Return a table of the model's figures minus those of others, with half-widths as above."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("the model minus", no_wrap=True)
+    measured = set().union(*differences.values())
+    shown = [metric for metric in HEADLINES if metric in measured]
+    for metric in shown:
+        table.add_column(HEADLINES[metric], justify="right", no_wrap=True)
+    for name, of_other in differences.items():
+        estimates = [of_other.get(metric) for metric in shown]
+        table.add_row(name.replace("_", " "), *(_figure(each, "+") for each in estimates))
+    return table
+
+
+def _figure(estimate: "Estimate | None", sign: str = "") -> str:
+    """Return a figure with its interval, as far as they are defined; "+" shows its sign."""
     if estimate is None or math.isnan(estimate.value):
         return "-"
     half = (estimate.high - estimate.low) / 2
-    return f"{estimate.value:.4f}" + ("" if math.isnan(half) else f" [dim]±{half:.4f}[/]")
+    return f"{estimate.value:{sign}.4f}" + ("" if math.isnan(half) else f" [dim]±{half:.4f}[/]")
 
 
 def _peak_memory_mib() -> float:

@@ -178,7 +178,7 @@ Watch = Annotated[
     ),
 ]
 Table = Annotated[
-    Literal["recommendations", "predictions", "baskets", "list", "demand"] | None,
+    Literal["recommendations", "discoveries", "predictions", "baskets", "list", "demand"] | None,
     typer.Argument(
         metavar="[TABLE]",
         help="Table to write to a file, with product names; list is the list of `restock list`. "

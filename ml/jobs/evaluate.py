@@ -17,11 +17,12 @@ import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
 from ml.errors import SettingsError
-from ml.jobs import model_card, reorder, train, typical_context
+from ml.jobs import discovery, model_card, reorder, train, typical_context
 from ml.jobs.evaluation_report import EvaluationReport, Predictions
 from ml.jobs.reorder import HISTORY as HISTORY
 from ml.jobs.task import REORDER, TASKS, Task
 from ml.modelling import estimators, metrics
+from ml.modelling.basket import expected_f1_basket, of_known_size
 from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
@@ -108,6 +109,8 @@ def evaluate(
         "rows": len(test),
         "run_id": report.run_id,
         "figures": report.figures,
+        "differences": report.differences,
+        "notes": [report.said_discovery()],
         "note": note,
         "verdict": report.said(),
     }
@@ -139,6 +142,7 @@ def _holdout(
 ) -> tuple[EvaluationReport, Examples]:
     """Measure a model on the part ``test``, and write what was measured if it is served."""
     name = trained["model_name"]
+    version = settings.models / trained["model_version"]
     report = EvaluationReport(settings, name, "holdout", task)
     with connection.connect(settings) as con:
         progress("reading examples", 0, 5)
@@ -154,6 +158,8 @@ def _holdout(
         report.add(test, models, beside)
         report.add_paired(test, predicted, beside)
         report.add_verdict(test, predicted, beside)
+        others = {peer: models[peer].score() for peer in models if peer != name}
+        report.add_differences(test, predicted, others | (beside if card else {}))
         for mask in masks:
             report.add_segments(test, predicted, mask)
         for segment, X in variants.items():
@@ -162,6 +168,7 @@ def _holdout(
         report.add_segment(_size(trained["training_shoppers"]), test, predicted)
         if not is_served:
             return report, test
+        report.discovered = task.measure_lists(con, version, settings.seed)
         for segment, older, scores in task.backtests(con, columns, ["test"]):
             report.add_earlier(segment, older, model.predict(older.X), scores)
         progress("computing feature importance", 3, 5)
@@ -176,13 +183,7 @@ def _holdout(
             )
     if card:
         progress("writing the model card", 4, 5)
-        scores = {peer: models[peer].score() for peer in models if peer != name} | beside
-        differences = {
-            other: report.difference(test, predicted, score) for other, score in scores.items()
-        }
-        model_card.write_by_time(
-            card, settings, columns, trained, report, differences, test, predicted
-        )
+        model_card.write_by_time(card, settings, columns, trained, report, test, predicted)
     progress("evaluated", 5, 5)
     return report, test
 
@@ -222,13 +223,15 @@ def _by_folds(
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
         earlier = list(reorder.earlier(con, columns, SPLITS))
+        place_of_test = spaced(test.user_id, held.user_id)
+        parts = [part_in_fold(place_of_test, fold, train.FOLDS) for fold in range(train.FOLDS)]
+        report.discovered = discovery.by_folds(con, test, parts, settings.seed)
     predicted, as_served = Predictions.empty(len(test)), Predictions.empty(len(test))
     of_earlier = [np.empty(len(older)) for _, older, _ in earlier]
-    place_of_test = spaced(test.user_id, held.user_id)
-    for fold in range(train.FOLDS):
+    for fold, part_of in enumerate(parts):
         progress(f"fold {fold + 1}", fold, train.FOLDS + 1)
         model = train.fit(settings, columns, *train.divided(learned, held, fold))
-        is_test = part_in_fold(place_of_test, fold, train.FOLDS) == "test"
+        is_test = part_of == "test"
         rows, part = np.repeat(is_test, np.diff(test.offsets)), test.of(is_test)
         predicted.fill(rows, Predictions.of(model, part))
         as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
@@ -286,10 +289,11 @@ def cross_validate(
     models = {name: Predictions.empty(len(test)) for name in names}
     main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
+    test_parts = [part_in_fold(test_place, fold, folds) for fold in range(folds)]
     learned_place = place(learned.user_id)
     rng = np.random.default_rng(settings.seed)
     for fold in range(folds):
-        test_part = part_in_fold(test_place, fold, folds)
+        test_part = test_parts[fold]
         rows = np.repeat(test_part == "test", np.diff(test.offsets))
         part, newest = test.of(test_part == "test"), test.of(test_part == "validation")
         validation = held.of(part_in_fold(held_place, fold, folds) == "validation")
@@ -322,24 +326,37 @@ def cross_validate(
     progress("computing metrics", folds, folds + 2)
     report.add(test, models, scores)
     report.add_verdict(test, main, scores)
+    others = {name: predicted.score() for name, predicted in models.items()} | scores
+    left_out = (settings.model, reorder.CEILING)
+    report.add_differences(test, main, {n: s for n, s in others.items() if n not in left_out})
+    report.add_segment(reorder.SIZE_KNOWN, test, _of_known_size(main, test))
     for segment in segments:
         report.add_segments(test, main, segment)
     report.add_segment("context=typical", test, as_served)
     with connection.connect(settings) as con, connection.transaction(con):
+        report.discovered = discovery.by_folds(con, test, test_parts, settings.seed)
         report.write(con, test, main)
         ((newest_order,),) = con.execute(
             "select cast(max(ordered_at) as date) from fct_orders where not is_open"
         ).fetchall()
     if card:
         bins = metrics.reliability_bins(main.probability, test.label)
-        model_card.write(card, settings, columns, report.protocol, report.rows, bins, newest_order)
+        model_card.write(card, settings, columns, report, bins, newest_order)
     progress("evaluated", folds + 2, folds + 2)
     return {
         "rows": len(test),
         "run_id": report.run_id,
         "figures": report.figures,
+        "differences": report.differences,
+        "note": report.said_discovery(),
         "verdict": report.said(),
     }
+
+
+def _of_known_size(predicted: Predictions, test: Examples) -> Predictions:
+    """Return predictions that know how many products each shopper buys again, and no more."""
+    probability = of_known_size(predicted.probability, test.label, test.offsets)
+    return Predictions(probability, expected_f1_basket(probability, test.offsets)[0])
 
 
 def _size(shoppers: int) -> str:

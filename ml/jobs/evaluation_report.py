@@ -11,6 +11,7 @@ import pyarrow as pa
 from ml.jobs.task import REORDER, Task
 from ml.modelling import metrics, verdict
 from ml.modelling.basket import Bools, Floats, Ints
+from ml.modelling.discovery import OURS, Measured
 from ml.modelling.folds import Strings
 from ml.modelling.metrics import Estimate
 from ml.modelling.model import Model
@@ -64,7 +65,9 @@ class EvaluationReport:
         self.rows: list[Row] = []
         self.paired: dict[str, Estimate] = {}
         self.best = ""
+        self.differences: dict[str, dict[str, Estimate]] = {}
         self.verdict: Verdict | None = None
+        self.discovered: Measured | None = None
         self.is_auto = settings.model == AUTO
 
     def add(
@@ -91,6 +94,13 @@ class EvaluationReport:
         if self.paired:
             self.best = best
             self._note(self.model, f"over={best}", self.paired, test.offsets)
+
+    def add_differences(
+        self, test: Examples, predicted: Predictions, others: Mapping[str, Score]
+    ) -> None:
+        """Measure how much better the model is than each of some scores, on the same shoppers."""
+        for name, other in others.items():
+            self.differences[name] = self.difference(test, predicted, other)
 
     def difference(
         self, test: Examples, predicted: Predictions, other: Score
@@ -144,6 +154,20 @@ class EvaluationReport:
         ]
         return f"compared with {self.best.replace('_', ' ')}: {', '.join(differences)}"
 
+    def said_discovery(self) -> str:
+        """Return how good the lists of new products are, in words; empty if there are none."""
+        if not (found := self.discovered):
+            return ""
+        recall, other = (
+            100 * found.figures[name]["recall_at_10"].value for name in (OURS, "popularity")
+        )
+        gain = [100 * end for end in found.differences["popularity"]["recall_at_10"]]
+        return (
+            f"new products: the lists of ten have {recall:.1f}% of those that {found.shoppers:,} "
+            f"test shoppers bought, popular products {other:.1f}%; the difference is "
+            f"{gain[0]:+.1f} points ({gain[1]:+.1f} to {gain[2]:+.1f})"
+        )
+
     def add_segments(self, test: Examples, predicted: Predictions, segment: Strings) -> None:
         """Measure the model in each segment; ``segment`` names every row's, shape (n_rows,)."""
         key = test.key.to_numpy()
@@ -180,9 +204,9 @@ class EvaluationReport:
         if version:
             measured = [self.run_id, self.task.name, version]
             con.execute("insert into ml.evaluations values (?, ?, ?)", measured)
-        names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
-        rows = pa.table(dict(zip(names, zip(*self.rows, strict=True), strict=True)))
-        append(con, self.task.written("metrics"), rows)
+        self._append(con, self.task.written("metrics"), self.rows)
+        if lists := self.discovery_rows():
+            self._append(con, "ml.discovery_metrics", lists)
         bins = metrics.reliability_bins(predicted.probability, test.label)
         table = pa.table(
             {
@@ -207,6 +231,22 @@ class EvaluationReport:
                 ],
             )
 
+    def discovery_rows(self) -> list[Row]:
+        """Return the figures of lists of new products as rows of ``ml.discovery_metrics``."""
+        if not (found := self.discovered):
+            return []
+        counts = {"shoppers": found.shoppers, "rows": found.rows}
+        rows: list[Row] = []
+        for name, figures in found.figures.items():
+            rows += self._rows(name, "all", _flat(figures) | counts)
+        for name, differences in found.differences.items():
+            rows += self._rows(OURS, f"over={name}", _flat(differences))
+        return rows
+
+    def _append(self, con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Row]) -> None:
+        names = ("run_id", "model_name", "split", "protocol", "segment", "metric", "value")
+        append(con, table, pa.table(dict(zip(names, zip(*rows, strict=True), strict=True))))
+
     def _measure(self, test: Examples, score: Score) -> dict[str, Estimate]:
         return self.task.rule.measure(
             score, test.label, test.key.to_numpy(), test.offsets, seed=self.seed
@@ -215,17 +255,25 @@ class EvaluationReport:
     def _note(
         self, name: str, segment: str, estimates: Mapping[str, Estimate], offsets: Ints
     ) -> None:
-        values = {
-            metric + suffix: value
-            for metric, estimate in estimates.items()
-            for suffix, value in zip(("", "_low", "_high"), estimate, strict=True)
-            if not np.isnan(value)
-        }
+        values = _flat(estimates)
         values |= {"shoppers": len(offsets) - 1, self.task.table.rows: int(offsets[-1])}
-        self.rows += [
+        self.rows += self._rows(name, segment, values)
+
+    def _rows(self, name: str, segment: str, values: Mapping[str, float]) -> list[Row]:
+        return [
             (self.run_id, name, "test", self.protocol, segment, metric, float(value))
             for metric, value in values.items()
         ]
+
+
+def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """Return the values and the ends of the intervals that are defined, by name."""
+    return {
+        metric + suffix: value
+        for metric, estimate in estimates.items()
+        for suffix, value in zip(("", "_low", "_high"), estimate, strict=True)
+        if not np.isnan(value)
+    }
 
 
 def qualities(task: Task, test: Examples, beside: Mapping[str, Score]) -> dict[str, Floats]:

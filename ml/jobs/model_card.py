@@ -1,7 +1,7 @@
 """The model card: a Markdown page with the results of the latest evaluations."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ SHOWN = (
     *("average_precision", "auc_within_day", "lift_top_tenth", "capture_top_tenth", "best_f1"),
     *("list_recall", "list_worst_day_recall", "list_precision", "list_size_share"),
 )
+OF_LISTS = (*SHOWN, "recall_at_10", "hit_rate_at_10", "rows")
+"""Metrics to show of lists of new products."""
 CURVE = "training_shoppers="
 """Prefix of the segments that are points on the learning curve."""
 
@@ -33,19 +35,18 @@ def write(
     path: Path,
     settings: Settings,
     columns: Sequence[Feature],
-    protocol: str,
-    rows: Iterable[tuple[Any, ...]],
+    report: EvaluationReport,
     bins: metrics.ReliabilityBins,
     newest_order: date | None,
 ) -> None:
     """Save the metrics of one data set, then write the card of every data set saved so far.
 
     The metrics go to ``<card>/<source>.reorder.json``, in a folder with the name of the card
-    without its suffix. ``rows`` are rows of ``ml.metrics``.
+    without its suffix.
     """
     written = {
         "source": settings.source,
-        "protocol": protocol,
+        "protocol": report.protocol,
         "evaluated_on": f"{datetime.now(UTC):%Y-%m-%d}",
         "newest_order": newest_order and newest_order.isoformat(),
         **made_with(settings, columns),
@@ -53,7 +54,9 @@ def write(
             {"n": int(n), "predicted": round(p, 6), "observed": round(o, 6)}
             for n, p, o in zip(bins.n, bins.mean_predicted, bins.mean_observed, strict=True)
         ],
-        "figures": _figures(rows),
+        "figures": _figures(report.rows),
+        "differences": _differences(report),
+        "discovery": _figures(report.discovery_rows(), OF_LISTS),
     }
     _save(path, f"{settings.source}.reorder", written)
 
@@ -64,14 +67,12 @@ def write_by_time(
     columns: Sequence[Feature],
     trained: Mapping[str, Any],
     report: EvaluationReport,
-    differences: Mapping[str, Mapping[str, metrics.Estimate]],
     test: Examples,
     predicted: Predictions,
 ) -> None:
     """Save the figures of a task that time divides, then write the card.
 
-    ``trained`` is the content of ``model.json``, and ``differences`` has the model's metrics minus
-    those of each other score.
+    ``trained`` is the content of ``model.json``.
     """
     written = {
         "source": settings.source,
@@ -82,27 +83,35 @@ def write_by_time(
         "calibration_moments": trained["calibration_moments"],
         "calibration": trained["calibration"],
         "figures": _figures(report.rows),
-        "differences": {
-            name: {
-                metric + end: round(value, 6)
-                for metric, estimate in of.items()
-                if metric in SHOWN
-                for end, value in zip(("", "_low", "_high"), estimate, strict=True)
-            }
-            for name, of in differences.items()
-        },
+        "differences": _differences(report),
         "midnights": list(_by_midnight(test, predicted)),
     }
     _save(path, f"{settings.source}.{report.task.name}", written)
 
 
-def _figures(rows: Iterable[tuple[Any, ...]]) -> dict[str, dict[str, dict[str, float]]]:
+def _figures(
+    rows: Iterable[tuple[Any, ...]], shown: Collection[str] = SHOWN
+) -> dict[str, dict[str, dict[str, float]]]:
     """Return the figures to show by model, segment and metric; ``rows`` are of ``ml.metrics``."""
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for _, model, _, _, segment, metric, value in rows:
-        if metric.removesuffix("_low").removesuffix("_high") in SHOWN:
+        if metric.removesuffix("_low").removesuffix("_high") in shown:
             figures.setdefault(model, {}).setdefault(segment, {})[metric] = round(value, 6)
     return figures
+
+
+def _differences(report: EvaluationReport) -> dict[str, dict[str, float]]:
+    """Return the model's figures to show minus those of each other score, by its name."""
+    return {
+        name: {
+            metric + end: round(value, 6)
+            for metric, estimate in of.items()
+            if metric in SHOWN
+            for end, value in zip(("", "_low", "_high"), estimate, strict=True)
+            if not np.isnan(value)
+        }
+        for name, of in report.differences.items()
+    }
 
 
 def _by_midnight(test: Examples, predicted: Predictions) -> Iterator[dict[str, Any]]:

@@ -1,15 +1,16 @@
 """What is particular to the reorder task: its folds, baselines, segments and audit counts."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ml.errors import RestockError
-from ml.jobs import typical_context
+from ml.jobs import discovery, typical_context
 from ml.modelling import baselines
 from ml.modelling.basket import Floats
 from ml.modelling.folds import Strings
@@ -32,6 +33,10 @@ HISTORY = {
 }
 """Segments by number of past orders: the smallest number and the name of each."""
 
+CEILING = "ceiling"
+"""The name of a perfect ranking, measured beside the models."""
+SIZE_KNOWN = "size=known"
+"""The segment of all pairs, if the model were told how many products each shopper buys again."""
 TESTED = "test"
 """The split whose newest orders measure the model."""
 
@@ -60,6 +65,11 @@ COUNTS = {
     "predictions without a pair": """
         select count(*) from fct_predictions
         anti join (select user_id, product_id from pair_totals where cutoff = 0) as pairs
+            using (user_id, product_id)
+    """,
+    "new products that the shopper bought before": """
+        select count(*) from fct_discoveries
+        semi join (select user_id, product_id from pair_totals where cutoff = 0) as pairs
             using (user_id, product_id)
     """,
 }
@@ -112,7 +122,7 @@ def beside(
         np.searchsorted(products, test.key.to_numpy()),
     )
     ceiling = Score(test.label.astype(float), chosen=test.label == 1)
-    return {name: Score(score) for name, score in scores.items()} | {"ceiling": ceiling}
+    return {name: Score(score) for name, score in scores.items()} | {CEILING: ceiling}
 
 
 def earlier(
@@ -139,11 +149,19 @@ def segments(
 
 
 def save(settings: Settings, columns: Sequence[Feature], folder: Path) -> None:
-    """Write the population and the SQL of the features to the folder of a version."""
+    """Write the population, the SQL of the features and the discovery to a version's folder."""
     with connection.connect(settings, read_only=True) as con:
         population.write(con, folder)
+        discovery.save(con, folder)
     statement = feature_sql.statement(settings, [column.name for column in columns])
     (folder / "features.sql").write_text(statement)
+
+
+def listed(
+    folder: Path, columns: Sequence[Feature]
+) -> Mapping[str, Callable[[Examples], pa.Table]]:
+    """Return what makes the lists of products that shoppers have never bought."""
+    return {discovery.TABLE: discovery.lister(folder, columns)}
 
 
 def masks(

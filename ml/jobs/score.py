@@ -3,7 +3,7 @@
 import secrets
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -21,13 +21,18 @@ from ml.progress import Progress
 from ml.registry import releases, versions
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples, profile
+from ml.warehouse.examples import Examples
 from ml.warehouse.feature_list import Feature, features
 
+Rows = Callable[[Examples], pa.Table]
+"""Makes the rows of a table from the examples of a batch."""
 AHEAD = 2  # batches to read and score while the previous one is written
 
 
 def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
     """Score every row of cutoff 0 into ``ml.predictions``, or the table of the task.
+
+    The tables that the task lists beside its scores are written with them.
 
     Readers see the previous predictions until all new ones are written. Memory use is bounded by a
     few times ``settings.batch_rows`` pairs, or by the shopper with the most pairs. A rule that
@@ -38,22 +43,28 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     """
     columns = features(settings, task.table.name)
     model, card = versions.load(settings.models, columns, task.alias)
+    version = versions.production(settings.models, task.alias)
     started = datetime.now(UTC).replace(tzinfo=None)
     batch_id = f"{started:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     done = 0
     written = task.written("predictions")
     size = settings.batch_rows if task.rule.is_per_shopper else sys.maxsize
+    tables: dict[str, Rows] = {written: partial(_predictions, model, task)}
+    tables |= task.listed(version, columns)
     with connection.connect(settings) as con:
         batches = examples.batches(con, task.parts["now"], task.table, rows=size)
         total = sum(int(batch.counts.sum()) for batch in batches)
         with connection.transaction(con):
             for statement in task.grade:
                 con.execute(statement)
-            con.execute(f"delete from {written}")
-            for rows in _overlapped(partial(_scored, con, columns, model, batch_id, task), batches):
+            for table in tables:
+                con.execute(f"delete from {table}")
+            scored = partial(_scored, con, columns, tables, batch_id, task)
+            for of_batch in _overlapped(scored, batches):
                 progress("scoring", done, total)
-                connection.append(con, written, rows)
-                done += len(rows)
+                for table, rows in of_batch.items():
+                    connection.append(con, table, rows)
+                done += len(of_batch[written])
             con.execute(
                 f"insert into {task.written('batches')} values (?, ?, ?, ?, 0, ?, ?, ?)",
                 [
@@ -68,7 +79,6 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             )
             for statement in task.settle:
                 con.execute(statement)
-            version = versions.production(settings.models, task.alias)
             profile.load(con, version, task.name, version.name)
     releases.adopt(settings, task.alias)
     progress("scored", done, total)
@@ -109,14 +119,23 @@ def score_as_of(settings: Settings, progress: Progress, task: Task = REORDER) ->
 def _scored(
     con: duckdb.DuckDBPyConnection,
     columns: Sequence[Feature],
-    model: Model,
+    tables: Mapping[str, Rows],
     batch_id: str,
     task: Task,
     batch: examples.Batch,
-) -> pa.Table:
-    """Return the scores of a batch."""
+) -> dict[str, pa.Table]:
+    """Return the rows of each table for a batch."""
     with con.cursor() as own:
-        rows = examples.load(own, columns, batch)
+        pairs = examples.load(own, columns, batch)
+    made = {table: rows(pairs) for table, rows in tables.items()}
+    return {
+        table: rows.append_column("batch_id", pa.repeat(batch_id, len(rows)))
+        for table, rows in made.items()
+    }
+
+
+def _predictions(model: Model, task: Task, rows: Examples) -> pa.Table:
+    """Return the scores of examples, and what the rule makes of them."""
     # Ranks and choices must follow from the published probabilities, which are float32.
     probability = model.predict(rows.X).astype(np.float32)
     user_id = rows.user_of_pair()
@@ -126,17 +145,16 @@ def _scored(
             task.table.key: rows.key,
             f"{task.table.outcome}_probability": probability,
             **model.rule.columns(probability, user_id, rows.offsets),
-            "batch_id": pa.repeat(batch_id, len(rows)),
         }
     )
 
 
 def _overlapped(
-    function: Callable[[examples.Batch], pa.Table], batches: Iterable[examples.Batch]
-) -> Iterator[pa.Table]:
+    function: Callable[[examples.Batch], dict[str, pa.Table]], batches: Iterable[examples.Batch]
+) -> Iterator[dict[str, pa.Table]]:
     """Yield the result of every batch in turn, computing the next ones in the meantime."""
     with ThreadPoolExecutor(AHEAD) as pool:
-        pending: deque[Future[pa.Table]] = deque()
+        pending: deque[Future[dict[str, pa.Table]]] = deque()
         for batch in batches:
             pending.append(pool.submit(function, batch))
             if len(pending) > AHEAD:

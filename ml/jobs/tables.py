@@ -31,6 +31,7 @@ def _with_names(table: str, rank: str) -> str:
 
 QUERIES = {
     "fct_recommendations": _with_names("fct_recommendations", "rank_in_user"),
+    "fct_discoveries": _with_names("fct_discoveries", "rank_in_user"),
     "fct_predictions": _with_names("fct_predictions", "rank_in_user"),
     "fct_baskets": _with_names("fct_baskets", "basket_position"),
     "fct_demand": "select * from fct_demand order by level, expected_units desc, name, product_id",

@@ -8,9 +8,11 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from ml.jobs import purchase, reorder
+from ml.jobs import discovery, purchase, reorder
 from ml.modelling import baselines, purchase_baselines
+from ml.modelling.discovery import Measured
 from ml.modelling.folds import Strings
 from ml.modelling.rules import BasketRule, DailyList, Rule, Score
 from ml.registry import versions
@@ -53,6 +55,11 @@ class Task:
         settle: SQL statements that end it: they keep what is to be graded later.
         save: writes what scores depend on besides the model to the folder of a version, from the
             settings and the features.
+        listed: further tables to write with the scores, by name: from the folder of a version and
+            the features, functions that make their rows from a batch of examples, without the
+            batch's ID.
+        measure_lists: how good these are on test shoppers, from a connection, the folder of a
+            version and a seed; None if there are none.
     """
 
     name: str
@@ -79,6 +86,10 @@ class Task:
     grade: Sequence[str] = ()
     settle: Sequence[str] = ()
     save: Callable[[Settings, Sequence[Feature], Path], None] = lambda *_: None
+    listed: Callable[[Path, Sequence[Feature]], Mapping[str, Callable[[Examples], pa.Table]]] = (
+        lambda *_: {}
+    )
+    measure_lists: Callable[[Connection, Path, int], Measured | None] = lambda *_: None
 
     @property
     def alias(self) -> str:
@@ -114,6 +125,8 @@ REORDER = Task(
     grade=reorder.GRADE,
     settle=reorder.SETTLE,
     save=reorder.save,
+    listed=reorder.listed,
+    measure_lists=discovery.holdout,
 )
 
 

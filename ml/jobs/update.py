@@ -31,6 +31,7 @@ from ml.warehouse import connection, dbt, outcomes, population, run_records
 # the model was trained and evaluated on the others.
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
 AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
+OF_SCORES = ("ml.predictions", "ml.discoveries")
 OF_OUTCOMES = ("ml.outcomes", "ml.awaited_orders")
 
 
@@ -237,10 +238,10 @@ def _reduce(con: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
     """Replace the rows of changed shoppers with their rows in `work`."""
     theirs = "user_id in (select user_id from work.changed)"
-    for table in OF_OUTCOMES:  # an earlier Restock may have published the warehouse
+    for table in (*OF_SCORES, *OF_OUTCOMES):  # an earlier Restock may have published the warehouse
         con.execute(f"create table if not exists {table} as from work.{table} limit 0")
     con.execute(outcomes.added("outcomes", "work.ml.outcomes"))
-    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, "ml.predictions", "ml.awaited_orders"):
+    for table in (*OF_SHOPPERS, *AT_CUTOFF_0, *OF_SCORES, "ml.awaited_orders"):
         only = f"{theirs} and cutoff = 0" if table in AT_CUTOFF_0 else theirs
         con.execute(f"delete from {table} where {only}")
         con.execute(f"insert into {table} by name select * from work.{table}")
@@ -266,7 +267,8 @@ def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
     con.execute("delete from ml.profiles where task in (select task from work.ml.profiles)")
     con.execute("insert into ml.profiles by name select * from work.ml.profiles")
     # All published predictions belong to one batch, including the unchanged ones.
-    con.execute("update ml.predictions set batch_id = (select batch_id from work.ml.batches)")
+    for table in OF_SCORES:
+        con.execute(f"update {table} set batch_id = (select batch_id from work.ml.batches)")
     con.execute(
         "insert into ml.batches by name select * replace "
         "((select count(*) from ml.predictions) as rows) from work.ml.batches"

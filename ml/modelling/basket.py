@@ -146,6 +146,30 @@ def fit_order_effect(probability: Floats, label: Ints, offsets: Ints) -> float:
     return likeliest if helps else 0.0
 
 
+def of_known_size(probability: Floats, label: Ints, offsets: Ints) -> Floats:
+    """Return the probabilities, told how many products each shopper buys again, but not which.
+
+    The log-odds of a shopper's products shift together, so that the probabilities add up to the
+    number of products bought again. No forecast can know that number: the result says how much of
+    a model's loss is the size of the order.
+
+    Args:
+        probability: strictly between 0 and 1, shape (n_pairs,).
+        label: 0 or 1, shape (n_pairs,).
+        offsets: shape (n_users + 1,).
+    """
+    user = user_of_pair(offsets)
+    size = np.bincount(user, label, minlength=len(offsets) - 1)
+    odds = logit(probability)
+    # The sum grows with the shift. Log-odds beyond 40 are 0 or 1, so halving reaches every sum.
+    low, high = np.full(len(size), -80.0), np.full(len(size), 80.0)
+    for _ in range(60):
+        shift = (low + high) / 2
+        is_small = np.bincount(user, expit(odds + shift[user]), minlength=len(size)) < size
+        low, high = np.where(is_small, shift, low), np.where(is_small, high, shift)
+    return expit(odds + shift[user])
+
+
 def f1(in_basket: Bools, label: Ints, offsets: Ints) -> Floats:
     """Return each shopper's F1, shape (n_users,).
 

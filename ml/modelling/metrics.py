@@ -115,6 +115,53 @@ def evaluate(
     Raises:
         ValueError: if the arrays differ in length or a score is missing.
     """
+    ratios, draws = _draws(score, label, offsets, is_probability, in_basket, replicates, seed)
+    counted = {name: np.count_nonzero(ratio[1]) for name, ratio in ratios.items()}
+    return {
+        name: estimate(
+            draw if counted.get(name, FEW_SHOPPERS) >= FEW_SHOPPERS else draw[:1],
+            np.inf if name in UNBOUNDED else 1,
+        )
+        for name, draw in draws.items()
+    }
+
+
+def paired(
+    score: Floats,
+    other: Floats,
+    label: Ints,
+    offsets: Ints,
+    *,
+    is_probability: bool = True,
+    in_basket: tuple[Bools, Bools] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return each metric of ``score`` minus that of ``other``, measured on the same resamples.
+
+    Two scores of the same pairs rise and fall together, so the interval of their difference is
+    narrower than their own intervals suggest. ``is_probability`` says whether both scores are
+    probabilities, and ``in_basket`` has the baskets of both. The other arguments are those of
+    `evaluate`.
+    """
+    baskets = in_basket or (None, None)
+    (_, draws), (_, others) = (
+        _draws(values, label, offsets, is_probability, basket, replicates, seed)
+        for values, basket in zip((score, other), baskets, strict=True)
+    )
+    return {name: estimate(draws[name] - others[name], np.inf, -np.inf) for name in draws}
+
+
+def _draws(
+    score: Floats,
+    label: Ints,
+    offsets: Ints,
+    is_probability: bool,
+    in_basket: Bools | None,
+    replicates: int,
+    seed: int,
+) -> tuple[dict[str, Ratio], dict[str, Floats]]:
+    """Return the ratios of every metric, and their values in the sample and in each resample."""
     check(score, label, offsets)
     pairs, everyone = np.diff(offsets).astype(float), np.ones(len(offsets) - 1)
     ratios = {
@@ -130,17 +177,8 @@ def evaluate(
     if is_probability:
         ratios |= probability_ratios(score, label, offsets)
         errors = errors_by_bin(score, label, offsets)
-    shoppers = len(everyone)
-    replicates = replicates if shoppers >= FEW_SHOPPERS else 0
-    draws = resample(ratios, errors, pairs, replicates, seed)
-    counted = {name: np.count_nonzero(ratio[1]) for name, ratio in ratios.items()}
-    return {
-        name: estimate(
-            draw if counted.get(name, shoppers) >= FEW_SHOPPERS else draw[:1],
-            np.inf if name in UNBOUNDED else 1,
-        )
-        for name, draw in draws.items()
-    }
+    replicates = replicates if len(everyone) >= FEW_SHOPPERS else 0
+    return ratios, resample(ratios, errors, pairs, replicates, seed)
 
 
 def ceiling(

@@ -141,8 +141,19 @@ class BasketRule:
     def paired(
         score: Score, other: Score, label: Ints, key: Array, offsets: Ints, *, seed: int
     ) -> dict[str, Estimate]:
-        """Return nothing: `metrics` has no paired differences."""
-        return {}
+        """Return the differences of `metrics.paired`."""
+        baskets = None
+        if score.chosen is not None and other.chosen is not None:
+            baskets = (score.chosen, other.chosen)
+        return metrics.paired(
+            score.value,
+            other.value,
+            label,
+            offsets,
+            is_probability=score.is_probability and other.is_probability,
+            in_basket=baskets,
+            seed=seed,
+        )
 
     @staticmethod
     def gated(score: Score, label: Ints, offsets: Ints) -> dict[str, Ratio]:

@@ -31,8 +31,8 @@ UserId = Annotated[str, Path(max_length=200, description="ID of the shopper.")]
 ProductId = Annotated[str, Path(max_length=200, description="ID of the product.")]
 Limit = Annotated[int, Query(ge=1, le=answers.MOST_ROWS, description="Most products.")]
 _DESCRIPTION = (
-    "What each shopper will buy again, and who will buy next. Every answer is of one scoring run, "
-    "and names it."
+    "What each shopper will buy again or for the first time, and who will buy next. "
+    "Every answer is of one scoring run, and names it."
 )
 _PROBLEM = {"application/problem+json": {"schema": schema.Problem.model_json_schema()}}
 
@@ -135,6 +135,21 @@ def create(settings: Settings) -> FastAPI:
         return _unchanged(index, request, response) or answers.of_shopper(
             index, shopper, index.predictions(shopper, limit)
         )
+
+    @data.get(
+        "/shoppers/{user_id:path}/discoveries",
+        response_model=schema.Discoveries,
+        **_LOOK_UP,
+    )
+    async def discoveries(user_id: UserId, request: HTTPRequest, response: Response) -> Any:
+        """Return the likeliest products that a shopper has never bought, by rank."""
+        index = current()
+        shopper = _shopper(index, user_id)
+        return _unchanged(index, request, response) or {
+            **_batch(index),
+            "user_id": index.user_id(shopper),
+            "discoveries": index.discoveries(shopper),
+        }
 
     @data.get(
         "/shoppers/{user_id:path}/propensity",

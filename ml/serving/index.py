@@ -2,8 +2,9 @@
 
 A query takes DuckDB some milliseconds, and a look-up in arrays takes microseconds. The index has
 the probabilities of all pairs, sorted by shopper and rank; the reasons of the recommendations and
-the basket, which are the first ranks of each shopper; who buys in the next day and week; and the
-demand for each product. It lies in the release, so one rename publishes it with the scores.
+the basket, which are the first ranks of each shopper; the products that each shopper has never
+bought and may want; who buys in the next day and week; and the demand for each product. It lies in
+the release, so one rename publishes it with the scores.
 
     index -> index-<hex>
     index-<hex>/shoppers.arrow    one row per shopper, sorted by ID: where the arrays have theirs
@@ -12,6 +13,8 @@ demand for each product. It lies in the release, so one rename publishes it with
                 product.npy       row in products.arrow of each pair, int32
                 probability.npy   probability of each pair, float32
                 reason.npy        row in reasons.arrow of each pair with a reason, int32
+                new_product.npy, new_probability.npy
+                                  the same of products never bought, sorted by shopper and rank
                 batches.json      batch, model version and time of each task
 """
 
@@ -41,6 +44,7 @@ LINK = "index"
 WINDOWS = {"purchase": "fct_purchase_propensity", "purchase_week": "fct_weekly_propensity"}
 """The published table of each purchase task, whose rows cover a window of time."""
 _ROWS_OF_SHOPPERS = ("first_pair", "pair_count", "basket_count", "first_reason", "reason_count")
+_NEW_OF_SHOPPERS = ("first_new", "new_count")
 _ROWS = 1_000_000  # pairs that are written at a time, which bounds the memory
 
 _WHOLE_NUMBER = re.compile("-?[0-9]{1,19}")
@@ -73,6 +77,10 @@ reasons as (
     select user_id, count(*) as reason_count from pair_reasons group by user_id
 ),
 
+news as (
+    select user_id, count(*) as new_count from index_news group by user_id
+),
+
 purchase as (
     from {WINDOWS["purchase"]}
 ),
@@ -88,10 +96,13 @@ select
     coalesce(basket_count, 0) as basket_count,
     cast(coalesce(sum(reason_count) over earlier, 0) as bigint) as first_reason,
     coalesce(reason_count, 0) as reason_count,
+    cast(coalesce(sum(new_count) over earlier, 0) as bigint) as first_new,
+    coalesce(new_count, 0) as new_count,
     {_WINDOW.format(task="purchase")},
     {_WINDOW.format(task="purchase_week")}
 from pairs
 left join reasons using (user_id)
+left join news using (user_id)
 full join purchase using (user_id)
 full join purchase_week using (user_id)
 window earlier as (order by user_id rows between unbounded preceding and 1 preceding)
@@ -116,6 +127,17 @@ from dim_products
 left join fct_expected_shoppers as expected using (product_id)
 left join (from fct_demand where level = 'product') as weekly using (product_id)
 """
+# A product can leave the catalogue after the model has learned of it.
+_NEWS = """
+create temp table index_news as
+select
+    user_id,
+    row_number() over (partition by user_id order by rank_in_user) - 1 as place,
+    cast(index_products.position as integer) as new_product,
+    purchase_probability as new_probability
+from fct_discoveries
+inner join index_products using (product_id)
+"""
 _REASONS = """
 create temp table index_reasons as
 select row_number() over (order by reason) - 1 as position, reason
@@ -137,6 +159,12 @@ select
 from pair_reasons
 inner join index_shoppers using (user_id)
 inner join index_reasons using (reason)
+"""
+
+
+_NEWS_OF_SHOPPERS = """
+select first_new + place as position, new_product, new_probability
+from index_news inner join index_shoppers using (user_id)
 """
 
 
@@ -173,7 +201,7 @@ def write(settings: Settings, progress: Progress) -> dict[str, Any]:
 
 def _write(con: duckdb.DuckDBPyConnection, folder: Path, progress: Progress) -> int:
     """Write every file of an index, and return the number of its pairs."""
-    for statement in (_SHOPPERS, _PRODUCTS, _REASONS):
+    for statement in (_PRODUCTS, _NEWS, _SHOPPERS, _REASONS):
         con.execute(statement)
     _write_table(con, "index_shoppers order by user_id", folder / "shoppers.arrow")
     _write_table(
@@ -189,6 +217,9 @@ def _write(con: duckdb.DuckDBPyConnection, folder: Path, progress: Progress) -> 
     of_pairs = {"product": np.int32, "probability": np.float32}
     _write_arrays(con, _PAIRS, folder, pairs, of_pairs, progress)
     _write_arrays(con, _REASONS_OF_PAIRS, folder, reasons, {"reason": np.int32}, progress)
+    news = connection.scalar(con, "select count(*) from index_news")
+    of_news = {"new_product": np.int32, "new_probability": np.float32}
+    _write_arrays(con, _NEWS_OF_SHOPPERS, folder, news, of_news, progress)
     scopes = {"reorder": "", **{task: f"{task}_" for task in WINDOWS}}
     batches = {task: _batch(con, scope) for task, scope in scopes.items()}
     (folder / "batches.json").write_text(json.dumps(batches))
@@ -264,15 +295,22 @@ class Index:
             for task, batch in json.loads((folder / "batches.json").read_text()).items()
         }
         self._shoppers = _columns(folder / "shoppers.arrow")
-        self._rows = {name: self._shoppers[name].to_numpy() for name in _ROWS_OF_SHOPPERS}
+        self._rows = {
+            name: self._shoppers[name].to_numpy()
+            for name in (*_ROWS_OF_SHOPPERS, *_NEW_OF_SHOPPERS)
+        }
         self._products = _columns(folder / "products.arrow")
         self.shopper_count = len(self._shoppers["user_id"])
         self.product_count = len(self._products["product_id"])
         (self._reasons,) = _columns(folder / "reasons.arrow").values()
-        self._product, self._probability, self._reason = (
-            np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray)
-            for name in ("product", "probability", "reason")
-        )
+        names = ("product", "probability", "reason", "new_product", "new_probability")
+        (
+            self._product,
+            self._probability,
+            self._reason,
+            self._new_product,
+            self._new_probability,
+        ) = (np.load(folder / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in names)
 
     def __len__(self) -> int:
         return len(self._product)
@@ -314,6 +352,26 @@ class Index:
     def basket(self, shopper: int) -> list[dict[str, Any]]:
         """Return the products in the basket of the shopper in a row, as `predictions` does."""
         return self.predictions(shopper, int(self._rows["basket_count"][shopper]))
+
+    def discoveries(self, shopper: int) -> list[dict[str, Any]]:
+        """Return the products that the shopper in a row has never bought and may want, by rank."""
+        first, count = (int(self._rows[name][shopper]) for name in _NEW_OF_SHOPPERS)
+        products = self._new_product[first : first + count]
+        named = zip(
+            _values(self._products["product_id"], products),
+            _values(self._products["product_name"], products),
+            self._new_probability[first : first + count].tolist(),
+            strict=True,
+        )
+        return [
+            {
+                "product_id": product_id,
+                "product_name": name,
+                "purchase_probability": probability,
+                "rank_in_user": rank,
+            }
+            for rank, (product_id, name, probability) in enumerate(named, start=1)
+        ]
 
     def window(self, task: str, shopper: int) -> dict[str, Any] | None:
         """Return the chance of a purchase in the window of a task; None if it is not scored."""

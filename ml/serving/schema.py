@@ -112,6 +112,24 @@ class Predictions(Batch):
     predictions: list[Prediction]
 
 
+class NewProduct(BaseModel):
+    """A product that the shopper has never bought."""
+
+    product_id: int | str
+    product_name: str
+    purchase_probability: float = Field(
+        description="Probability that the next order has the product, 0 to 1."
+    )
+    rank_in_user: int = Field(description="1 for the likeliest of these products.")
+
+
+class Discoveries(Batch):
+    """The likeliest products that a shopper has never bought, by rank: at most ten."""
+
+    user_id: int | str
+    discoveries: list[NewProduct]
+
+
 class LivePredictions(Batch):
     """The likeliest products of a request, by rank, computed for it."""
 

@@ -169,7 +169,7 @@ def copy_history(old: Settings, new: Settings) -> None:
         kept = ("batches", "metrics", "calibration_bins", "audit")
         scopes = ("", "purchase_", "purchase_week_")
         of_tasks = (scope + name for scope in scopes for name in kept)
-        always = ("deliveries", "verdicts", "kpis", "evaluations")
+        always = ("deliveries", "verdicts", "kpis", "evaluations", "discovery_metrics")
         for table in (*always, "purchase_outcomes", "demand_outcomes", *of_tasks):
             if table in known:
                 con.execute(f"insert into ml.{table} by name select * from old.ml.{table}")

@@ -23,7 +23,9 @@ parts as (
     from metrics
     inner join production
         on metrics.run_id = production.run_id and metrics.model_name = production.model_name
-    where metrics.segment like '%=%' and metrics.segment not like 'training_shoppers=%'
+    where
+        metrics.segment like '%=%'
+        and split_part(metrics.segment, '=', 1) not in ('over', 'size', 'training_shoppers')
 ),
 
 counted as (

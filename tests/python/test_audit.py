@@ -120,6 +120,12 @@ def lose_a_score(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("delete from ml.predictions where rank_in_user = 2")
 
 
+def list_what_was_bought(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "insert into ml.discoveries by name select user_id, product_id from ml.predictions limit 1"
+    )
+
+
 @pytest.mark.parametrize(
     ("damage", "finding"),
     [
@@ -128,6 +134,7 @@ def lose_a_score(con: duckdb.DuckDBPyConnection) -> None:
         (let_the_past_reach_the_target, "past lines at or after their target"),
         (split_by_row, "shoppers in two splits"),
         (lose_a_score, "pairs without a prediction"),
+        (list_what_was_bought, "new products that the shopper bought before"),
     ],
 )
 def test_audit_detects_damage(published: Place, place: Place, damage, finding) -> None:  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from ml.modelling.basket import (
     f1,
     fit_order_effect,
     given_order_effect,
+    of_known_size,
     rank_in_user,
     top_k_basket,
     user_of_pair,
@@ -177,3 +178,15 @@ def test_rejects_a_bad_probability_and_names_its_row(bad: float) -> None:
 def test_rejects_offsets_that_do_not_match_the_pairs(offsets: list[int]) -> None:
     with pytest.raises(ValueError, match="there are 2 pairs"):
         rank_in_user(np.array([0.5, 0.1]), np.array(offsets))
+
+
+def test_probabilities_of_a_known_size_add_up_to_it() -> None:
+    """The shift is one for the whole order, so ranks and odds ratios stay."""
+    p = np.array([0.1, 0.5, 0.9, 0.2, 0.3, 0.4, 0.6])
+    label = np.array([1, 0, 1, 0, 0, 1, 1])
+    offsets = np.array([0, 3, 5, 7])  # two of three, none of two, both of two
+    found = of_known_size(p, label, offsets)
+    assert np.add.reduceat(found, offsets[:-1]) == pytest.approx([2, 0, 2], abs=1e-9)
+    odds, before = (each[:3] / (1 - each[:3]) for each in (found, p))
+    assert odds / odds[0] == pytest.approx(before / before[0])
+    assert ((found > 0) & (found <= 1)).all()

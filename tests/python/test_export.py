@@ -17,6 +17,7 @@ from ml.settings import Settings
 
 RANKED = {
     "recommendations": ("fct_recommendations", "rank_in_user"),
+    "discoveries": ("fct_discoveries", "rank_in_user"),
     "predictions": ("fct_predictions", "rank_in_user"),
     "baskets": ("fct_baskets", "basket_position"),
 }

@@ -22,6 +22,12 @@ left join pair_reasons using (user_id, product_id)
 where user_id = {}
 order by scores.rank_in_user
 """
+DISCOVERIES = """
+select product_id, product_name, purchase_probability, rank_in_user
+from fct_discoveries inner join dim_products using (product_id)
+where user_id = {}
+order by rank_in_user
+"""
 EVERYONE = "select user_id from dim_users order by user_id"
 
 
@@ -49,6 +55,8 @@ def test_look_ups_equal_the_published_tables(name: str, request: pytest.FixtureR
         assert [tuple(row.values()) for row in found] == theirs
         assert index.predictions(shopper, 3) == found[:3]
         assert index.basket(shopper) == [row for row in found if row["in_basket"]]
+        new = [tuple(row.values()) for row in index.discoveries(shopper)]
+        assert new == place.query(DISCOVERIES.format(repr(user_id)))
     batch = index.batches["reorder"]
     assert batch and place.query("select distinct batch_id from fct_predictions") == [
         (batch.batch_id,)

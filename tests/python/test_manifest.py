@@ -76,7 +76,11 @@ def described(manifest: Manifest) -> dict[str, Any]:
 
 # The models of features that read a fact table, and only for the label: the lines of the target
 # order, or the purchases in the window.
-LABELLED = {"examples": {"fct_order_items"}, "purchase_examples": {"fct_events"}}
+LABELLED = {
+    "examples": {"fct_order_items"},
+    "first_purchases": {"fct_order_items"},
+    "purchase_examples": {"fct_events"},
+}
 
 
 def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None:
@@ -125,7 +129,7 @@ def test_the_past_is_decided_once(manifest: Manifest) -> None:
         if parents(node) & {"fct_orders", "fct_order_items"} and node["fqn"][1] != "core"
     }
     assert readers >= {"targets", "past_items", "examples"}
-    assert not readers & (models(manifest, "features").keys() - {"examples"})
+    assert not readers & (models(manifest, "features").keys() - {"examples", "first_purchases"})
     assert parents(models(manifest)["past_items"]) == {"fct_order_items", "targets"}
 
 
@@ -252,7 +256,12 @@ def test_every_column_is_documented_and_exists(
 def test_public_models_have_a_contract(manifest: Manifest) -> None:
     public = {n for n, node in models(manifest).items() if node["config"]["access"] == "public"}
     assert public >= {"examples", "targets", "fct_predictions", "fct_baskets", "fct_demand"}
-    assert public >= {"fct_recommendations", "fct_aisle_returns", "fct_product_trends"}
+    assert public >= {
+        "fct_discoveries",
+        "fct_recommendations",
+        "fct_aisle_returns",
+        "fct_product_trends",
+    }
     assert public >= {"fct_events", "user_days", "purchase_windows", "moments"}
     assert public >= {"purchase_examples", "fct_purchase_propensity", "fct_weekly_propensity"}
     assert public >= models(manifest, "reporting").keys()

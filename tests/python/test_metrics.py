@@ -12,6 +12,7 @@ from ml.modelling.metrics import (
     ceiling,
     evaluate,
     evaluate_segments,
+    paired,
     ranking_influence,
     reliability_bins,
     select,
@@ -237,3 +238,29 @@ def test_intervals_of_shares_stay_between_0_and_1() -> None:
         assert 0 <= estimate.low <= estimate.high
         assert estimate.high <= 1 or name == "log_loss"
     assert few["auc"].high == 1
+
+
+def test_paired_differences_are_on_the_same_shoppers() -> None:
+    """A score that is a little better everywhere differs surely, though the intervals overlap."""
+    probability, label, offsets = sample()
+    rng = np.random.default_rng(1)
+    worse = np.clip(probability + rng.normal(0, 0.05, len(probability)), 0.001, 0.999)
+    basket, other = probability > 0.5, worse > 0.6
+    found = paired(probability, worse, label, offsets, in_basket=(basket, other))
+    ours, theirs = (
+        evaluate(score, label, offsets, in_basket=chosen)
+        for score, chosen in ((probability, basket), (worse, other))
+    )
+    for name in ("auc", "log_loss", "precision_at_5", "mean_f1"):
+        assert found[name].value == pytest.approx(ours[name].value - theirs[name].value)
+        width = found[name].high - found[name].low
+        assert width < (ours[name].high - ours[name].low) / 1.5
+    assert found["auc"].low > 0 > found["log_loss"].high
+    same = paired(probability, probability, label, offsets)
+    assert all(estimate == (0, 0, 0) for estimate in same.values())
+
+
+def test_paired_differences_of_rankings_have_no_probabilities() -> None:
+    found = paired(SCORE, -SCORE, LABEL, OFFSETS, is_probability=False)
+    assert "auc" in found and not {"log_loss", "mean_f1"} & found.keys()
+    assert np.isnan(found["auc"].low)  # of three shoppers

@@ -9,8 +9,10 @@ import pytest
 from conftest import ROOT, Place, needs_shared_data
 
 from ml.jobs import model_card
+from ml.jobs.evaluation_report import EvaluationReport
 from ml.jobs.task import TASKS
 from ml.modelling import metrics
+from ml.modelling.discovery import Measured
 from ml.settings import Settings
 from ml.warehouse.feature_list import Feature, features
 
@@ -61,13 +63,25 @@ def test_a_card_is_written_from_one_evaluation(tmp_path: Path) -> None:
     bins = metrics.reliability_bins(np.array([0.1, 0.9]), np.array([0, 1]))
     settings = Settings.load()
     columns = [Feature("pair_purchase_count", "integer", "pairs")]
-    model_card.write(tmp_path / "card.md", settings, columns, "5-fold", rows, bins, None)
+    report = EvaluationReport(settings, "gradient_boosting", "5-fold")
+    report.rows = rows
+    report.differences = {"up_cf": {"auc": metrics.Estimate(0.0625, 0.03125, 0.125)}}
+    found = {"recall_at_10": metrics.Estimate(0.5, 0.25, 0.75)}
+    figures = dict.fromkeys(("ease", "popularity"), found)
+    figures["ease"] = found | {"mean_predicted": metrics.Estimate(0.0625, 0, 1)}
+    figures["ease"] |= {"mean_observed": metrics.Estimate(0.03125, 0, 1)}
+    report.discovered = Measured(figures, {"popularity": found}, shoppers=80, rows=1200)
+    model_card.write(tmp_path / "card.md", settings, columns, report, bins, None)
     text = (tmp_path / "card.md").read_text()
     assert "| **gradient boosting** | 0.2500 (0.2500 to 0.2500) |" in text
     assert "120 shoppers with a labelled order and 900 pairs" in text
     assert "37.5% were bought again. The data have no dates.\n" in text
     assert "Weakest: context: typical (AUC 0.250)" in text
     assert "| 70 | 0.2500 (0.2500 to 0.2500) |" in text
+    assert "| UP-CF | +0.0625 (+0.0312 to +0.1250) |" in text
+    assert "80 shoppers bought a product for the first time" in text
+    assert "| popularity | 0.5000 (0.2500 to 0.7500) |" in text
+    assert "On average, 6.25% were expected and 3.12% were bought.\n" in text
 
 
 def test_a_card_names_a_rule_that_is_served(tmp_path: Path) -> None:
@@ -76,7 +90,9 @@ def test_a_card_names_a_rule_that_is_served(tmp_path: Path) -> None:
     ]
     bins = metrics.reliability_bins(np.array([0.1, 0.9]), np.array([0, 1]))
     settings = replace(Settings.load(), model="auto").for_model("last_basket")
-    model_card.write(tmp_path / "card.md", settings, [], "5-fold", rows, bins, None)
+    report = EvaluationReport(settings, "last_basket", "5-fold")
+    report.rows = rows
+    model_card.write(tmp_path / "card.md", settings, [], report, bins, None)
     text = (tmp_path / "card.md").read_text()
     assert "One model serves all shoppers and products: last basket.\n" in text
     assert "| **last basket** | 0.2500 |" in text

@@ -83,6 +83,8 @@ def test_look_ups_name_the_batch_and_have_the_rows_of_the_index(
         assert answer.status_code == 200
         expected = {**batch, "user_id": user_id, "is_live": False, "predictions": rows}
         assert answer.json() == expected
+    found = client.get(f"/shoppers/{user_id}/discoveries").json()
+    assert found == {**batch, "user_id": user_id, "discoveries": index.discoveries(7)}
     assert client.get("/ready").json() == {"status": "ready", **batch}
     product_id = index.product_id(3)
     demand = client.get(f"/products/{product_id}/demand").json()

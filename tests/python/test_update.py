@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 COUNT = "select count(*) from fct_predictions"
 OF_PREDICTIONS = (
-    *("fct_predictions", "pair_reasons", "fct_recommendations", "fct_baskets"),
+    *("fct_predictions", "fct_discoveries", "pair_reasons", "fct_recommendations", "fct_baskets"),
     *("fct_expected_shoppers", "fct_shoppers", "fct_aisle_returns", "fct_product_trends"),
 )
 
@@ -138,6 +138,7 @@ def test_all_predictions_are_in_the_newest_batch(incremented: Place) -> None:
         (batch, rows)
     ]
     assert incremented.query("select count(*) from ml.batches") == [(2,)]
+    assert incremented.query("select distinct batch_id from fct_discoveries") == [(batch,)]
     assert batch in (incremented.folder / "pages/index.html").read_text()
 
 
