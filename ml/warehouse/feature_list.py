@@ -1,10 +1,18 @@
-"""The feature list: columns of examples whose contract has ``meta: {feature: GROUP}``."""
+"""The feature list: columns of examples whose contract has ``meta: {feature: GROUP}``.
+
+With ``of: TABLE`` beside it, a column is a feature only of a shop that has landed rows of the table.
+"""
 
 import json
 from dataclasses import dataclass
 
+import pyarrow.parquet as pq
+
 from ml.errors import RestockError
 from ml.settings import Settings
+
+OPTIONAL = ("promotions",)
+"""Tables of a shop without which some columns of the examples are no features."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,8 @@ class Feature:
 def features(settings: Settings, model: str = "examples") -> list[Feature]:
     """Return the features in order, from the contract of a model of examples in dbt's manifest.
 
+    Columns of an optional table are features if it has landed.
+
     Raises:
         RestockError: there is no manifest, because dbt has not run yet.
     """
@@ -27,6 +37,7 @@ def features(settings: Settings, model: str = "examples") -> list[Feature]:
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
     columns = json.loads(path.read_text())["nodes"][f"model.restock.{model}"]["columns"]
+    absent = {table for table in OPTIONAL if not has_landed(settings, table)}
     return [
         Feature(
             name,
@@ -35,5 +46,11 @@ def features(settings: Settings, model: str = "examples") -> list[Feature]:
             " ".join(column["description"].split()),
         )
         for name, column in columns.items()
-        if "feature" in column["config"].get("meta", {})
+        if "feature" in (meta := column["config"].get("meta", {})) and meta.get("of") not in absent
     ]
+
+
+def has_landed(settings: Settings, table: str) -> bool:
+    """Return whether rows of a table have landed."""
+    path = settings.landing / f"{table}.parquet"
+    return path.exists() and pq.read_metadata(path).num_rows > 0

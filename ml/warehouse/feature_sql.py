@@ -2,7 +2,8 @@
 
 The statement reads the orders of these shoppers from ``given.orders`` and ``given.order_items``,
 which have the columns of `fct_orders` and `fct_order_items`, and the population of the version from
-the schema ``population``. It returns the features and the reason of each pair, as a build of all
+the schema ``population``. Promotions, with the columns of `fct_promotions`, come from
+``given.promotions``. It returns the features and the reason of each pair, as a build of all
 shoppers with this population does. Its parameters ``$as_of`` and ``$as_of_days`` set the day of
 cutoff 0, or are null, as in `macros/as_of.sql`.
 """
@@ -15,9 +16,10 @@ from tempfile import TemporaryDirectory
 from ml.settings import Settings
 from ml.warehouse import dbt, population
 
+_PROMOTIONS = "fct_promotions"
 _MODELS = (
     *("--select", "+examples", "pair_reasons"),
-    *("--exclude", "path:models/staging", "tag:population", population.CATALOGUE),
+    *("--exclude", "path:models/staging", "tag:population", population.CATALOGUE, _PROMOTIONS),
     *("--vars", "{label_cutoffs: 0, as_of_parameters: true}"),
 )
 # Every pair in place of the likeliest ones, so that each has a reason.
@@ -66,6 +68,8 @@ def _name(model: str) -> str:
     """Return the name, in the statement, of a model that is not compiled into it."""
     if model in population.FILES:
         return f"population.{model}"
+    if model == _PROMOTIONS:
+        return "given.promotions"
     if model.startswith("stg_"):
         return f"given.{model.rpartition('__')[2]}"
     # Inside a model, a common table expression may have the name of another model.
