@@ -1,8 +1,6 @@
--- Empty for a shop without promotions. A day on which nothing is on offer is taken as unknown: the
--- calendar may end before it.
--- depends_on: {{ ref('targets') }} (by_shopper divides its shoppers into blocks)
-{{ config(materialized='by_shopper') }}
-
+-- Empty for a shop without promotions. On a day without any, the calendar is taken as unknown: it
+-- may have ended before. A model learns from one target in 32 what to expect then, because the
+-- calendar is withheld from it; otherwise it would take every product as not on offer.
 with
 
 pair_totals as (
@@ -21,6 +19,18 @@ known_days as (
     select distinct day from promotions
 ),
 
+informed as (
+    select
+        targets.cutoff,
+        targets.user_id,
+        targets.ordered_on
+    from targets
+    inner join known_days on targets.ordered_on = known_days.day
+    where
+        targets.cutoff = 0
+        or substr(md5(concat(targets.user_id, '-', targets.order_number)), 1, 2) >= '08'
+),
+
 final as (
     select
         pairs.cutoff,
@@ -30,10 +40,9 @@ final as (
         coalesce(promotions.mailer_count, 0) as context_mailer_count,
         coalesce(promotions.display_count, 0) as context_display_count
     from pair_totals as pairs
-    inner join targets on pairs.cutoff = targets.cutoff and pairs.user_id = targets.user_id
-    inner join known_days on targets.ordered_on = known_days.day
+    inner join informed on pairs.cutoff = informed.cutoff and pairs.user_id = informed.user_id
     left join promotions
-        on targets.ordered_on = promotions.day and pairs.product_id = promotions.product_id
+        on informed.ordered_on = promotions.day and pairs.product_id = promotions.product_id
 )
 
 select * from final
