@@ -17,12 +17,16 @@ OPTIONAL = ("promotions",)
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature: a column of the examples, its SQL type, its group and what it is, in words."""
+    """A feature: a column of the examples, its SQL type, its group and what it is, in words.
+
+    ``of`` names the optional table without which it is no feature.
+    """
 
     name: str
     dtype: str
     group: str
     description: str = ""
+    of: str = ""
 
 
 def features(settings: Settings, model: str = "examples") -> list[Feature]:
@@ -37,17 +41,18 @@ def features(settings: Settings, model: str = "examples") -> list[Feature]:
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
     columns = json.loads(path.read_text())["nodes"][f"model.restock.{model}"]["columns"]
-    absent = {table for table in OPTIONAL if not has_landed(settings, table)}
-    return [
+    listed = [
         Feature(
             name,
             column["data_type"],
             column["config"]["meta"]["feature"],
             " ".join(column["description"].split()),
+            column["config"]["meta"].get("of", ""),
         )
         for name, column in columns.items()
-        if "feature" in (meta := column["config"].get("meta", {})) and meta.get("of") not in absent
+        if "feature" in column["config"].get("meta", {})
     ]
+    return [feature for feature in listed if not feature.of or has_landed(settings, feature.of)]
 
 
 def has_landed(settings: Settings, table: str) -> bool:
