@@ -1,7 +1,7 @@
-"""Is the promotions calendar of The Complete Journey an echo of its sales? (docs/adr/0014)
+"""Asks whether the promotions calendar of The Complete Journey is an echo of its sales.
 
 `python benchmarks/promotions.py` prints four tables. If rows of the calendar came from sales, few
-would be of products without sales, and products that sell seldom would have gaps.
+would be of products without sales, and products that sell seldom would have gaps (docs/adr/0014).
 """
 
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ QUERIES = {
         left join (select distinct product, store from sale) as yearly using (product, store)
         left join (select distinct product from sale) as anywhere using (product)
     """,
-    "Of the stores, how many have the mailer row of a product and week; by lines sold in the year": """
+    "Stores that have the mailer row of a product and week, by lines sold in the year": """
         select
             case when lines is null then '0' else (10 ** floor(log10(lines)))::int || '+' end
                 as lines_in_the_year,
@@ -34,7 +34,7 @@ QUERIES = {
         group by all
         order by min(coalesce(lines, 0))
     """,
-    "Products in the mailer of most stores, in a store that sold them in the year: has it the row?": """
+    "Products in the mailer of most stores: has a store the row that sold them in the year?": """
         select
             case
                 when now.product is not null then 'sold this week'
@@ -64,7 +64,7 @@ QUERIES = {
         group by all
         order by has_the_row
     """,
-    "On display the week before and the week after: on display? By lines sold there in the year": """
+    "Products on display before and after a week: and in it? By lines sold in the year": """
         select
             case when lines is null then '0' else least(2 ** floor(log2(lines)), 32)::int || '+' end
                 as lines_in_the_year,

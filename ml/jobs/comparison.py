@@ -47,7 +47,7 @@ def digests(settings: Settings) -> str:
 
 
 def made_by(settings: Settings) -> str:
-    """Return a digest of what a model depends on: code, settings, and which optional tables exist."""
+    """Return a digest of the code, settings and optional tables that a model depends on."""
     digest = hashlib.sha256()
     for place in CODE:
         for path in sorted([place, *place.rglob("*.*")]):
@@ -69,15 +69,16 @@ def fingerprint(settings: Settings) -> str:
 def made_with(con: duckdb.DuckDBPyConnection, settings: Settings, place: str = "") -> str:
     """Return a digest of what all scores share.
 
-    That is the model, the population, the catalogue, the scoring date and the promotions of the day.
+    That is the model, the population, the catalogue, the day, and the promotions that run on it.
     """
     model = versions.metadata(settings.models)["model_version"]
     day = as_of(con, settings)
     content = [model, day, settings.as_of_days]
     population_rows = (population.scored_with(table, place) for table in population.TABLES)
-    running = f" where date '{day}' between starts_on and ends_on" if day else ""
-    of_shop = (f"from {staged(settings, 'products')}", f"from {staged(settings, 'promotions')}{running}")
-    for rows in (*population_rows, *of_shop):
+    on_offer = f"from {staged(settings, 'promotions')}"
+    if day:
+        on_offer += f" where date '{day}' between starts_on and ends_on"
+    for rows in (*population_rows, f"from {staged(settings, 'products')}", on_offer):
         content.append(connection.scalar(con, f"select sum(hash(t))::varchar from ({rows}) as t"))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

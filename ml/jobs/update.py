@@ -80,7 +80,9 @@ def update(
         calendar = comparison.as_of(con, settings)
         made_with = comparison.made_with(con, settings, "last.")
         if not reason and comparison.recorded(con, "made_with", "last.") != made_with:
-            reason = "what all scores share changed: the catalogue, promotions, the day or the model"
+            reason = (
+                "the catalogue, promotions, the scoring date, the model or the warehouse changed"
+            )
         shoppers, changed, since_training = comparison.compare(con, settings, everyone=bool(reason))
         found = retraining.compare(settings, last, shoppers=shoppers, changed=since_training)
         if rules and (fired := retraining.fired(con, found, decisions.read(last))):

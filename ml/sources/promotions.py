@@ -26,9 +26,7 @@ def stage_promotions(
     con: duckdb.DuckDBPyConnection, files: Sequence[RawFile], reading: Reading, scratch: Path
 ) -> list[Staged]:
     """Find the columns of the promotions in their raw files."""
-    return stage(
-        con, "promotions", files, COLUMNS, reading.of_promotions, scratch, in_place=True
-    )
+    return stage(con, "promotions", files, COLUMNS, reading.of_promotions, scratch, in_place=True)
 
 
 def land_promotions(

@@ -1,6 +1,6 @@
 """The feature list: columns of examples whose contract has ``meta: {feature: GROUP}``.
 
-With ``of: TABLE`` beside it, a column is a feature only of a shop that has landed rows of the table.
+With ``of: TABLE`` beside it, a column is a feature only if rows of the table have landed.
 """
 
 import json

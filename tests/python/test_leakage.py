@@ -473,9 +473,7 @@ def test_promotions_that_start_later_change_no_feature(order_log: World) -> None
     for day in ("2024-01-04", "2024-01-10", "2024-01-19"):
         order_log.rebuild(promotions=OTHER_PROMOTIONS.format(day=day))
         targets = "(select cutoff, user_id from before.targets where ordered_on {} date '{}')"
-        known, later = (
-            f"(cutoff, user_id) in {targets.format(sign, day)}" for sign in ("<=", ">")
-        )
+        known, later = (f"(cutoff, user_id) in {targets.format(sign, day)}" for sign in ("<=", ">"))
         for table in order_log.features:
             only = known if table in of_pairs else "true"
             assert order_log.changed(table, only) == 0, f"{table} changed with what follows {day}"
