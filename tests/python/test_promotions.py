@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shops
 from conftest import Place
@@ -28,7 +30,8 @@ def write(raw: Path, rows: Iterable[Sequence[object]], header: Sequence[str] = H
 
 
 def rows(landing: Path) -> list[tuple[object, ...]]:
-    return duckdb.sql(f"from '{landing}/promotions.parquet' order by all").fetchall()
+    with duckdb.connect() as con:
+        return con.execute(f"from '{landing}/promotions.parquet' order by all").fetchall()
 
 
 @pytest.fixture
@@ -52,8 +55,8 @@ def test_promotions_land_with_their_days_stores_and_kinds(tmp_path: Path, landin
 
 def test_parquet_needs_only_products_and_days(tmp_path: Path, landing: Path) -> None:
     raw = shops.write(tmp_path / "raw", shops.small(3))
-    sql = "select 7 as product_id, date '2023-01-02' as \"from\", date '2023-01-03' as \"to\""
-    duckdb.sql(sql).write_parquet(str(raw / "promotions.parquet"))
+    row = {"product_id": 7, "from": dt.date(2023, 1, 2), "to": dt.date(2023, 1, 3)}
+    pq.write_table(pa.Table.from_pylist([row]), raw / "promotions.parquet")
     notes = land("order_log", raw, landing).notes
     assert rows(landing) == [(7, dt.date(2023, 1, 2), dt.date(2023, 1, 3), None, None)]
     assert [note for note in notes if "The promotions in promotions.parquet end on 2023" in note]
