@@ -97,7 +97,7 @@ OTHER_PROMOTIONS = """
     select * from landed.promotions where starts_on <= date '{day}'
     union all by name
     select distinct product_id, 'mailer' as kind, date '{day}' + 1 as starts_on,
-        date '2100-01-01' as ends_on, null as store_id
+        date '2100-01-01' as ends_on, 1 as promotion_count
     from landed.items
 """
 
