@@ -34,6 +34,18 @@ select
 from model_pair_totals
 where cutoff = 0
 """
+# In place of the promotions, for a version whose shop had none: planning takes time.
+_NO_PROMOTIONS = """
+select
+    cutoff,
+    user_id,
+    product_id,
+    cast(null as integer) as context_promotion_count,
+    cast(null as integer) as context_mailer_count,
+    cast(null as integer) as context_display_count
+from model_pair_totals
+where false
+"""
 
 
 def statement(settings: Settings, features: Sequence[str]) -> str:
@@ -47,14 +59,17 @@ def statement(settings: Settings, features: Sequence[str]) -> str:
         for name, relation in model.reads.items():
             names.setdefault(relation, _name(name))
     parts = {"model_fct_predictions": _EVERY_PAIR}
+    simpler: dict[str, str] = {}
+    if "context_promotion_count" not in features:
+        simpler = {"feat_promotions": _NO_PROMOTIONS, "running_promotions": ""}
     for model in models:
-        sql = model.sql
+        sql = simpler.get(model.name, model.sql)
         for relation, name in names.items():
             sql = sql.replace(relation, name)
         parts[names[model.relation]] = sql
     # The pairs come after the model that they read, and before the one that reads them.
     last = ("model_fct_predictions", "model_pair_reasons")
-    ordered = [name for name in parts if name not in last] + list(last)
+    ordered = [name for name in parts if parts[name] and name not in last] + list(last)
     tables = ",\n\n".join(f"{name} as (\n{parts[name].strip()}\n)" for name in ordered)
     columns = ",\n    ".join(("user_id", "product_id", *features, "reason"))
     return (
