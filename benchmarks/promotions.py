@@ -1,7 +1,7 @@
 """Asks whether the promotions calendar of The Complete Journey is an echo of its sales.
 
 `python benchmarks/promotions.py` prints four tables. If rows of the calendar came from sales, few
-would be of products without sales, and products that sell seldom would have gaps (docs/adr/0014).
+would be of products without sales, and products that sell seldom would have gaps (docs/adr/0017).
 """
 
 from importlib.util import find_spec
