@@ -18,6 +18,8 @@ EVENT_COLUMNS = (
     *("event_id", "product_id", "session_id", "value", "received_at"),
 )
 """The columns of an event log, which ``[events]`` in ``restock.toml`` maps to a shop's own."""
+PROMOTION_COLUMNS = {"starts_on": "from", "ends_on": "to"}
+"""Columns of the promotions whose names in the file are words of SQL."""
 TIME_COLUMNS = ("ordered_at", "occurred_at", "received_at")
 TIME_FORMATS = ("epoch", "epoch_ms", "excel")
 """Formats of `TIME_COLUMNS` besides those of strptime: seconds or milliseconds since 1970, and
@@ -150,6 +152,11 @@ class Reading:
         return found
 
     @property
+    def of_promotions(self) -> Self:
+        """How to read the promotions, whose columns have Restock's names."""
+        return replace(self, columns=(), table="")
+
+    @property
     def of_events(self) -> Self:
         """How to read the events: `columns` are those of the events."""
         return replace(self, columns=self.event_columns, table="events")
@@ -157,7 +164,8 @@ class Reading:
     def mapping(self, column: str) -> Mapping:
         """Return where a column comes from: by default, a column of the same name."""
         mapped = {mapping.column: mapping for mapping in self.columns}
-        return mapped.get(column) or Mapping(column, (column,), table=self.table)
+        usual = PROMOTION_COLUMNS.get(column, column)
+        return mapped.get(column) or Mapping(column, (usual,), table=self.table)
 
 
 def _mappings(

@@ -14,6 +14,7 @@ from ml import sources
 from ml.registry import versions
 from ml.settings import PROJECT, Settings
 from ml.warehouse import connection, population
+from ml.warehouse.feature_list import OPTIONAL, has_landed
 
 CODE = (
     *(PROJECT / name for name in ("dbt_project.yml", "macros", "models", "seeds")),
@@ -46,7 +47,7 @@ def digests(settings: Settings) -> str:
 
 
 def made_by(settings: Settings) -> str:
-    """Return a digest of the code and of the settings that a model depends on."""
+    """Return a digest of the code, settings and optional tables that a model depends on."""
     digest = hashlib.sha256()
     for place in CODE:
         for path in sorted([place, *place.rglob("*.*")]):
@@ -55,6 +56,7 @@ def made_by(settings: Settings) -> str:
     digest.update(json.dumps(versions.libraries()).encode())
     names = ("source", "model", "seed", "training_rows", "parameters")
     digest.update(json.dumps([getattr(settings, name) for name in names]).encode())
+    digest.update(json.dumps([table for table in OPTIONAL if has_landed(settings, table)]).encode())
     return digest.hexdigest()
 
 
@@ -65,11 +67,18 @@ def fingerprint(settings: Settings) -> str:
 
 
 def made_with(con: duckdb.DuckDBPyConnection, settings: Settings, place: str = "") -> str:
-    """Return a digest of what all scores share: model, population, catalogue and scoring date."""
+    """Return a digest of what all scores share.
+
+    That is the model, the population, the catalogue, the day, and the promotions that run on it.
+    """
     model = versions.metadata(settings.models)["model_version"]
-    content = [model, as_of(con, settings), settings.as_of_days]
+    day = as_of(con, settings)
+    content = [model, day, settings.as_of_days]
     population_rows = (population.scored_with(table, place) for table in population.TABLES)
-    for rows in (*population_rows, f"from {staged(settings, 'products')}"):
+    on_offer = f"from {staged(settings, 'promotions')}"
+    if day:
+        on_offer += f" where date '{day}' between starts_on and ends_on"
+    for rows in (*population_rows, f"from {staged(settings, 'products')}", on_offer):
         content.append(connection.scalar(con, f"select sum(hash(t))::varchar from ({rows}) as t"))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

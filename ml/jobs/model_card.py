@@ -146,7 +146,11 @@ def _save(path: Path, name: str, written: dict[str, Any]) -> None:
 def made_with(
     settings: Settings, columns: Sequence[Feature], task: Task = REORDER
 ) -> dict[str, Any]:
-    """Return the features, the model and the parameters that produced the metrics."""
+    """Return the features, the model and the parameters that produced the metrics.
+
+    Features of an optional table are left out: not every data set has them.
+    """
+    columns = [column for column in columns if not column.of]
     is_simple = settings.model in task.simple
     parameters = {} if is_simple else train.unfitted(settings, task).steps[-1][1].get_params()
     groups = [column.group for column in columns]

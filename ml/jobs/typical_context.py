@@ -35,6 +35,7 @@ FORGET = {
         where targets.cutoff = 1 and items.order_number < targets.order_number
         order by items.user_id, items.order_number, items.product_id
     """,
+    "fct_promotions": "select * from fct_promotions limit 0",
 }
 
 

@@ -30,7 +30,7 @@ from ml.warehouse import connection, dbt, outcomes, population, run_records
 # Models with rows per shopper. Where these have cutoffs, an update replaces cutoff 0 only, because
 # the model was trained and evaluated on the others.
 OF_SHOPPERS = ("fct_orders", "fct_order_items", "dim_users")
-AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users")
+AT_CUTOFF_0 = ("targets", "pair_totals", "user_aisle_totals", "feat_users", "feat_promotions")
 OF_SCORES = ("ml.predictions", "ml.discoveries")
 OF_OUTCOMES = ("ml.outcomes", "ml.awaited_orders")
 
@@ -81,7 +81,9 @@ def update(
         calendar = comparison.as_of(con, settings)
         made_with = comparison.made_with(con, settings, "last.")
         if not reason and comparison.recorded(con, "made_with", "last.") != made_with:
-            reason = "the catalogue, the scoring date, the model or the warehouse changed"
+            reason = (
+                "the catalogue, promotions, the scoring date, the model or the warehouse changed"
+            )
         shoppers, changed, since_training = comparison.compare(con, settings, everyone=bool(reason))
         found = retraining.compare(settings, last, shoppers=shoppers, changed=since_training)
         if rules and (fired := retraining.fired(con, found, decisions.read(last))):
@@ -264,6 +266,8 @@ def _merge(con: duckdb.DuckDBPyConnection, *, everyone: bool) -> None:
         "insert into dim_products by name "
         "select * from work.dim_products anti join dim_products using (product_id)"
     )
+    con.execute("delete from fct_promotions")
+    con.execute("insert into fct_promotions by name select * from work.fct_promotions")
     con.execute("delete from ml.profiles where task in (select task from work.ml.profiles)")
     con.execute("insert into ml.profiles by name select * from work.ml.profiles")
     # All published predictions belong to one batch, including the unchanged ones.

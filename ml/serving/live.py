@@ -35,6 +35,12 @@ _SLOW_OPTIMIZERS = (
     "projection_pullup,column_lifetime,projection_placement,statistics_propagation,"
     "common_subexpressions"
 )
+# Promotions that are over matter to no score: the day of a request is after the newest order.
+_PROMOTIONS = """
+create table given.promotions as
+select * from last.fct_promotions
+where ends_on >= (select cast(max(ordered_at) as date) from last.fct_orders)
+"""
 _MOST_ORDERS = 10_000_000  # of a shopper; order IDs count on from here to the next request
 _TABLES = f"""
 create schema given;
@@ -199,6 +205,8 @@ class Live:
                 "select product_id, aisle_id from dim_products; use main"
             )
             self._con.execute(_TABLES)
+            if "given.promotions" in statement:
+                self._con.execute(_PROMOTIONS)
             ((day, is_one_day, days),) = self._con.execute(_SCORED_FOR).fetchall()
             self.day: Day = (day, None) if day and is_one_day else (None, days)
             self.has_dates, self._has_positions = self._con.execute(

@@ -44,6 +44,22 @@ _QUERIES = {
             {_readable("department")} as department,
         """,
     ),
+    # A week of the stores starts on a Monday, and week 1 in 2016. A product may be on display and
+    # in the mailer at once, which makes two rows.
+    "promotions": (
+        "promotions.parquet",
+        """
+        select
+            product_id,
+            date '2016-12-19' + 7 * cast(week as integer) as "from",
+            date '2016-12-25' + 7 * cast(week as integer) as "to",
+            store_id,
+            unnest(list_filter([
+                case when display_location <> '0' then 'display' end,
+                case when mailer_location <> '0' then 'mailer' end
+            ], lambda kind: kind is not null)) as kind,
+        """,
+    ),
 }
 # Increase this when the queries change, so that files of an older version are written again.
 _VERSION = "2"

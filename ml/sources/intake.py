@@ -38,7 +38,7 @@ _READERS = {"complete_journey": order_log, "instacart": instacart, "order_log": 
 SOURCES = tuple(_READERS)
 
 # Increase this when the same raw files land differently than before.
-_FORMAT = 5
+_FORMAT = 6
 
 
 def fetch(source: str, raw_dir: Path, reading: Reading | None = None) -> None:

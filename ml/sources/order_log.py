@@ -11,6 +11,8 @@ file are midnight.
 The optional columns `quantity`, `price` and `sales_value` are numbers. `ml.sources.purchases`
 leaves out the lines that are no purchases.
 
+`ml.sources.promotions` reads what was on offer when.
+
 The order lines may be in several files. `restock.toml` may say which column is which; then a value
 of an order that is on one of its lines only, such as the time, holds for all of them.
 """
@@ -32,6 +34,7 @@ from ml.sources import (
     event_types,
     events,
     orders,
+    promotions,
     purchases,
     times,
 )
@@ -61,6 +64,7 @@ _LINES = (
 )
 _PRODUCTS = tuple(f"products{suffix}" for suffix in _SUFFIXES)
 _EVENTS = tuple(name.replace("order_lines", "events") for name in _LINES)
+_PROMOTIONS = tuple(name.replace("order_lines", "promotions") for name in _LINES)
 _EVENT_TYPES = tuple(f"event_types{suffix}" for suffix in _SUFFIXES)
 
 # Required and optional columns of each file.
@@ -81,9 +85,10 @@ def wanted(reading: Reading) -> Wanted:
         "products": (reading.products, _PRODUCTS),
         "events": (reading.events, _EVENTS),
         "event_types": ("", _EVENT_TYPES),
+        "promotions": ("", _PROMOTIONS),
     }
     files = {stem: (bare_name(own),) if own else usual for stem, (own, usual) in names.items()}
-    optional = ("products", "events", "event_types")
+    optional = ("products", "events", "event_types", "promotions")
     return Wanted(files, optional, instead={"order_lines": "events"})
 
 
@@ -178,7 +183,7 @@ def land_files(
     reading: Reading,
     notes: list[str],
 ) -> list[Table]:
-    """Land order_lines, products and events.
+    """Land order_lines, products, events and promotions.
 
     Raw files of events that have not changed since the landing in `last` are not read again.
 
@@ -198,13 +203,15 @@ def land_files(
     )
     before = event_parts.read(last)
     logged = events.stage_events(con, files.get("events", ()), reading, scratch, before)
+    offers = promotions.stage_promotions(con, files.get("promotions", ()), reading, scratch)
     types = event_types.known(con, files.get("event_types", ()), reading, scratch) if logged else {}
     if reading.columns and lines:
         _carry_over(con, lines, scratch)
-    tell_ignored([part.file for part in (*lines[:1], *catalogue[:1], *logged[:1])], notes)
+    firsts = (*lines[:1], *catalogue[:1], *logged[:1], *offers[:1])
+    tell_ignored([part.file for part in firsts], notes)
     ids = events.Ids(
         users=are_whole(con, [*lines, *logged], "user_id"),
-        products=are_whole(con, [*lines, *catalogue, *logged], "product_id"),
+        products=are_whole(con, [*lines, *catalogue, *logged, *offers], "product_id"),
     )
     words = [word for part in catalogue for word in purchases.named_words(con, part.sql)]
     keep = {*reading.keep_ids, *words}
@@ -234,6 +241,9 @@ def land_files(
         _land_names(con, lines, path, product_columns)
     else:
         land_nothing(con, path, product_columns)
+    on_offer = promotions.land_promotions(con, offers, folder, notes, whole_products=ids.products)
+    if on_offer:
+        tables["promotions"] = on_offer
     if lines:
         purchases.keep(con, tables["order_lines"], scratch)
     return list(tables.values())

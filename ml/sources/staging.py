@@ -23,24 +23,28 @@ from ml.sources.packings import WORKBOOK
 from ml.sources.raw import RawFile, SourceError, parquet
 
 NUMBERS = ("cart_position", *purchases.AMOUNTS, "value")
-TIMES = ("ordered_at", "occurred_at", "received_at")
+DATES = ("starts_on", "ends_on")
+TIMES = ("ordered_at", "occurred_at", "received_at", *DATES)
 
 # Allowed types of Parquet columns, and what to do about any other type.
 _WHOLE = r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DECIMAL\(\d+,0\)"
 _TEXT = r"VARCHAR|UUID|ENUM\(.*\)"
 _NUMBER = rf"{_WHOLE}|FLOAT|DOUBLE|DECIMAL\(.*\)"
+_DATE = f"DATE|TIMESTAMP.*|{_TEXT}", "Cast it to a date"
 _CLOCK = f"TIMESTAMP.*|{_TEXT}", "Cast it to a timestamp"
 _TYPES = {
     "id": (f"{_WHOLE}|{_TEXT}", "Cast it to an integer or to text"),
     "ordered_at": (f"DATE|TIMESTAMP.*|{_TEXT}", "Cast it to a timestamp or to a date"),
     "occurred_at": _CLOCK,
     "received_at": _CLOCK,
+    **dict.fromkeys(DATES, _DATE),
     "cart_position": (f"{_WHOLE}|FLOAT|DOUBLE|{_TEXT}", "Cast it to an integer"),
     **dict.fromkeys((*purchases.AMOUNTS, "value"), (f"{_NUMBER}|{_TEXT}", "Cast it to a number")),
 }
 # Types that need no text in between.
 _NATIVE = {
     "id": r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT",
+    "date": "DATE",
     "time": r"TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE",
     "number": _NUMBER,
 }
@@ -174,6 +178,7 @@ def _native(files: Sequence[RawFile], columns: Sequence[str], reading: Reading) 
         mapping = reading.mapping(column)
         kind = "id" if column in ("user_id", "product_id") else "number"
         kind = "time" if column in TIMES else kind
+        kind = "date" if column in DATES else kind
         if kind == "number" and column not in NUMBERS:
             continue
         if mapping.format or mapping.day_1 or len(mapping.names) > 1:

@@ -106,6 +106,7 @@ next_orders as (
             else usual.days
         end as days_since_prior_order,
         last_orders.order_day as prior_order_day,
+        cast(last_orders.ordered_at as date) as prior_ordered_on,
         case
             when calendar.as_of_days is not null then 'as_of'
             when open_orders.order_id is not null then 'open'
@@ -140,6 +141,7 @@ past_targets as (
         order_hour,
         days_since_prior_order,
         order_day - days_since_prior_order as prior_order_day,
+        cast(ordered_at as date) - days_since_prior_order as prior_ordered_on,
         'order' as context_source
     from known_orders
     where
@@ -171,6 +173,7 @@ final as (
         context_source,
         order_number,
         prior_order_day + days_since_prior_order as order_day,
+        cast(prior_ordered_on + days_since_prior_order as date) as ordered_on,
         order_dow,
         order_hour,
         days_since_prior_order

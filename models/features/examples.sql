@@ -18,6 +18,10 @@ pairs as (
     select * from {{ ref('feat_user_products') }}
 ),
 
+promotions as (
+    select * from {{ ref('feat_promotions') }}
+),
+
 order_items as (
     select * from {{ ref('fct_order_items') }}
 ),
@@ -111,11 +115,19 @@ final as (
         targets.order_hour as context_hour,
         targets.days_since_prior_order as context_days_since_prior_order,
         cast(targets.days_since_prior_order / nullif(users.user_gap_mean_days, 0) as float)
-            as context_gap_ratio
+            as context_gap_ratio,
+        promotions.context_promotion_count,
+        promotions.context_mailer_count,
+        promotions.context_display_count
     from pairs
     inner join targets on pairs.cutoff = targets.cutoff and pairs.user_id = targets.user_id
     inner join users on pairs.cutoff = users.cutoff and pairs.user_id = users.user_id
     left join products on pairs.cutoff = products.cutoff and pairs.product_id = products.product_id
+    left join promotions
+        on
+            pairs.cutoff = promotions.cutoff
+            and pairs.user_id = promotions.user_id
+            and pairs.product_id = promotions.product_id
     left join bought
         on
             pairs.cutoff = bought.cutoff

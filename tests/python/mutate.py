@@ -33,6 +33,7 @@ NEXT_ORDER = LEAKAGE + "test_a_new_order_does_not_change_past_features"
 OWN_SHOPPERS = LEAKAGE + "test_each_job_reads_only_its_own_shoppers"
 PERMUTED = LEAKAGE + "test_a_model_trained_on_permuted_labels_has_no_skill"
 GATE = "tests/python/test_manifest.py::test_features_reach_orders_only_through_the_past"
+PROMOTED = LEAKAGE + "test_promotions_that_start_later_change_no_feature"
 PURCHASE = "tests/python/test_purchase_leakage.py::"
 PURCHASE_FEATURES = PURCHASE + "test_purchase_features_do_not_leak"
 PURCHASE_LABELS = PURCHASE + "test_purchase_labels_are_the_purchases_of_the_window"
@@ -106,6 +107,20 @@ MUTANTS = (
         "order_items.user_id = targets.user_id\n            and ",
         "",
         tests=(MADE_UP,),
+    ),
+    Mutant(
+        "promotions are known a week before they start",
+        "models/cutoffs/running_promotions.sql",
+        "promotions.starts_on <= days.day",
+        "promotions.starts_on <= days.day + 7",
+        tests=(PROMOTED,),
+    ),
+    Mutant(
+        "a feature reads the promotions past their door",
+        "models/features/feat_promotions.sql",
+        "ref('running_promotions')",
+        "ref('fct_promotions')",
+        tests=("tests/python/test_manifest.py::test_promotions_reach_features_through_one_model",),
     ),
     Mutant(
         "targets are one order too late",

@@ -92,6 +92,15 @@ RESCHEDULED = """
     from placed
 """
 
+# From a day on, every promotion stops, and every product that was not on offer is.
+OTHER_PROMOTIONS = """
+    select * from landed.promotions where starts_on <= date '{day}'
+    union all by name
+    select distinct product_id, 'mailer' as kind, date '{day}' + 1 as starts_on,
+        date '2100-01-01' as ends_on, 1 as promotion_count
+    from landed.items
+"""
+
 # Every shopper gets one more order, with every product that they ever bought: the open order is
 # closed, and shoppers without one get a new order on another weekday.
 NEXT_ORDER = """
@@ -168,11 +177,14 @@ class World:
             f"create or replace table landed.items as from {self._staged('order_items')} "
             "semi join landed.orders using (order_id)"
         )
+        self.con.execute(
+            f"create or replace table landed.promotions as from {self._staged('promotions')}"
+        )
         self.con.execute("set variable cutoff = 0")
         self.con.execute(PLACED)
         self.con.execute(CATALOGUE)
         self.rebuild()
-        for name in self.features:
+        for name in (*self.features, "targets"):
             self.con.execute(f"create or replace table before.{name} as from main.{name}")
 
     @property
@@ -180,9 +192,18 @@ class World:
         ((oldest,),) = self.con.execute("select max(cutoff) from before.examples").fetchall()
         return range(oldest + 1)
 
-    def rebuild(self, orders: str = "from landed.orders", items: str = "from landed.items") -> None:
-        """Build every model above staging from other orders and items."""
-        stand_ins = {self._staged("orders"): orders, self._staged("order_items"): items}
+    def rebuild(
+        self,
+        orders: str = "from landed.orders",
+        items: str = "from landed.items",
+        promotions: str = "from landed.promotions",
+    ) -> None:
+        """Build every model above staging from other orders, items and promotions."""
+        stand_ins = {
+            self._staged("orders"): orders,
+            self._staged("order_items"): items,
+            self._staged("promotions"): promotions,
+        }
         rest = {name: sql for name, sql in self.models.items() if name not in self.staging}
         self._build(stand_ins | rest)
 
@@ -352,6 +373,19 @@ def write_order_log(folder: Path, history: list[Shopper], *, text_ids: bool = Fa
     return folder
 
 
+def write_promotions(folder: Path) -> None:
+    """Write promotions of a week each, from 1 January 2024 on, each week of another product."""
+    with (folder / "promotions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("product_id", "from", "to", "store_id", "kind"))
+        for week in range(4):
+            first = datetime(2024, 1, 1) + timedelta(days=7 * week)
+            days = (first.date(), (first + timedelta(days=6)).date())
+            for store in range(week + 1):
+                writer.writerow((week % 3, *days, store, "mailer"))
+            writer.writerow((3, *days, 0, "display"))
+
+
 def write_instacart(folder: Path, history: list[Shopper]) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -428,6 +462,25 @@ def test_features_do_not_leak_in_generated_open_orders(
     instacart.land(write_instacart(instacart.settings.raw_dir, history))
     assert wrong_labels(instacart) == 0
     attack(instacart, cutoff)
+
+
+def test_promotions_that_start_later_change_no_feature(order_log: World) -> None:
+    """All that starts after a day is exchanged: targets up to that day must not notice."""
+    raw = write_order_log(order_log.settings.raw_dir, TYPICAL)
+    write_promotions(raw)
+    order_log.land(raw)
+    of_pairs = "feat_promotions", "examples"
+    for day in ("2024-01-04", "2024-01-10", "2024-01-19"):
+        order_log.rebuild(promotions=OTHER_PROMOTIONS.format(day=day))
+        targets = "(select cutoff, user_id from before.targets where ordered_on {} date '{}')"
+        known, later = (f"(cutoff, user_id) in {targets.format(sign, day)}" for sign in ("<=", ">"))
+        for table in order_log.features:
+            only = known if table in of_pairs else "true"
+            assert order_log.changed(table, only) == 0, f"{table} changed with what follows {day}"
+        for table in of_pairs:  # otherwise the attack had no effect
+            assert order_log.changed(table, later) > 0, table
+    assert order_log.count("from before.examples where context_mailer_count > 0") > 0
+    assert order_log.count("from before.examples where context_mailer_count = 0") > 0
 
 
 def test_a_new_order_does_not_change_past_features(order_log: World) -> None:

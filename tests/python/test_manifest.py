@@ -84,7 +84,10 @@ LABELLED = {
 
 
 def test_features_reach_orders_only_through_the_past(manifest: Manifest) -> None:
-    gates = {"past_items", "targets"}, {"past_days", "moments", "purchase_windows"}
+    gates = (
+        {"past_items", "targets", "running_promotions"},
+        {"past_days", "moments", "purchase_windows"},
+    )
     features = models(manifest, "features")
     for name, node in features.items():
         allowed = gates["purchase" in node["config"]["tags"]] | features.keys()
@@ -111,7 +114,7 @@ def test_every_table_of_features_is_of_shoppers_or_of_the_population(manifest: M
     core = models(manifest, "core")
     purchase = {name for name, node in core.items() if "purchase" in node["config"]["tags"]}
     assert purchase == {"fct_events", "user_days"}
-    assert core.keys() - purchase - {"dim_products"} == set(OF_SHOPPERS)
+    assert core.keys() - purchase - {"dim_products", "fct_promotions"} == set(OF_SHOPPERS)
 
 
 def test_updates_leave_out_the_purchase_models(manifest: Manifest) -> None:
@@ -131,6 +134,11 @@ def test_the_past_is_decided_once(manifest: Manifest) -> None:
     assert readers >= {"targets", "past_items", "examples"}
     assert not readers & (models(manifest, "features").keys() - {"examples", "first_purchases"})
     assert parents(models(manifest)["past_items"]) == {"fct_order_items", "targets"}
+
+
+def test_promotions_reach_features_through_one_model(manifest: Manifest) -> None:
+    readers = {name for name, node in models(manifest).items() if "fct_promotions" in parents(node)}
+    assert readers == {"running_promotions"}
 
 
 def test_the_past_of_a_moment_is_decided_once(manifest: Manifest) -> None:

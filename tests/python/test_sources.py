@@ -12,6 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -142,12 +143,20 @@ def test_complete_journey_is_fetched_once_and_landed(tmp_path: Path, landing: Pa
     raw = tmp_path / "raw"
     fetch("complete_journey", raw)
     written = {path.name: path.stat().st_mtime_ns for path in raw.iterdir()}
-    assert set(written) == {"order_lines.parquet", "products.parquet"}
+    assert set(written) == {"order_lines.parquet", "products.parquet", "promotions.parquet"}
     fetch("complete_journey", raw)
     assert written == {path.name: path.stat().st_mtime_ns for path in raw.iterdir()}
 
     intake = land("complete_journey", raw, landing)
-    assert [file.rows for file in intake.files] == [1_469_307, 92_331]
+    assert [file.rows for file in intake.files] == [1_469_307, 92_331, 23_311_365]
+    with duckdb.connect() as con:
+        weeks = con.execute(
+            f"select starts_on, ends_on, count(*) > 0 from '{landing}/promotions.parquet' "
+            "group by all order by all"
+        ).fetchall()
+    assert len(weeks) == 53
+    assert weeks[0][:2] == (date(2016, 12, 26), date(2017, 1, 1))
+    assert weeks[-1][:2] == (date(2017, 12, 25), date(2017, 12, 31))
     products = {row["product_id"]: row for row in landed(landing, "products")}
     assert products[25671]["product_name"] == "Ice - crushed/cubed, 22 lb"
     assert products[25671]["aisle"] == "Frzn ice"
