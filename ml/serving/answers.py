@@ -42,6 +42,15 @@ def propensity(index: Index, shopper: int) -> Json:
     }
 
 
+def discoveries(index: Index, shopper: int) -> Json:
+    """Return the likeliest products that a shopper has never bought, by rank."""
+    return {
+        **batch(index),
+        "user_id": index.user_id(shopper),
+        "discoveries": index.discoveries(shopper),
+    }
+
+
 def demand(index: Index, product: int) -> Json:
     """Return the expected demand for a product."""
     found = index.demand(product)
@@ -53,11 +62,11 @@ def document(index: Index, row: int) -> tuple[str, str, str]:
     """Return the kind, the ID and the JSON text of the document in a row.
 
     Rows count the shoppers, then the products. The document of a shopper has the `MOST_ROWS`
-    likeliest products and the propensity, and that of a product its demand.
+    likeliest products, the new products and the propensity, and that of a product its demand.
     """
     if row < index.shopper_count:
         rows = index.predictions(row, MOST_ROWS)
-        found = of_shopper(index, row, rows) | propensity(index, row)
+        found = of_shopper(index, row, rows) | discoveries(index, row) | propensity(index, row)
         kind, id = "shopper", found["user_id"]
     else:
         found = demand(index, row - index.shopper_count)

@@ -145,11 +145,7 @@ def create(settings: Settings) -> FastAPI:
         """Return the likeliest products that a shopper has never bought, by rank."""
         index = current()
         shopper = _shopper(index, user_id)
-        return _unchanged(index, request, response) or {
-            **_batch(index),
-            "user_id": index.user_id(shopper),
-            "discoveries": index.discoveries(shopper),
-        }
+        return _unchanged(index, request, response) or answers.discoveries(index, shopper)
 
     @data.get(
         "/shoppers/{user_id:path}/propensity",

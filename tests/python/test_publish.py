@@ -146,6 +146,8 @@ def tables(warehouse: Path, batch: str, shoppers: int, id: str) -> None:
         f"reorder_probability, r + 1 as rank_in_user, r = 0 as in_basket {pairs}",
         "pair_reasons": f"{id} as user_id, i + r as product_id, r + 1 as rank_in_user, "
         f"'due: every ' || r || ' days' as reason {pairs} where r < 2",
+        "fct_discoveries": f"{id} as user_id, i + 3 as product_id, 0.1::float as "
+        f"purchase_probability, 1 as rank_in_user {everyone} where i > 4",
         "fct_purchase_propensity": f"{id} as user_id, {windows}, 0.25::float as "
         "purchase_probability, i + 1 as rank, 1 as decile, true as is_targeted, "
         f"false as is_held_out {everyone}",
@@ -203,6 +205,7 @@ def test_documents_are_the_answers_of_the_api(id: str, server: Server, shop: Sho
             path = f"/shoppers/{user_id.replace('%', '%25')}"
             answers[f"shopper:{user_id}"] = (
                 client.get(f"{path}/predictions?limit=1000").json()
+                | client.get(f"{path}/discoveries").json()
                 | client.get(f"{path}/propensity").json()
             )
         for i in range(65):
