@@ -111,10 +111,10 @@ def enlarge(index: Path, out: Path, copies: int) -> None:
     for name in ("products.arrow", "reasons.arrow"):
         os.link(index / name, out / name)
     counts = {}
-    for name in ("product", "probability", "reason"):
-        array = np.load(index / f"{name}.npy", mmap_mode="r")
-        counts[name] = len(array)
-        np.save(out / f"{name}.npy", np.tile(array, copies))
+    for path in index.glob("*.npy"):
+        array = np.load(path, mmap_mode="r")
+        counts[path.stem] = len(array)
+        np.save(out / path.name, np.tile(array, copies))
     shoppers = pa.ipc.open_file(pa.memory_map(str(index / "shoppers.arrow"))).read_all()
     step = pc.max(shoppers["user_id"]).as_py() + 1
     parts = []
@@ -124,6 +124,7 @@ def enlarge(index: Path, out: Path, copies: int) -> None:
             "user_id": step,
             "first_pair": counts["product"],
             "first_reason": counts["reason"],
+            "first_new": counts["new_product"],
         }
         for column, by in shifts.items():
             at = part.schema.get_field_index(column)
