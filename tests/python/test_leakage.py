@@ -548,7 +548,9 @@ def test_serving_and_training_see_the_same_features(
     let_the_next_order_come(instacart)
     for table in instacart.features:
         assert instacart.changed(table, f"cutoff between 0 and {oldest - 1}", later=1) == 0, table
-        assert instacart.changed(table, "cutoff = 0", later=0) > 0, table
+        # Instacart has no promotions, whose table is empty.
+        if table != "feat_promotions":
+            assert instacart.changed(table, "cutoff = 0", later=0) > 0, table
 
 
 def test_dbt_builds_the_features_that_these_tests_check(
