@@ -259,6 +259,7 @@ def test_a_file_system_without_links_works(shop: Shop, monkeypatch: pytest.Monke
     shop.fetch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_any_changes_land_what_a_first_fetch_lands(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -150,6 +150,7 @@ def test_every_step_refuses_another_database(step: str, place: Place) -> None:
     assert WAREHOUSE in refused(place, step, code=2, RESTOCK_SOURCE="instacart")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", ["another database", "a text file for the warehouse", "a folder for the warehouse"]
 )
@@ -301,6 +302,7 @@ def test_the_demo_is_only_written_to_its_own_folder(place: Place) -> None:
     assert contents(own) == before
 
 
+@pytest.mark.slow
 def test_plain_dbt_names_the_variable_to_set(place: Place, instacart_files: Path) -> None:
     before = contents(instacart_files)
     said = refused(place, "run", program="dbt", code=2, RESTOCK_RAW_DIR=str(instacart_files))
@@ -607,7 +609,7 @@ def test_a_variable_sets_the_age_and_orders_without_dates_have_none(
         ("RESTOCK_DASHBOARDS", "file/pages"),
     ],
 )
-@pytest.mark.parametrize("program", ["restock", "dbt"])
+@pytest.mark.parametrize("program", ["restock", pytest.param("dbt", marks=pytest.mark.slow)])
 def test_refuses_a_path_of_the_wrong_kind(
     program: str, variable: str, path: str, place: Place
 ) -> None:
@@ -620,7 +622,7 @@ def test_refuses_a_path_of_the_wrong_kind(
     assert variable in message and str(place.folder / path.split("/")[0]) in message
 
 
-@pytest.mark.parametrize("program", ["restock", "dbt"])
+@pytest.mark.parametrize("program", ["restock", pytest.param("dbt", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("RESTOCK_WAREHOSE", "RESTOCK_WAREHOUSE"), ("Restock_Raw_Dir", "RESTOCK_RAW_DIR")],
