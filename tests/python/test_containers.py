@@ -37,6 +37,16 @@ def test_services_have_no_rights_and_are_open_to_this_machine_only(
     assert published == {"api": 8080, "app": 8501, "mlflow": 5000}
 
 
+def test_servers_that_listen_to_other_containers_are_given_the_key(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    """Without a key, they end with an error: see `ml.serving.server`."""
+    listening = {name for name, each in services.items() if "0.0.0.0" in (each["command"] or ())}
+    assert listening == {"api", "app"}
+    for name in listening:
+        assert "RESTOCK_API_KEY" in services[name]["environment"], name
+
+
 def test_a_workspace_is_one_volume(services: dict[str, dict[str, Any]]) -> None:
     for name in ("job", "api", "app"):
         mounts = {
