@@ -285,7 +285,7 @@ class Index:
         """Map the files of an index into memory.
 
         Raises:
-            RestockError: the release has no index.
+            RestockError: the release has no index, or one of an earlier Restock.
         """
         if not folder.exists():
             raise RestockError(f"{folder} does not exist. Run `restock run`.")
@@ -295,10 +295,15 @@ class Index:
             for task, batch in json.loads((folder / "batches.json").read_text()).items()
         }
         self._shoppers = _columns(folder / "shoppers.arrow")
-        self._rows = {
-            name: self._shoppers[name].to_numpy()
-            for name in (*_ROWS_OF_SHOPPERS, *_NEW_OF_SHOPPERS)
-        }
+        try:
+            self._rows = {
+                name: self._shoppers[name].to_numpy()
+                for name in (*_ROWS_OF_SHOPPERS, *_NEW_OF_SHOPPERS)
+            }
+        except KeyError:
+            raise RestockError(
+                f"{folder} was written by an earlier Restock. Run `restock run`."
+            ) from None
         self._products = _columns(folder / "products.arrow")
         self.shopper_count = len(self._shoppers["user_id"])
         self.product_count = len(self._products["product_id"])

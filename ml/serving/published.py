@@ -53,11 +53,13 @@ class Published:
         folder = Path(os.path.realpath(release / LINK))
         if self.index and folder == self.index.folder:
             return
-        if not folder.exists():
-            # Of a release from before releases had an index. Another one's would mislead.
+        try:
+            index = Index(folder)
+        except RestockError:
+            # A release of an earlier Restock has none, or another one. That of another release
+            # would mislead.
             self.index = None
             return
-        index = Index(folder)
         self.swaps += self.index is not None
         self.index = index
         if self._live:  # so that the next request need not wait for the model

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import pyarrow as pa
 import pytest
 import schemathesis
 from conftest import ROOT, Place
@@ -345,6 +346,24 @@ def test_before_the_first_run_the_server_waits(place: Place, published: Place) -
         # A rollback to a release from before there was an index.
         replace_link(place.warehouse, place.folder / "old" / "restock.duckdb")
         assert eventually(lambda: client.get("/ready").status_code == 503)
+
+
+def test_a_release_of_an_earlier_restock_is_not_served_and_the_next_one_is(
+    place: Place, published: Place
+) -> None:
+    """Its index lacks columns. The server must neither stop to follow nor serve another release."""
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    shoppers = place.warehouse.resolve().parent / "index" / "shoppers.arrow"
+    whole = shoppers.read_bytes()
+    older = pa.ipc.open_file(whole).read_all().drop_columns(["first_new", "new_count"])
+    shoppers.unlink()
+    with pa.ipc.new_file(str(shoppers), older.schema) as writer:
+        writer.write_table(older)
+    with serving(place) as client:
+        problem(client.get("/ready"), 503, "restock run")
+        shoppers.unlink()
+        shoppers.write_bytes(whole)
+        assert eventually(lambda: client.get("/ready").status_code == 200)
 
 
 def test_a_step_that_writes_the_warehouse_delays_live_scores_only(
