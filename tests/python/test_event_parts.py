@@ -27,6 +27,8 @@ from ml.sources import (
     newest,
 )
 
+pytestmark = pytest.mark.slow
+
 HEADER = ("user_id", "occurred_at", "event_type", "event_id", "received_at")
 Row = tuple[Any, ...]
 VIEW = (1, "2024-03-04 09:00:00", "view", "a", "2024-03-04 09:00:00")
@@ -259,7 +261,6 @@ def test_a_file_system_without_links_works(shop: Shop, monkeypatch: pytest.Monke
     shop.fetch()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_any_changes_land_what_a_first_fetch_lands(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

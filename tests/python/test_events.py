@@ -29,6 +29,8 @@ from ml.sources import (
     with_source,
 )
 
+pytestmark = pytest.mark.slow
+
 Rows = Sequence[Sequence[Any]]
 HEADER = ("user_id", "occurred_at", "event_type", "product_id")
 VIEWS = (
@@ -676,7 +678,6 @@ def test_events_show_the_source(tmp_path: Path, name: str) -> None:
 # --- through the command line ---------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_simulated_shop_has_features_of_events(tmp_path: Path) -> None:
     place = Place(tmp_path)
     raw = tmp_path / "raw"
@@ -712,7 +713,6 @@ def test_a_simulated_shop_has_features_of_events(tmp_path: Path) -> None:
     assert place.query("select count(*) from fct_orders") == [(0,)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("product", ["", "tea"])
 def test_events_alone_are_enough(product: str, tmp_path: Path) -> None:
     place = Place(tmp_path)

@@ -15,6 +15,8 @@ from ml.errors import RestockError, SettingsError
 from ml.jobs import marketing, tables
 from ml.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 RANKED = {
     "recommendations": ("fct_recommendations", "rank_in_user"),
     "discoveries": ("fct_discoveries", "rank_in_user"),
@@ -32,7 +34,6 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("table", RANKED)
 def test_a_table_is_written_whole_with_names(table: str, published: Place, tmp_path: Path) -> None:
     model, rank = RANKED[table]
@@ -61,7 +62,6 @@ def test_a_table_is_written_whole_with_names(table: str, published: Place, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"table.csv", "table"}
 
 
-@pytest.mark.slow
 def test_what_cannot_be_exported_is_said(published: Place, place: Place) -> None:
     for table, reason in {"demand": "orders that have dates", "list": "that have times"}.items():
         done = published.call("restock", "export", table, "--out", place.folder / "out.csv")

@@ -16,6 +16,8 @@ from dashboards.site.queries import INPUT, QUERY
 from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS
 from ml.warehouse.population import TABLES as POPULATION
 
+pytestmark = pytest.mark.slow
+
 Manifest = dict[str, Any]
 
 # A layer reads only what stands here, beside itself.
@@ -237,7 +239,6 @@ def test_seeds_declare_the_type_of_every_column(manifest: Manifest) -> None:
             assert node["config"]["column_types"].keys() == node["columns"].keys(), node["name"]
 
 
-@pytest.mark.slow
 def test_every_column_is_documented_and_exists(
     manifest: Manifest, request: pytest.FixtureRequest
 ) -> None:

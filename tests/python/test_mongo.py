@@ -32,6 +32,8 @@ from ml.mongodb import Database
 from ml.settings import Settings
 from ml.sources import Intake, SourceError, landed_events, mongo, take_in
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "s3cr3t@w/rd"
 AT = datetime(2024, 3, 4, 10, 30)
 
@@ -583,7 +585,6 @@ def test_a_database_is_an_order_log(settings: Fetch) -> None:
         settings(source="instacart")
 
 
-@pytest.mark.slow
 def test_a_run_on_documents_equals_one_on_files(
     shop: Server[dict[str, Any]],
     place: Place,

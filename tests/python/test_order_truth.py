@@ -16,6 +16,8 @@ from shop import HEADER, Line, shop, write, write_lines
 
 from ml.sources import SourceError, fetch, land
 
+pytestmark = pytest.mark.slow
+
 LINES = shop()
 ORDERS = len({line.order for line in LINES})
 
@@ -168,7 +170,6 @@ def test_orders_until_today_are_accepted(place: Place) -> None:
     )
 
 
-@pytest.mark.slow
 def test_the_scoring_date_may_lie_before_orders_ahead_of_today(place: Place) -> None:
     """These orders are then left out, and counted."""
     planned = datetime.now().replace(microsecond=0) + timedelta(days=20)
@@ -338,7 +339,6 @@ def test_ignored_columns_are_named_once(place: Place) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_lines_left_out_are_on_the_data_page_and_returns_are_not_recommended(place: Place) -> None:
     raw = write(place.folder / "raw", [(*row, "x") for row in with_returns("7")], (*QUANTITY, "c"))
     done = place.call("restock", "run", "--source", "order_log", "--raw-dir", raw)
@@ -484,7 +484,6 @@ def test_an_invalid_reading_setting_is_an_error(reading: str, problem: str, plac
 # --- one core -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_one_thread_builds_instacart_files_of_several_row_groups(place: Place) -> None:
     raw = write_large_instacart(place.folder / "raw")
     arguments = ("build", "--source", "instacart", "--raw-dir", raw)
@@ -497,7 +496,6 @@ def test_one_thread_builds_instacart_files_of_several_row_groups(place: Place) -
 # --- The Complete Journey -------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_files_of_an_older_version_are_written_again_but_a_users_own_are_kept(
     tmp_path: Path,
 ) -> None:

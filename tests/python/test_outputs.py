@@ -23,6 +23,8 @@ from ml.jobs.export import export
 from ml.registry.links import replace_link
 from ml.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[[Path], object]
 
 
@@ -150,7 +152,6 @@ def test_every_step_refuses_another_database(step: str, place: Place) -> None:
     assert WAREHOUSE in refused(place, step, code=2, RESTOCK_SOURCE="instacart")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", ["another database", "a text file for the warehouse", "a folder for the warehouse"]
 )
@@ -191,7 +192,6 @@ def test_a_link_replaces_no_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-@pytest.mark.slow
 def test_report_replaces_its_own_pages_only(published: Place, place: Place) -> None:
     """Pages that were copied as plain files carry the mark; so does an empty folder."""
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
@@ -211,7 +211,6 @@ def test_report_replaces_its_own_pages_only(published: Place, place: Place) -> N
     assert DASHBOARDS in refused(place, "report", "--source", "instacart", code=2)
 
 
-@pytest.mark.slow
 def test_a_first_run_replaces_a_warehouse_of_plain_dbt(place: Place, instacart_files: Path) -> None:
     """An empty folder for the pages is replaced too."""
     source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(instacart_files)}
@@ -302,7 +301,6 @@ def test_the_demo_is_only_written_to_its_own_folder(place: Place) -> None:
     assert contents(own) == before
 
 
-@pytest.mark.slow
 def test_plain_dbt_names_the_variable_to_set(place: Place, instacart_files: Path) -> None:
     before = contents(instacart_files)
     said = refused(place, "run", program="dbt", code=2, RESTOCK_RAW_DIR=str(instacart_files))
@@ -327,7 +325,6 @@ def exported(folder: Path) -> str:
     return batch
 
 
-@pytest.mark.slow
 def test_export_copies_the_release_as_plain_files(published: Place, place: Place) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     copy = place.folder / "backups" / "copy"
@@ -345,7 +342,6 @@ def test_export_copies_the_release_as_plain_files(published: Place, place: Place
         assert "is not a folder" in refused(place, "export", "--out", out, code=2)
 
 
-@pytest.mark.slow
 def test_export_copies_what_readers_see_after_a_killed_step(published: Place, place: Place) -> None:
     """A killed writer leaves transactions in a log beside the warehouse."""
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
@@ -369,7 +365,6 @@ def test_export_needs_a_release(place: Place) -> None:
     assert "restock run" in refused(place, "export", "--out", place.folder / "copy", code=1)
 
 
-@pytest.mark.slow
 def test_export_copies_one_release_while_a_run_publishes(published: Place, place: Place) -> None:
     """The second release appears, and the first is deleted, in the middle of the copy."""
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
@@ -490,7 +485,6 @@ def test_compares_with_no_other_source_and_no_older_warehouse(
     place.restock("fetch", "--raw-dir", order_log(place.folder / "raw"))
 
 
-@pytest.mark.slow
 def test_a_run_on_a_truncated_file_publishes_nothing(
     published: Place, place: Place, instacart_files: Path
 ) -> None:
@@ -609,7 +603,7 @@ def test_a_variable_sets_the_age_and_orders_without_dates_have_none(
         ("RESTOCK_DASHBOARDS", "file/pages"),
     ],
 )
-@pytest.mark.parametrize("program", ["restock", pytest.param("dbt", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("program", ["restock", "dbt"])
 def test_refuses_a_path_of_the_wrong_kind(
     program: str, variable: str, path: str, place: Place
 ) -> None:
@@ -622,7 +616,7 @@ def test_refuses_a_path_of_the_wrong_kind(
     assert variable in message and str(place.folder / path.split("/")[0]) in message
 
 
-@pytest.mark.parametrize("program", ["restock", pytest.param("dbt", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("program", ["restock", "dbt"])
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("RESTOCK_WAREHOSE", "RESTOCK_WAREHOUSE"), ("Restock_Raw_Dir", "RESTOCK_RAW_DIR")],
@@ -633,7 +627,6 @@ def test_refuses_a_misspelt_variable(program: str, name: str, meant: str, place:
     assert f"unknown environment variable {name}: did you mean {meant}?" in message
 
 
-@pytest.mark.slow
 def test_plain_dbt_uses_the_warehouse_of_the_workspace_from_any_folder(place: Place) -> None:
     """The working folder has a warehouse of its own, which is not touched."""
     clone, elsewhere = place.folder / "clone", place.folder / "elsewhere"

@@ -28,6 +28,8 @@ from fuzz_sources import (
 from ml.sources import Intake, SourceError, land
 from ml.sources.packings import COMPRESSED
 
+pytestmark = pytest.mark.slow
+
 Pack = Callable[[Path], Any]
 
 

@@ -28,6 +28,8 @@ from ml.serving import index
 from ml.serving.api import create
 from ml.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 Read = Callable[[], dict[str, str]]
 
 
@@ -216,7 +218,6 @@ def test_documents_are_the_answers_of_the_api(id: str, server: Server, shop: Sho
     assert answers["product:2"]["week"]["expected_units"] == 7.25
 
 
-@pytest.mark.slow
 def test_a_rollback_is_published(
     server: Server, place: Place, published_twice: Place, published: Place
 ) -> None:
