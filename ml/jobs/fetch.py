@@ -33,11 +33,13 @@ def fetch(
     Raises:
         SourceError: the raw files are missing or malformed, or the delivery is too old, or much
             smaller or older than that of the last run.
-        SettingsError: the scoring date is earlier than the newest order or event.
+        SettingsError: the scoring date is earlier than the newest order or event, and
+            ``allow_future`` is not set.
     """
     progress(f"reading {settings.database or settings.raw_dir}", 0, 1)
     intake = sources.take_in(settings, progress)
-    reject_early_day(settings, sources.newest(settings.landing))
+    if not settings.reading.allow_future:  # Later orders are then left out.
+        reject_early_day(settings, sources.newest(settings.landing))
     delivery = sources.delivery(settings.landing)
     before = run_records.last_delivery(published or settings, delivery.source)
     if before and not accept_drop:

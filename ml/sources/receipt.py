@@ -10,7 +10,6 @@ from typing import Any
 
 import duckdb
 
-from ml.sources import clock
 from ml.sources.raw import SourceError, parquet
 
 RECEIPT = "intake.json"
@@ -99,7 +98,7 @@ def landed(landing_dir: Path) -> Intake:
 
 
 def newest(landing_dir: Path) -> dict[str, date]:
-    """Return the dates of the newest landed `order` and `event` that are not ahead of today.
+    """Return the dates of the newest landed `order` and `event`.
 
     An event counts when it became known. A source without dates has neither.
     """
@@ -110,8 +109,8 @@ def newest(landing_dir: Path) -> dict[str, date]:
             path = landing_dir / f"{table}.parquet"
             if not path.exists():
                 continue
-            sql = f"select cast(max({column}) as date) from {parquet(path)} where {column} <= ?"
-            if day := con.execute(sql, [clock.latest()]).fetchall()[0][0]:
+            sql = f"select cast(max({column}) as date) from {parquet(path)}"
+            if day := con.execute(sql).fetchall()[0][0]:
                 days[noun] = day
     return days
 

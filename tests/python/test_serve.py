@@ -408,15 +408,19 @@ def eventually(is_true: Any, seconds: float = 30) -> bool:
 def process(
     place: Place, command: str = "serve", **variables: str
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server in a process of its own, and its address."""
-    with subprocess.Popen(
-        [str(Path(sys.executable).with_name("restock")), command, "--port", "0"],
-        env=place.environment | variables,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server_:
+    """A server in a process of its own, which logs to `server.log`, and its address."""
+    # Nobody reads a pipe while the server runs: once it is full, the server would wait.
+    with (
+        (place.folder / "server.log").open("w") as log,
+        subprocess.Popen(
+            [str(Path(sys.executable).with_name("restock")), command, "--port", "0"],
+            env=place.environment | variables,
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as server_,
+    ):
         try:
             assert server_.stderr
             said = server_.stderr.readline()
@@ -462,10 +466,10 @@ def test_a_server_follows_releases_and_ends_in_good_order(
         stop.set()
         asking.join()
         server_.send_signal(signal.SIGTERM)
-        out, err = server_.communicate(timeout=30)
+        _, err = server_.communicate(timeout=30)
     assert server_.returncode == 0, err
     assert all(status == 200 and etag == f'"{batch}"' for status, batch, etag in answers)
-    logged = [json.loads(line) for line in out.splitlines()]
+    logged = [json.loads(line) for line in (place.folder / "server.log").read_text().splitlines()]
     assert len(logged) == len(answers) and all(line["request_id"] for line in logged)
 
 
