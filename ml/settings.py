@@ -35,7 +35,7 @@ AUTO = "auto"
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
 IN_TOML = (
-    *("model", "parameters", "seed", "threads", "training_rows", "batch_rows"),
+    *("model", "parameters", "seed", "threads", "training_rows", "refit_below", "batch_rows"),
     *("warn_after", "error_after", "keep_releases"),
     *("reading", "columns", "events"),
 )
@@ -69,6 +69,8 @@ class Settings:
     """Threads for DuckDB and the model; 0 uses every core."""
     training_rows: int = 1_000_000
     """Approximate number of training examples, which bounds the memory and the time of training."""
+    refit_below: int = 10_000
+    """With fewer labelled shoppers than this, the model that serves learns from all of them."""
     batch_rows: int = 250_000
     """Pairs per scoring batch, which bounds the memory of scoring."""
     warn_after: int = 0

@@ -90,7 +90,7 @@ def decide(
         RestockError: the challenger cannot be read.
     """
     columns = features(settings, task.table.name)
-    model, _ = versions.load(settings.models, columns, challenger)
+    model, _ = versions.load_measured(settings.models, columns, challenger)
     decision = Decision(
         task=task.name,
         decision=decisions.TOO_FEW,
@@ -164,7 +164,7 @@ def judged(decision: Decision, compared: Compared) -> Decision:
 def _load(published: Settings, columns: Sequence[Feature], task: Task) -> tuple[Model | None, str]:
     """Return the champion of a task, or None and why it cannot score these features."""
     try:
-        return versions.load(published.models, columns, task.alias)[0], ""
+        return versions.load_measured(published.models, columns, task.alias)[0], ""
     except RestockError as error:
         return None, str(error)
 

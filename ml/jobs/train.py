@@ -1,7 +1,7 @@
 """The training job: fits a model on labelled examples and registers it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ FOLDS = 5
 def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
     """Fit a model on the part ``train`` of a task, calibrate it on ``held``, and register it.
 
-    The new version is a candidate: nothing serves it until it is promoted.
+    The new version is a candidate: nothing serves it until it is promoted. If fewer shoppers than
+    ``settings.refit_below`` have a label, the version serves a `refit` of this model, and keeps
+    this one to be measured.
 
     Under ``model = "auto"``, `fit` chooses the model. If folds measure the model, the shoppers are
     divided as in the first fold of a cross-validation.
@@ -43,24 +45,31 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     columns = features(settings, table.name)
     # An unknown model or parameter is reported here, before the slow read.
     unfitted(settings, task)
-    progress("reading examples", 0, 3)
+    progress("reading examples", 0, 4)
+    everyone = None
     with connection.connect(settings, read_only=True) as con:
         labelled = connection.scalar(con, f"select max(cutoff) from {table.cutoffs}")
+        if _is_refit(con, settings, task):
+            everyone = draw(con, columns, settings, task, part="labelled")
         if task.measured_by_folds(con):
-            learned = draw(con, columns, settings, splits=SPLITS)
+            learned = draw(con, columns, settings, part="labelled")
             held_cutoffs = sampling.held_cutoffs(con)
             held = examples.read(con, columns, cutoffs=held_cutoffs, splits=SPLITS)
             learned, held = divided(learned, held, fold=0)
         else:
             learned = draw(con, columns, settings, task)
             held = examples.read_part(con, columns, task.parts["held"], table)
-    progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
-    model = fit(settings, columns, learned, held, task)
+    progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 4)
+    model = measured = fit(settings, columns, learned, held, task)
     share = float(np.average(learned.label, weights=learned.weight))
-    progress("registering the model", 2, 3)
+    if everyone:
+        progress(f"refitting {model.name} on {len(everyone):,} examples", 2, 4)
+        model = refit(settings, columns, measured, everyone, task)
+    progress("registering the model", 3, 4)
     folder = versions.save(
         settings.models,
         model,
+        measured,
         columns,
         {
             "task": task.name,
@@ -81,11 +90,12 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             f"training_{table.outcome}_share": share,
             "calibration": model.calibrator.method,
             f"calibration_{table.rows}": len(held),
+            "refit_shoppers": len(np.unique(everyone.user_id)) if everyone else 0,
             **asdict(model.rule),
         },
         partial(_add_files, settings, columns, model, task),
     )
-    progress("registered", 3, 3)
+    progress("registered", 4, 4)
     return {"rows": len(learned), "model": folder.name, "note": _choice(model)}
 
 
@@ -149,21 +159,22 @@ def draw(
     settings: Settings,
     task: Task = REORDER,
     *,
-    splits: Sequence[str] = (),
+    part: str = "train",
 ) -> sampling.Sample:
-    """Draw about ``settings.training_rows`` training examples, or all of them if there are fewer.
-
-    They are of the part ``train`` of a task, or with ``splits``, labelled pairs of these splits.
+    """Draw about ``settings.training_rows`` examples of a part of a task, or all if it has fewer.
 
     Raises:
         RestockError: if there are none.
     """
-    part = task.parts["train"]
-    if splits:
-        part = examples.of_splits(sampling.label_cutoffs(con), splits)
     return sampling.sample(
-        con, columns, part, task.table, rows=settings.training_rows, seed=settings.seed
+        con, columns, task.parts[part], task.table, rows=settings.training_rows, seed=settings.seed
     )
+
+
+def _is_refit(con: duckdb.DuckDBPyConnection, settings: Settings, task: Task) -> bool:
+    """Return whether shoppers divide the examples of a task, and few of them have a label."""
+    labelled = sum(sampling.labelled_shoppers(con).values())
+    return "labelled" in task.parts and labelled < settings.refit_below
 
 
 @dataclass(frozen=True)
@@ -216,6 +227,21 @@ def fit(
     return Model(chosen.pipeline, chosen.calibrator, rule, chosen.name, log_loss)
 
 
+def refit(
+    settings: Settings,
+    columns: Sequence[Feature],
+    measured: Model,
+    everyone: sampling.Sample,
+    task: Task = REORDER,
+) -> Model:
+    """Return a model that `fit` chose, fitted again on all labelled shoppers.
+
+    Nobody is held out, so the calibrator and the rule are those of ``measured``.
+    """
+    pipeline = _pipeline(settings.for_model(measured.name), columns, everyone, task)
+    return replace(measured, pipeline=pipeline)
+
+
 def _calibrated(
     settings: Settings,
     columns: Sequence[Feature],
@@ -224,16 +250,23 @@ def _calibrated(
     task: Task,
 ) -> _Candidate:
     """Fit and calibrate a model, or a simple baseline of the task, by its name."""
+    pipeline = _pipeline(settings, columns, learned, task)
+    score = Model(pipeline, calibration.Calibrator(), None).predict(held.X)
+    calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
+    return _Candidate(settings.model, pipeline, calibrator, score)
+
+
+def _pipeline(
+    settings: Settings, columns: Sequence[Feature], learned: sampling.Sample, task: Task
+) -> Any:
+    """Return the fitted pipeline of a model, or of a simple baseline of the task, by its name."""
     if settings.model in task.simple:
         names = [column.name for column in columns]
         pipeline = estimators.of_baseline(task.simple[settings.model], names)
     else:
         pipeline = unfitted(settings, task)
     last = pipeline.steps[-1][0]
-    pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
-    score = Model(pipeline, calibration.Calibrator(), None).predict(held.X)
-    calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
-    return _Candidate(settings.model, pipeline, calibrator, score)
+    return pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
 
 
 def _held_out_loss(candidate: _Candidate, held: examples.Examples, seed: int) -> Floats:
