@@ -33,7 +33,6 @@ RAW = ROOT / "data" / "raw" / "simulated"
 REPEATED_BELOW, REPEATS = FULL // 8, 3
 SLOWEST = 12
 # How it goes with little memory.
-LITTLE = {"RESTOCK_MEMORY_LIMIT": "3GB"}
 
 
 def raw_files(shoppers: int) -> Path:
@@ -149,7 +148,7 @@ def measured_job(size: Fraction) -> dict[str, Any]:
             later = a_day_later(raw, Path(folder) / "raw", shoppers // 100)
             next_day = run_job(**at(folder, later))
     with tempfile.TemporaryDirectory(prefix="restock-bench-") as folder:
-        pairs = measure("pair_features.py", **at(folder, raw), **LITTLE)
+        pairs = measure("pair_features.py", **at(folder, raw))
     return {
         "size": str(size),
         "shoppers": shoppers,
@@ -197,17 +196,6 @@ def sizes_part(jobs: Sequence[dict[str, Any]]) -> list[str]:
         *("floor, s", "times the floor"),
     ]
     return table(header, rows)
-
-
-def limited_part(raw: Path) -> list[str]:
-    """Run a job with little memory, and write how it went."""
-    with tempfile.TemporaryDirectory(prefix="restock-bench-") as folder:
-        job = {"runs": [run_job(**at(folder, raw), **LITTLE)]}
-    return [
-        f"With RESTOCK_MEMORY_LIMIT=3GB, the largest size takes {seconds(job):,.1f} s and at most "
-        f"{peak(job):,.0f} MiB.",
-        "",
-    ]
 
 
 def next_day_part(jobs: Sequence[dict[str, Any]]) -> list[str]:
@@ -355,7 +343,6 @@ def main() -> None:
     compared = raw_files(round(FULL * min(sizes[-1], Fraction(1, 4))))
     peers = measured_peers(compared)
     jobs = [measured_job(size) for size in sizes]
-    limited = limited_part(raw_files(round(FULL * sizes[-1])))
     busy = (
         f"**The machine was busy (load {load:.1f} before the first run), so times are too long. "
         "CPU seconds are less affected.**"
@@ -383,7 +370,6 @@ def main() -> None:
                 "memory of the job, which is one process.",
                 "",
                 *sizes_part(jobs),
-                *limited,
                 *(line for job in jobs[::-1] for line in stages_part(job)),
                 "## A day later",
                 "",

@@ -61,7 +61,7 @@ class Settings:
     as_of_days: str = ""
     """Days from each shopper's last order to cutoff 0, for data without dates; empty if unused."""
     memory_limit: str = ""
-    """Memory for DuckDB and Python together, such as 3GB; empty for 60% of the machine's."""
+    """Memory for DuckDB and Python together, such as 3GB; empty for the default of `ml.memory`."""
     model: str = DEFAULT_MODEL
     """A model of ``ml/modelling/estimators.py``, or `AUTO`."""
     seed: int = 7
