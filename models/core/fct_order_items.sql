@@ -1,5 +1,6 @@
 -- Sorted by shopper and product, so that a query for some shoppers reads only their part of the
--- table. purchase_number, gap_orders and gap_days look only at earlier orders: they hold at every cutoff.
+-- table. purchase_number, gap_orders and gap_days look only at earlier orders, so they hold at every
+-- cutoff.
 with
 
 items as (
