@@ -69,7 +69,7 @@ class Settings:
     """Threads for DuckDB and the model; 0 uses every core."""
     training_rows: int = 1_000_000
     """Approximate number of training examples, which bounds the memory and the time of training."""
-    refit_below: int = 10_000
+    refit_below: int = 5_000
     """With fewer labelled shoppers than this, the model that serves learns from all of them."""
     batch_rows: int = 250_000
     """Pairs per scoring batch, which bounds the memory of scoring."""
