@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+from sklearn.base import clone
 
 from ml import sources
 from ml.errors import RestockError
@@ -193,8 +194,12 @@ def fit(
     learned: sampling.Sample,
     held: examples.Examples,
     task: Task = REORDER,
+    *,
+    pipeline: Any = None,
 ) -> Model:
     """Fit the model that the settings name, then calibrate it on held-out examples.
+
+    With ``pipeline``, an unfitted one, fit a clone of it instead; its name is that of the settings.
 
     The held-out examples also determine the model's rule. Under ``auto`` they choose the model: a
     simple baseline takes the place of the default model if its calibrated log-loss is lower by more
@@ -210,10 +215,11 @@ def fit(
             f"product {what} bought again. A model needs both. Add more shoppers or orders."
         )
     names = [settings.model]
-    if settings.model == AUTO:
+    if settings.model == AUTO and pipeline is None:
         names = [DEFAULT_MODEL, *task.simple]
     candidates = [
-        _calibrated(settings.for_model(name), columns, learned, held, task) for name in names
+        _calibrated(settings.for_model(name), columns, learned, held, task, pipeline)
+        for name in names
     ]
     chosen, log_loss = candidates[0], {}
     if len(candidates) > 1:
@@ -248,19 +254,26 @@ def _calibrated(
     learned: sampling.Sample,
     held: examples.Examples,
     task: Task,
+    pipeline: Any,
 ) -> _Candidate:
-    """Fit and calibrate a model, or a simple baseline of the task, by its name."""
-    pipeline = _pipeline(settings, columns, learned, task)
+    """Fit and calibrate a pipeline, or a model or a simple baseline of the task by its name."""
+    pipeline = _pipeline(settings, columns, learned, task, pipeline)
     score = Model(pipeline, calibration.Calibrator(), None).predict(held.X)
     calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
     return _Candidate(settings.model, pipeline, calibrator, score)
 
 
 def _pipeline(
-    settings: Settings, columns: Sequence[Feature], learned: sampling.Sample, task: Task
+    settings: Settings,
+    columns: Sequence[Feature],
+    learned: sampling.Sample,
+    task: Task,
+    own: Any = None,
 ) -> Any:
-    """Return the fitted pipeline of a model, or of a simple baseline of the task, by its name."""
-    if settings.model in task.simple:
+    """Return the fitted pipeline of a model or a simple baseline by its name, or a clone of one."""
+    if own is not None:
+        pipeline = clone(own)
+    elif settings.model in task.simple:
         names = [column.name for column in columns]
         pipeline = estimators.of_baseline(task.simple[settings.model], names)
     else:
