@@ -71,7 +71,7 @@ SHOPPERS = """
             least(100, 4 + floor(20 * ((1 - uniform('orders', range)) ** (-1 / 2.4) - 1)))::integer
                 as order_count,
             uniform('open', range) < 0.65 as is_open,
-            12.5 * (-ln(1 - uniform('basket', range))) ** 0.6 as basket,
+            12 * (-ln(1 - uniform('basket', range))) ** 0.6 as basket,
             uniform('loyalty', range) as loyalty,
             pick($weekdays, uniform('weekday', range)) as usual_weekday,
             370 / (order_count + 10) * exp(0.2 * logistic(uniform('pace', range))) as mean_gap_days
@@ -170,7 +170,7 @@ PAIRS = """
         next_order,
         changes_at,
         1 / (1 + exp(
-            0.3 * ln(rank + 1) - 3.5 * (loyalty - 0.5) - 4.8
+            0.3 * ln(rank + 1) - 3.5 * (loyalty - 0.5) - 5
             + 0.5 * logistic(uniform('appeal of aisle', product_id % 134))
             + 0.5 * logistic(uniform('appeal of product', product_id))
             + 2.0 * logistic(uniform('appeal to shopper', user_id, product_id))

@@ -28,8 +28,8 @@ LATER_ORDERS = """
     )
     group by user_id having count(*) >= 5
 """
-"""Shoppers with five orders or more from their fifth on: products bought again in each order, of
-one half of the catalogue (`a`) and of the other (`b`), and new products (`new`)."""
+"""Five or more orders of a shopper from the fifth on: `a` and `b` are the products bought again of
+either half of the catalogue, and `new` those bought for the first time."""
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +167,7 @@ def test_simulated_data_follows_the_rule(
         ("reordered, first in the cart", "select avg(reordered) from lines"
          " where add_to_cart_order = 1", 0.71, 0.04),
         ("pairs bought again in the next order", "select avg(bought::int) from truth", 0.1, 0.015),
-        # Within a shopper, sizes vary, and what is bought again of half of the catalogue tells
-        # what is bought again of the other half. The sample has 0.436 and 0.501.
+        # The Instacart sample has 0.436 and 0.501.
         ("variation of the basket", f"select sqrt(sum(var) / sum(mean ** 2)) from ("
          f"select var_samp(a + b + new) as var, avg(a + b + new) as mean {LATER_ORDERS})",
          0.44, 0.04),
@@ -242,9 +241,9 @@ def test_probabilities_agree_with_purchases(con: duckdb.DuckDBPyConnection, grou
 def test_products_of_an_order_are_independent_given_the_truth(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    """The number bought again has the mean and variance of independent draws (a chi-square test).
+    """The number bought again has the mean and variance of independent draws.
 
-    A truth that does not know the kind of trip has a ratio above 2.
+    If the truth did not know the size of the trip, the ratio of the variances would be above 2.
     """
     rows = con.execute(
         """
