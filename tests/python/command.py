@@ -17,7 +17,11 @@ from tempfile import TemporaryDirectory
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["dbt.cli.main", "lightgbm", "numba", "sklearn.isotonic", "sklearn.linear_model", "typer"]
+    [
+        *("dbt.cli.main", "dbt.adapters.duckdb.impl", "dbt.task.build"),
+        *("lightgbm", "sklearn.isotonic", "sklearn.linear_model"),
+        *("ml.cli", "ml.jobs.audit", "ml.jobs.evaluate", "ml.serving.index", "dashboards.site"),
+    ]
 )
 
 

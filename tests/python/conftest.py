@@ -18,6 +18,7 @@ import duckdb
 import pytest
 import shops
 
+from ml.settings import Settings
 from ml.simulation.simulate import simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,14 +107,25 @@ class Place:
             shutil.copy2(ours, part)
             part.replace(shared)
 
+    def settings(self, **flags: Any) -> Settings:
+        """Return the settings of jobs that a test runs in this process, by default on Instacart."""
+        own = {"warehouse": self.warehouse, "dashboards": self.folder / "pages"}
+        return Settings.load(
+            **{"source": "instacart", "training_rows": TRAINING_ROWS, **own, **flags}
+        )
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.warehouse), read_only=True) as con:
             return con.execute(sql).fetchall()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place of the test's own, whose dbt manifest and logs jobs in this process use too."""
+    place = Place(tmp_path)
+    for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
+        monkeypatch.setenv(name, place.environment[name])
+    return place
 
 
 @pytest.fixture(scope="session")

@@ -299,7 +299,8 @@ def test_runs_on_an_order_log_with_text_ids_and_plain_dates(
 ) -> None:
     """The log has no products file. The default source covers integer ids and timestamps.
 
-    The paths contain folders such as `user_id=7`, which must not be read as Hive partitions.
+    The paths contain folders such as `user_id=7`, which must not be read as Hive partitions. The
+    run replaces the warehouse of a plain dbt and an empty folder for the pages.
     """
     place = Place(place.folder / "user_id=7, it's")
     raw = place.folder / "ordered_at=2024-03-01" / "raw"
@@ -318,7 +319,12 @@ def test_runs_on_an_order_log_with_text_ids_and_plain_dates(
     ((pairs,),) = duckdb.execute(
         f"select count(distinct (user_id, product_id)) from {parquet(raw / 'order_lines.parquet')}"
     ).fetchall()
-    place.restock("run", "--source", "order_log", "--raw-dir", raw)
+    source = {"RESTOCK_SOURCE": "order_log", "RESTOCK_RAW_DIR": str(raw)}
+    place.call("dbt", "run", "--select", "+fct_orders", **source).check_returncode()
+    assert not place.warehouse.is_symlink()
+    (place.folder / "pages").mkdir()
+    place.restock("run", "--raw-dir", raw)
+    assert place.warehouse.is_symlink()
     assert place.query("select count(*) from fct_predictions") == [(pairs,)]
     assert place.query("select distinct context_source from targets where cutoff = 0") == [
         ("as_of",)
