@@ -4,6 +4,7 @@ The processes are forked from a server that has imported the libraries, because 
 longer than most commands.
 """
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -49,6 +50,7 @@ def _become(
     out: Path,
     err: Path,
 ) -> None:
+    gc.freeze()  # the libraries are no garbage, and looking at them takes time
     for path, stream in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
     os.environ.clear()
