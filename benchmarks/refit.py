@@ -30,7 +30,10 @@ def main() -> None:
         seeded = replace(settings, seed=seed)
         with connection.connect(seeded, read_only=True) as con:
             learned = train.draw(con, columns, seeded, task)
-            everyone = train.draw(con, columns, seeded, task, part="labelled")
+            shoppers = sampling.labelled_shoppers(con)
+            rows = seeded.training_rows * sum(shoppers.values()) // shoppers["train"]
+            more = replace(seeded, training_rows=rows)
+            everyone = train.draw(con, columns, more, task, part="labelled")
             held = examples.read_part(con, columns, task.parts["held"], task.table)
             test = examples.read_part(con, columns, task.parts["test"], task.table)
         measured = train.fit(seeded, columns, learned, held, task)

@@ -50,15 +50,22 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     everyone = None
     with connection.connect(settings, read_only=True) as con:
         labelled = connection.scalar(con, f"select max(cutoff) from {table.cutoffs}")
-        if _is_refit(con, settings, task):
-            everyone = draw(con, columns, settings, task, part="labelled")
+        shoppers = sampling.labelled_shoppers(con)
+        labelled_shoppers = sum(shoppers.values())
+        is_refit = "labelled" in task.parts and labelled_shoppers < settings.refit_below
         if task.measured_by_folds(con):
             learned = draw(con, columns, settings, part="labelled")
+            everyone = learned if is_refit else None
             held_cutoffs = sampling.held_cutoffs(con)
             held = examples.read(con, columns, cutoffs=held_cutoffs, splits=SPLITS)
             learned, held = divided(learned, held, fold=0)
         else:
             learned = draw(con, columns, settings, task)
+            if is_refit:
+                # As many pairs of each shopper, because the calibration is that of this sample.
+                rows = settings.training_rows * labelled_shoppers // shoppers["train"]
+                more = replace(settings, training_rows=rows)
+                everyone = draw(con, columns, more, task, part="labelled")
             held = examples.read_part(con, columns, task.parts["held"], table)
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 4)
     model = measured = fit(settings, columns, learned, held, task)
@@ -170,12 +177,6 @@ def draw(
     return sampling.sample(
         con, columns, task.parts[part], task.table, rows=settings.training_rows, seed=settings.seed
     )
-
-
-def _is_refit(con: duckdb.DuckDBPyConnection, settings: Settings, task: Task) -> bool:
-    """Return whether shoppers divide the examples of a task, and few of them have a label."""
-    labelled = sum(sampling.labelled_shoppers(con).values())
-    return "labelled" in task.parts and labelled < settings.refit_below
 
 
 @dataclass(frozen=True)

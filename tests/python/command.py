@@ -16,9 +16,14 @@ from tempfile import TemporaryDirectory
 
 # Libraries read this on import, so it must be set before the server starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Where this attribute is missing, as in the server, DuckDB takes its import for an interactive shell's
+# and prints progress bars.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
+        "command",  # first, for the attribute
         *("dbt.cli.main", "dbt.adapters.duckdb.impl", "dbt.task.build"),
         *("lightgbm", "sklearn.isotonic", "sklearn.linear_model"),
         *("ml.cli", "ml.jobs.audit", "ml.jobs.evaluate", "ml.serving.index", "dashboards.site"),
@@ -57,7 +62,5 @@ def _become(
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = [program, *arguments]
-    # Without this attribute, DuckDB assumes an interactive shell and prints progress bars.
-    sys.modules["__main__"].__file__ = program
     (script,) = entry_points(group="console_scripts", name=program)
     sys.exit(script.load()())

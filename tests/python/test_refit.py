@@ -83,6 +83,9 @@ def test_few_shoppers_all_teach_the_model_that_serves(settings: Settings) -> Non
     assert np.array_equal(np.sort(published), np.sort(serves.predict(now.X).astype(np.float32)))
     assert np.array_equal(np.sort(tested), np.sort(measured.predict(test.X).astype(np.float32)))
     assert serves.calibrator is not None and serves.rule == measured.rule
+    # Both are calibrated, although the one was calibrated by the other.
+    means = [model.predict(now.X).mean() for model in (serves, measured)]
+    assert means[0] == pytest.approx(means[1], rel=0.05)
     # A figure of the model that serves would be too good: it knows the test shoppers.
     of_serving, of_measured = losses(settings, serves, measured)
     assert of_serving < 0.97 * of_measured
