@@ -11,13 +11,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 # Libraries read this on import, so it must be set before the server starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Where this attribute is missing, as in the server, DuckDB takes its import for an interactive shell's
-# and prints progress bars.
+# Where this attribute is missing, as in the server, DuckDB believes that it is imported by an
+# interactive shell, and prints progress bars.
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = __file__
 _SERVER = multiprocessing.get_context("forkserver")
@@ -35,6 +38,9 @@ def run(
     program: str, arguments: Sequence[str], environment: dict[str, str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run a console script of this environment in a folder, and return its output."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the server finds `command`
+        forkserver.ensure_running()
     with TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
         process = _SERVER.Process(
