@@ -32,6 +32,10 @@ SOURCES = ("complete_journey", "instacart", "order_log")
 DEFAULT_MODEL = "gradient_boosting"
 AUTO = "auto"
 """The setting ``model`` that lets validation shoppers choose `DEFAULT_MODEL` or a simple rule."""
+HYBRID = "hybrid"
+"""The setting ``model`` that lets validation shoppers choose it or `DEFAULT_MODEL`."""
+SEQUENTIAL = ("sequence", HYBRID)
+"""The models that also read the columns of `pair_sequences`."""
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
 IN_TOML = (
