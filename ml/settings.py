@@ -67,7 +67,7 @@ class Settings:
     memory_limit: str = ""
     """Memory for DuckDB and Python together, such as 3GB; empty for 60% of the machine's."""
     model: str = DEFAULT_MODEL
-    """A model of ``ml/modelling/estimators.py``, or `AUTO`."""
+    """A model of ``ml/modelling/estimators.py``, `HYBRID`, or `AUTO`."""
     seed: int = 7
     threads: int = 0
     """Threads for DuckDB and the model; 0 uses every core."""

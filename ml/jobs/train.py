@@ -208,7 +208,7 @@ def fit(
             f"product {what} bought again. A model needs both. Add more shoppers or orders."
         )
     choices = {AUTO: [DEFAULT_MODEL, *task.simple], HYBRID: [DEFAULT_MODEL, HYBRID]}
-    names = names or choices.get(settings.model, [settings.model])
+    names = list(names) or choices.get(settings.model, [settings.model])
     candidates = [
         _calibrated(settings.for_model(name), columns, learned, held, task) for name in names
     ]

@@ -28,6 +28,8 @@ class Network(nn.Module):
     The GRU is that of Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder".
     """
 
+    quantiles: Tensor
+
     def __init__(self, features: int, sequences: int, hidden: int) -> None:
         super().__init__()
         self.register_buffer("quantiles", torch.zeros(features, QUANTILES - 1))
@@ -82,7 +84,8 @@ def fit(
     rng = np.random.default_rng(seed)
     with _reproducible(seed):
         network = Network(X.shape[1], sequences.shape[1] - 1, hidden)
-        network.quantiles.copy_(torch.from_numpy(_quantiles(rng.permutation(X)[:QUANTILE_ROWS])))
+        some = X[rng.permutation(len(X))[:QUANTILE_ROWS]]
+        network.quantiles.copy_(torch.from_numpy(_quantiles(some)))
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=learning_rate, weight_decay=weight_decay
         )

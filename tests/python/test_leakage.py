@@ -128,7 +128,7 @@ RUNS_BACKWARDS = """
 
 
 class World:
-    """The models from staging to `examples`, compiled by dbt, on an in-memory database."""
+    """The models from staging to `examples` and `pair_sequences`, compiled by dbt, in memory."""
 
     def __init__(self, source: str, raw: Path, folder: Path) -> None:
         self.settings = Settings.load(
@@ -136,7 +136,8 @@ class World:
         )
         dbt.run(
             self.settings,
-            *("compile", "--select", "+examples,resource_type:model"),
+            *("compile", "--select"),
+            *("+examples,resource_type:model", "pair_sequences,resource_type:model"),
             *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
             progress=lambda what, done, total: None,
         )
