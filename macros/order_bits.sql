@@ -4,6 +4,9 @@
 -#}
 {% macro order_bits(condition) -%}
     cast(bit_or(
-        case when orders_ago <= 24 and {{ condition }} then 1 << (orders_ago - 1) else 0 end
+        case
+            when orders_ago between 1 and 24 and {{ condition }} then 1 << (orders_ago - 1)
+            else 0
+        end
     ) as integer)
 {%- endmacro %}

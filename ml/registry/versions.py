@@ -40,7 +40,8 @@ LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
 def libraries(*others: str) -> dict[str, str]:
     """Return the versions of Python and of the libraries that scores depend on, these included."""
-    installed = {name: library_version(name) for name in (*LIBRARIES, *others)}
+    # Without the build, such as +cpu, which a package index may not have.
+    installed = {name: library_version(name).partition("+")[0] for name in (*LIBRARIES, *others)}
     return {"python": platform.python_version(), **installed}
 
 
