@@ -23,7 +23,7 @@ def main() -> None:
     settings = Settings.load()
     columns = features(settings)
     with connection.connect(settings, read_only=True) as con:
-        learned = train.draw(con, columns, settings, splits=SPLITS)
+        learned = train.draw(con, columns, settings, part="labelled")
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
     groups = np.array([column.group for column in columns])
     ratios = np.array(["reorder_ratio" in column.name for column in columns])

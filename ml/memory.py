@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ml.errors import SettingsError
 
+DEFAULT = 3 << 30
+"""The default limit in bytes. More does not make a full run of 33 million lines faster."""
 SHARE_OF_MACHINE = 0.6
-"""The default limit, as a share of the machine's memory."""
+"""The default limit on a small machine, as a share of its memory."""
 PYTHON = 1 << 30
 """Bytes for the libraries, a million training pairs and a batch of scores.
 
@@ -30,13 +32,13 @@ def of_machine() -> int:
 def in_bytes(limit: str) -> int:
     """Return a limit such as ``3GB`` or ``1.5 GiB`` in bytes; units are powers of 1024.
 
-    An empty limit means 60% of the machine's memory.
+    An empty limit means 3 GiB, or 60% of the machine's memory if that is less.
 
     Raises:
         SettingsError: ``limit`` is not a positive size.
     """
     if not limit:
-        return int(of_machine() * SHARE_OF_MACHINE)
+        return min(DEFAULT, int(of_machine() * SHARE_OF_MACHINE))
     written = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", limit.strip(), re.IGNORECASE)
     if written is None or float(written[1]) == 0:
         raise SettingsError(f"invalid memory_limit '{limit}': write it as 3GB or 500MB")

@@ -39,7 +39,7 @@ SEQUENTIAL = ("sequence", HYBRID)
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
 IN_TOML = (
-    *("model", "parameters", "seed", "threads", "training_rows", "batch_rows"),
+    *("model", "parameters", "seed", "threads", "training_rows", "refit_below", "batch_rows"),
     *("warn_after", "error_after", "keep_releases"),
     *("reading", "columns", "events"),
 )
@@ -65,7 +65,7 @@ class Settings:
     as_of_days: str = ""
     """Days from each shopper's last order to cutoff 0, for data without dates; empty if unused."""
     memory_limit: str = ""
-    """Memory for DuckDB and Python together, such as 3GB; empty for 60% of the machine's."""
+    """Memory for DuckDB and Python together, such as 3GB; empty for the default of `ml.memory`."""
     model: str = DEFAULT_MODEL
     """A model of ``ml/modelling/estimators.py``, `HYBRID`, or `AUTO`."""
     seed: int = 7
@@ -73,6 +73,8 @@ class Settings:
     """Threads for DuckDB and the model; 0 uses every core."""
     training_rows: int = 1_000_000
     """Approximate number of training examples, which bounds the memory and the time of training."""
+    refit_below: int = 5_000
+    """With fewer labelled shoppers than this, the model that serves learns from all of them."""
     batch_rows: int = 250_000
     """Pairs per scoring batch, which bounds the memory of scoring."""
     warn_after: int = 0

@@ -14,6 +14,7 @@ from ml.errors import RestockError
 from ml.jobs.task import REORDER, Task
 from ml.modelling.basket import Ints
 from ml.progress import Progress
+from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse import connection, examples
 from ml.warehouse.examples import Examples, Table
@@ -87,7 +88,26 @@ def audit(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         command = " --task ".join(filter(None, ("restock audit", task.scope)))
         note += f", {len(findings) - passed} to look at (`{command}` lists them)"
     checks = _worst_by_check(findings)
-    return {"rows": len(findings), "run_id": run_id, "checks": checks, "note": note}
+    return {
+        "rows": len(findings),
+        "run_id": run_id,
+        "checks": checks,
+        "notes": _refit(settings, task),
+        "note": note,
+    }
+
+
+def _refit(settings: Settings, task: Task) -> list[str]:
+    """Say whether the model that serves differs from the one that the figures are of."""
+    if not versions.production(settings.models, task.alias).exists():
+        return []
+    shoppers = versions.metadata(settings.models, task.alias).get("refit_shoppers", 0)
+    if not shoppers:
+        return []
+    return [
+        f"the model that serves learned from {shoppers:,} labelled shoppers, test shoppers among "
+        "them; every figure is of the model before, which never saw a test shopper"
+    ]
 
 
 def _worst_by_check(findings: list[Finding]) -> dict[str, dict[str, Any]]:

@@ -54,7 +54,7 @@ def made_by(settings: Settings) -> str:
             if path.suffix in (".py", ".sql", ".yml", ".csv") and path.name != RULES:
                 digest.update(path.read_bytes())
     digest.update(json.dumps(versions.libraries()).encode())
-    names = ("source", "model", "seed", "training_rows", "parameters")
+    names = ("source", "model", "seed", "training_rows", "refit_below", "parameters")
     digest.update(json.dumps([getattr(settings, name) for name in names]).encode())
     digest.update(json.dumps([table for table in OPTIONAL if has_landed(settings, table)]).encode())
     return digest.hexdigest()

@@ -71,7 +71,7 @@ def evaluate(
     if card and task.rule.is_per_shopper:
         raise SettingsError(f"--card requires --folds for the task {task.name}")
     columns = features_of(settings, task, candidate)
-    model, trained = versions.load(settings.models, columns, candidate or task.alias)
+    model, trained = versions.load_measured(settings.models, columns, candidate or task.alias)
     serving = versions.production(settings.models, task.alias)
     is_served = candidate in ("", serving.name) or not serving.exists()
     with connection.connect(settings, read_only=True) as con:
@@ -216,7 +216,7 @@ def _by_folds(
     report = EvaluationReport(settings, settings.model, f"{train.FOLDS}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, train.FOLDS + 1)
-        learned = train.draw(con, columns, settings, splits=SPLITS)
+        learned = train.draw(con, columns, settings, part="labelled")
         held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)
@@ -281,7 +281,7 @@ def cross_validate(
     report = EvaluationReport(settings, settings.model, f"{folds}-fold")
     with connection.connect(settings) as con:
         progress("reading examples", 0, folds + 2)
-        learned = train.draw(con, columns, settings, splits=SPLITS)
+        learned = train.draw(con, columns, settings, part="labelled")
         held = examples.read(con, columns, cutoffs=sampling.held_cutoffs(con), splits=SPLITS)
         test = examples.read(con, columns, cutoffs=[1], splits=SPLITS)
         typical = typical_context.typical(settings, con, columns, test, splits=SPLITS)

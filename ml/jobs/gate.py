@@ -90,7 +90,7 @@ def decide(
         RestockError: the challenger cannot be read.
     """
     columns = features_of(settings, task, challenger)
-    model, _ = versions.load(settings.models, columns, challenger)
+    model, _ = versions.load_measured(settings.models, columns, challenger)
     decision = Decision(
         task=task.name,
         decision=decisions.TOO_FEW,
@@ -166,7 +166,7 @@ def _load(published: Settings, task: Task) -> tuple[Model | None, list[Feature],
     """Return the champion of a task and its features, or None and why it cannot score these."""
     try:
         columns = features_of(published, task)
-        return versions.load(published.models, columns, task.alias)[0], columns, ""
+        return versions.load_measured(published.models, columns, task.alias)[0], columns, ""
     except RestockError as error:
         return None, [], str(error)
 

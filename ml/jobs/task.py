@@ -33,7 +33,8 @@ class Task:
         scope: beginning of the names of its tables in the schema ``ml``; empty for the first task.
         table: where its examples are.
         parts: SQL conditions that divide the examples: ``train`` fits, ``held`` calibrates,
-            ``test`` measures, and ``now`` is scored.
+            ``test`` measures, and ``now`` is scored. Where shoppers divide them, ``labelled`` has
+            all but the last.
         parameters: those of gradient boosting that differ from its defaults.
         rule: what is made of the probabilities.
         measured_by_folds: whether test shoppers are too few, so that folds measure the model; it
@@ -109,6 +110,7 @@ REORDER = Task(
         "train": "cutoff > 0 and split = 'train'",
         "held": f"cutoff between 1 and {HELD_CUTOFFS} and split = 'validation'",
         "test": f"cutoff = 1 and split = '{reorder.TESTED}'",
+        "labelled": "cutoff > 0",
         "now": "cutoff = 0",
     },
     parameters={},

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+from sklearn.base import clone
 
 from ml import sources
 from ml.errors import RestockError
@@ -30,7 +31,9 @@ FOLDS = 5
 def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[str, Any]:
     """Fit a model on the part ``train`` of a task, calibrate it on ``held``, and register it.
 
-    The new version is a candidate: nothing serves it until it is promoted.
+    The new version is a candidate: nothing serves it until it is promoted. If fewer shoppers than
+    ``settings.refit_below`` have a label, the version serves a `refit` of this model, and keeps
+    this one to be measured.
 
     Under ``model = "auto"`` or ``"hybrid"``, `fit` chooses the model. Only pairs have sequences,
     so other tasks take the default model instead of one that reads them. If folds measure the
@@ -46,25 +49,32 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     columns = features(settings, table.name)
     # An unknown model or parameter is reported here, before the slow read.
     unfitted(settings, task)
-    progress("reading examples", 0, 3)
+    progress("reading examples", 0, 4)
+    everyone = None
     with connection.connect(settings, read_only=True) as con:
         labelled = connection.scalar(con, f"select max(cutoff) from {table.cutoffs}")
+        if _is_refit(con, settings, task):
+            everyone = draw(con, columns, settings, task, part="labelled")
         if task.measured_by_folds(con):
-            learned = draw(con, columns, settings, splits=SPLITS)
+            learned = draw(con, columns, settings, part="labelled")
             held_cutoffs = sampling.held_cutoffs(con)
             held = examples.read(con, columns, cutoffs=held_cutoffs, splits=SPLITS)
             learned, held = divided(learned, held, fold=0)
         else:
             learned = draw(con, columns, settings, task)
             held = examples.read_part(con, columns, task.parts["held"], table)
-    progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 3)
-    model = fit(settings, columns, learned, held, task)
+    progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 4)
+    model = measured = fit(settings, columns, learned, held, task)
     columns = columns[: model.width]
     share = float(np.average(learned.label, weights=learned.weight))
-    progress("registering the model", 2, 3)
+    if everyone:
+        progress(f"refitting {model.name} on {len(everyone):,} examples", 2, 4)
+        model = refit(settings, columns, measured, everyone, task)
+    progress("registering the model", 3, 4)
     folder = versions.save(
         settings.models,
         model,
+        measured,
         columns,
         {
             "task": task.name,
@@ -85,11 +95,12 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             f"training_{table.outcome}_share": share,
             "calibration": model.calibrator.method,
             f"calibration_{table.rows}": len(held),
+            "refit_shoppers": len(np.unique(everyone.user_id)) if everyone else 0,
             **asdict(model.rule),
         },
         partial(_add_files, settings, columns, model, task),
     )
-    progress("registered", 3, 3)
+    progress("registered", 4, 4)
     return {"rows": len(learned), "model": folder.name, "note": _choice(model)}
 
 
@@ -154,21 +165,22 @@ def draw(
     settings: Settings,
     task: Task = REORDER,
     *,
-    splits: Sequence[str] = (),
+    part: str = "train",
 ) -> sampling.Sample:
-    """Draw about ``settings.training_rows`` training examples, or all of them if there are fewer.
-
-    They are of the part ``train`` of a task, or with ``splits``, labelled pairs of these splits.
+    """Draw about ``settings.training_rows`` examples of a part of a task, or all if it has fewer.
 
     Raises:
         RestockError: if there are none.
     """
-    part = task.parts["train"]
-    if splits:
-        part = examples.of_splits(sampling.label_cutoffs(con), splits)
     return sampling.sample(
-        con, columns, part, task.table, rows=settings.training_rows, seed=settings.seed
+        con, columns, task.parts[part], task.table, rows=settings.training_rows, seed=settings.seed
     )
+
+
+def _is_refit(con: duckdb.DuckDBPyConnection, settings: Settings, task: Task) -> bool:
+    """Return whether shoppers divide the examples of a task, and few of them have a label."""
+    labelled = sum(sampling.labelled_shoppers(con).values())
+    return "labelled" in task.parts and labelled < settings.refit_below
 
 
 @dataclass(frozen=True)
@@ -190,8 +202,12 @@ def fit(
     held: examples.Examples,
     task: Task = REORDER,
     names: Sequence[str] = (),
+    *,
+    pipeline: Any = None,
 ) -> Model:
     """Fit the model that the settings name, then calibrate it on held-out examples.
+
+    With ``pipeline``, an unfitted one, fit a clone of it instead; its name is that of the settings.
 
     The held-out examples also determine the model's rule. Under ``auto`` they choose the model: a
     simple baseline takes the place of the default model if its calibrated log-loss is lower by more
@@ -208,9 +224,13 @@ def fit(
             f"product {what} bought again. A model needs both. Add more shoppers or orders."
         )
     choices = {AUTO: [DEFAULT_MODEL, *task.simple], HYBRID: [DEFAULT_MODEL, HYBRID]}
-    names = list(names) or choices.get(settings.model, [settings.model])
+    if not names:
+        names = [settings.model]
+        if pipeline is None:
+            names = choices.get(settings.model, names)
     candidates = [
-        _calibrated(settings.for_model(name), columns, learned, held, task) for name in names
+        _calibrated(settings.for_model(name), columns, learned, held, task, pipeline)
+        for name in names
     ]
     chosen, log_loss = candidates[0], {}
     if len(candidates) > 1:
@@ -225,29 +245,61 @@ def fit(
     return replace(chosen.model, rule=rule, log_loss=log_loss)
 
 
+def refit(
+    settings: Settings,
+    columns: Sequence[Feature],
+    measured: Model,
+    everyone: sampling.Sample,
+    task: Task = REORDER,
+) -> Model:
+    """Return a model that `fit` chose, fitted again on all labelled shoppers.
+
+    Nobody is held out, so the calibrator and the rule are those of ``measured``.
+    """
+    pipeline = _pipeline(settings.for_model(measured.name), columns, everyone, task)
+    return replace(measured, pipeline=pipeline)
+
+
 def _calibrated(
     settings: Settings,
     columns: Sequence[Feature],
     learned: sampling.Sample,
     held: examples.Examples,
     task: Task,
+    pipeline: Any,
 ) -> _Candidate:
-    """Fit and calibrate a model, or a simple baseline of the task, by its name."""
-    if settings.model in task.simple:
-        names = [column.name for column in columns]
-        pipeline = estimators.of_baseline(task.simple[settings.model], names)
-    else:
-        pipeline = unfitted(settings, task, columns)
-    width = len(columns)
-    if settings.model not in SEQUENTIAL:
-        width -= len(sequences(columns))
-    last = pipeline.steps[-1][0]
-    weight = {f"{last}__sample_weight": learned.weight}
-    pipeline.fit(learned.X[:, :width], learned.label, **weight)
+    """Fit and calibrate a pipeline, or a model or a simple baseline of the task by its name."""
+    pipeline = _pipeline(settings, columns, learned, task, pipeline)
+    width = _width(settings, columns)
     model = Model(pipeline, calibration.Calibrator(), None, settings.model, width=width)
     score = model.predict(held.X)
     calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
     return _Candidate(replace(model, calibrator=calibrator), score)
+
+
+def _pipeline(
+    settings: Settings,
+    columns: Sequence[Feature],
+    learned: sampling.Sample,
+    task: Task,
+    own: Any = None,
+) -> Any:
+    """Return the fitted pipeline of a model or a simple baseline by its name, or a clone of one."""
+    if own is not None:
+        pipeline = clone(own)
+    elif settings.model in task.simple:
+        names = [column.name for column in columns]
+        pipeline = estimators.of_baseline(task.simple[settings.model], names)
+    else:
+        pipeline = unfitted(settings, task, columns)
+    X = learned.X[:, : _width(settings, columns)]
+    last = pipeline.steps[-1][0]
+    return pipeline.fit(X, learned.label, **{f"{last}__sample_weight": learned.weight})
+
+
+def _width(settings: Settings, columns: Sequence[Feature]) -> int:
+    """Return how many of the features the model of the settings reads, the first ones."""
+    return len(columns) - (0 if settings.model in SEQUENTIAL else len(sequences(columns)))
 
 
 def _held_out_loss(candidate: _Candidate, held: examples.Examples, seed: int) -> Floats:

@@ -67,7 +67,15 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Fit the network to rows, shape (n_rows, n_features + n_sequences)."""
+        """Fit the network to rows, shape (n_rows, n_features + n_sequences).
+
+        Raises:
+            SettingsError: the rows have no sequences.
+        """
+        if not self.sequences:
+            raise SettingsError(
+                "the examples have no sequences: set model to sequence or hybrid in restock.toml"
+            )
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         self.classes_ = np.array([0, 1])
         self.state_ = network().fit(
@@ -112,8 +120,8 @@ class Hybrid(ClassifierMixin, BaseEstimator):
         """Fit both models to rows, shape (n_rows, n_features + n_sequences)."""
         self.classes_ = np.array([0, 1])
         weight = {f"{self.trees.steps[-1][0]}__sample_weight": sample_weight}
-        self.trees.fit(self._features(X), y, **weight)
         self.network.fit(X, y, sample_weight)
+        self.trees.fit(self._features(X), y, **weight)
         self.trees_ = Model(self.trees, Calibrator(), None)
         return self
 

@@ -26,7 +26,7 @@ class Version:
 
         card = versions.check_files(folder.parent, folder.name)
         self._features = [feature["name"] for feature in card["features"]]
-        self._model = joblib.load(folder / "model.joblib")
+        self._model = joblib.load(folder / versions.MODEL)
 
     def predict(self, model_input: "pd.DataFrame") -> "Floats":
         """Return the calibrated probability of each row, shape (n_rows,)."""

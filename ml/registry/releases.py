@@ -78,7 +78,7 @@ def missing(release: Path, settings: Settings) -> list[str]:
     """Return the files that a release lacks; none if it is whole."""
     files = [release / settings.warehouse.name, release / _PAGES / "index.html"]
     links = {versions.in_release(alias) for alias in (versions.ALIAS, *models(release))}
-    files += [release / link / "model.joblib" for link in sorted(links)]
+    files += [release / link / versions.MODEL for link in sorted(links)]
     return [str(file) for file in files if not file.exists()]
 
 

@@ -1,10 +1,13 @@
 """Model versions: one folder per trained model, and a link to each task's production version.
 
 ``models/<version>/`` holds everything that a score depends on: ``model.joblib``, ``model.json`` and
-the population (`ml.warehouse.population`). Restock writes it once and later changes only the
-metrics in ``model.json``. The symbolic link ``models/production`` points to the version that scores
-pairs, and ``models/production-<scope>`` to that of another task. Such a link is an *alias*. A
-version without one is a *candidate*: nothing serves it until it is promoted.
+the population (`ml.warehouse.population`). If that model has learned from test shoppers too
+(`ml.jobs.train.refit`), ``measured.joblib`` is the one that has not, and every figure is of it.
+Restock writes a version once and later changes only the metrics in ``model.json``.
+
+The symbolic link ``models/production`` points to the version that scores pairs, and
+``models/production-<scope>`` to that of another task. Such a link is an *alias*. A version without
+one is a *candidate*: nothing serves it until it is promoted.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ Card = dict[str, Any]
 ALIAS = "production"
 """The alias of the first task; those of the others begin with it."""
 IS_ALIAS = re.compile(rf"{ALIAS}(-[\w-]+)?")
+MODEL, MEASURED = "model.joblib", "measured.joblib"
 _IS_VERSION = re.compile(r"\w+-\d{8}T\d{6}-[0-9a-f]{8}")
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
@@ -54,6 +58,7 @@ def feature_version(features: Sequence[Feature]) -> str:
 def save(
     folder: Path,
     model: Model,
+    measured: Model,
     features: Sequence[Feature],
     card: Card,
     add_files: Callable[[Path], None] = lambda folder: None,
@@ -62,8 +67,9 @@ def save(
 
     Args:
         folder: the folder of all versions.
-        model: the fitted model.
-        features: the features it was trained on, in order.
+        model: the fitted model, which serves.
+        measured: the same, or that which has not learned from the shoppers who measure it.
+        features: the features they were trained on, in order.
         card: further content for ``model.json``; ``model_name`` and ``task`` are required.
         add_files: called with a folder to write the version's other files to.
     """
@@ -72,10 +78,12 @@ def save(
     work = folder / ".saving"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    joblib.dump(model, work / "model.joblib", compress=3)
+    joblib.dump(model, work / MODEL, compress=3)
+    if measured is not model:
+        joblib.dump(measured, work / MEASURED, compress=3)
     add_files(work)
     digests = {path.name: _sha256(path) for path in sorted(work.iterdir())}
-    digest = digests.pop("model.joblib")
+    digest = digests.pop(MODEL)
     version = f"{card['model_name']}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{digest[:8]}"
     card = {
         **card,
@@ -177,7 +185,7 @@ def check_files(folder: Path, name: str = ALIAS) -> Card:
         RestockError: a file is missing or changed.
     """
     card = metadata(folder, name)
-    for file, digest in {"model.joblib": card["sha256"], **card.get("files", {})}.items():
+    for file, digest in {MODEL: card["sha256"], **card.get("files", {})}.items():
         path = folder / name / file
         if not path.exists() or _sha256(path) != digest:
             raise RestockError(
@@ -188,16 +196,36 @@ def check_files(folder: Path, name: str = ALIAS) -> Card:
 
 
 def load(folder: Path, features: Sequence[Feature], name: str = ALIAS) -> tuple[Model, Card]:
-    """Return the model of a version, and the content of its ``model.json``.
+    """Return the model that a version serves, and the content of its ``model.json``.
+
+    Do not measure it: `load_measured` returns the model that has never seen a test shopper.
 
     Raises:
         RestockError: there is no such version, a file does not match its digest in ``model.json``,
             or the model was trained on features or types that differ from ``features``.
     """
-    import joblib
+    written = _checked(folder, features, name)
+    return _unpickled(folder / name / MODEL, written), written
 
+
+def load_measured(
+    folder: Path, features: Sequence[Feature], name: str = ALIAS
+) -> tuple[Model, Card]:
+    """Return the model of a version that never saw a test shopper, and its ``model.json``.
+
+    It differs from the model that serves if that one was refitted on all labelled shoppers.
+
+    Raises:
+        RestockError: as `load` does.
+    """
+    written = _checked(folder, features, name)
+    file = MEASURED if MEASURED in written.get("files", {}) else MODEL
+    return _unpickled(folder / name / file, written), written
+
+
+def _checked(folder: Path, features: Sequence[Feature], name: str) -> Card:
+    """Return the ``model.json`` of a version whose files and features are as expected."""
     written = check_files(folder, name)
-    path = folder / name / "model.joblib"
     trained = {feature["name"]: feature["dtype"] for feature in written["features"]}
     now = {feature.name: feature.dtype for feature in features}
     if list(trained.items()) != list(now.items()):
@@ -209,9 +237,15 @@ def load(folder: Path, features: Sequence[Feature], name: str = ALIAS) -> tuple[
             f"models/features builds now: {', '.join(differing[:5]) or 'their order differs'}. "
             "Run `restock train` again."
         )
-    # Unpickling runs code, so it comes after the digest check.
+    return written
+
+
+def _unpickled(path: Path, written: Card) -> Model:
+    """Return the model in a file. Unpickling runs code, so it comes after the digest check."""
+    import joblib
+
     try:
-        return joblib.load(path), written
+        return joblib.load(path)
     except (AttributeError, ModuleNotFoundError) as error:
         raise RestockError(
             f"{path} was saved by a different version of Restock or of a library ({error}). "

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ml.errors import RestockError, SettingsError, StorageError, busy, disk_full
+from ml.errors import BusyError, RestockError, SettingsError, StorageError, busy, disk_full
 from ml.settings import Settings
 
 
@@ -18,7 +18,8 @@ def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.D
 
     Raises:
         RestockError: the warehouse does not exist, or DuckDB cannot read it.
-        BusyError: another process has the warehouse open for writing.
+        BusyError: another process has the warehouse open for writing, or this one has it open
+            with other settings.
         StorageError: the disk is full.
     """
     path = settings.warehouse
@@ -41,6 +42,13 @@ def connect(settings: Settings, *, read_only: bool = False) -> Iterator[duckdb.D
         if "No space left" in str(error) or "File too large" in str(error):
             raise disk_full(path.parent) from None
         raise RestockError(f"cannot read {path}: {error}") from None
+    except duckdb.ConnectionException as error:
+        if "different configuration" not in str(error):
+            raise
+        raise BusyError(
+            f"{path} is open in this process with other settings. Close that connection, "
+            "con.close(), and try again."
+        ) from None
 
 
 def check_ownership(path: Path) -> None:

@@ -1,5 +1,6 @@
--- Sorted by shopper, so that a query for some shoppers reads only their part of the table.
--- purchase_number, gap_orders and gap_days look only at earlier orders: they hold at every cutoff.
+-- Sorted by shopper and product, so that a query for some shoppers reads only their part of the
+-- table. purchase_number, gap_orders and gap_days look only at earlier orders, so they hold at every
+-- cutoff.
 with
 
 items as (
@@ -43,6 +44,10 @@ lines as (
     inner join products on items.product_id = products.product_id
 ),
 
+purchases as (
+    {{ purchase_history('lines') }}
+),
+
 final as (
     select
         user_id,
@@ -58,12 +63,10 @@ final as (
         quantity,
         sales_value,
         cast(order_item_count as integer) as order_item_count,
-        cast(row_number() over history as integer) as purchase_number,
-        cast(order_number - lag(order_number) over history as integer) as gap_orders,
-        cast(order_day - lag(order_day) over history as integer) as gap_days
-    from lines
-    window history as (partition by user_id, product_id order by order_number)
+        cast(purchase_number as integer) as purchase_number,
+        cast(gap_orders as integer) as gap_orders,
+        cast(gap_days as integer) as gap_days
+    from purchases
 )
 
 select * from final
-order by user_id, order_number, product_id

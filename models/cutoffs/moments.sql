@@ -46,12 +46,8 @@ final as (
         midnights.cutoff,
         midnights.cutoff_at,
         drawn.user_id,
-        -- By shopper, not by row: 20% test, 10% validation. All engines sort hex digits alike.
-        case
-            when md5(cast(drawn.user_id as varchar)) < '3333' then 'test'
-            when md5(cast(drawn.user_id as varchar)) < '4ccc' then 'validation'
-            else 'train'
-        end as split,
+        -- By shopper, not by row.
+        {{ split_of('drawn.user_id') }} as split,
         coalesce(drawn.robot_day < midnights.day, false) as is_robot
     from drawn
     inner join midnights

@@ -124,6 +124,7 @@ next_orders as (
 learning_shoppers as (
     select
         user_id,
+        {{ split_of('user_id') }} as split,
         row_number() over (
             order by substr(md5(cast(user_id as varchar)), 17), user_id
         ) as place
@@ -149,7 +150,13 @@ past_targets as (
         and order_number > {{ var('min_past_orders') }}
         and user_id in (
             select learning_shoppers.user_id from learning_shoppers
-            where learning_shoppers.place <= {{ var('learning_shoppers') }}
+            where
+                learning_shoppers.place <= {{ var('learning_shoppers') }}
+                -- Training shoppers beyond the first half cost more time than they teach.
+                and (
+                    learning_shoppers.split <> 'train'
+                    or 2 * learning_shoppers.place <= {{ var('learning_shoppers') }}
+                )
         )
 ),
 
@@ -164,12 +171,8 @@ final as (
         cutoff,
         user_id,
         order_id,
-        -- By shopper, not by row: 20% test, 10% validation. All engines sort hex digits alike.
-        case
-            when md5(cast(user_id as varchar)) < '3333' then 'test'
-            when md5(cast(user_id as varchar)) < '4ccc' then 'validation'
-            else 'train'
-        end as split,
+        -- By shopper, not by row.
+        {{ split_of('user_id') }} as split,
         context_source,
         order_number,
         prior_order_day + days_since_prior_order as order_day,

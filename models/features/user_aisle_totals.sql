@@ -12,16 +12,19 @@ pair_totals as (
     select * from {{ ref('pair_totals') }}
 ),
 
+-- One bit for each order, 62 orders to a number: this takes less time than a row for each order.
 aisle_orders as (
     select
         cutoff,
         user_id,
         aisle_id,
-        order_number,
-        max(orders_ago) as orders_ago,
-        max(case when purchase_number > 1 then 1 else 0 end) as has_product_again
+        bit_count(bit_or(cast(1 as bigint) << (order_number % 62))) as orders,
+        bit_count(bit_or(
+            case when purchase_number > 1 then cast(1 as bigint) << (order_number % 62) else 0 end
+        )) as orders_again,
+        max(orders_ago) as orders_since_first
     from past_items
-    group by cutoff, user_id, aisle_id, order_number
+    group by cutoff, user_id, aisle_id, order_number // 62
 ),
 
 orders as (
@@ -29,9 +32,9 @@ orders as (
         cutoff,
         user_id,
         aisle_id,
-        count(*) as orders,
-        sum(has_product_again) as orders_again,
-        max(orders_ago) as orders_since_first
+        sum(orders) as orders,
+        sum(orders_again) as orders_again,
+        max(orders_since_first) as orders_since_first
     from aisle_orders
     group by cutoff, user_id, aisle_id
 ),

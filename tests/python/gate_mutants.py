@@ -65,7 +65,7 @@ def main() -> None:
     """Fit each challenger with each seed, and print a row of the table for it."""
     settings = Settings.load()
     columns = features(settings)
-    champion, card = versions.load(settings.models, columns)
+    champion, card = versions.load_measured(settings.models, columns)
     with connection.connect(settings, read_only=True) as con:
         held = examples.read_part(con, columns, REORDER.parts["held"])
         test = examples.read_part(con, columns, REORDER.parts["test"])

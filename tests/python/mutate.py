@@ -47,6 +47,7 @@ PERIODS = PURCHASE + "test_periods_do_not_overlap"
 EVENTS = "tests/python/test_events.py::"
 EVENT_PARTS = "tests/python/test_event_parts.py::"
 OTHER_FEATURES = "tests/python/test_bad_input.py::test_model_of_other_features"
+REFIT = "tests/python/test_refit.py::test_no_job_that_measures_loads_the_model_that_serves"
 AUDIT = "tests/python/test_audit.py::test_audit_detects_damage"
 KILLS = "tests/python/test_releases.py::test_a_kill_at_any_change_leaves_the_state_before_or_after"
 GATED = "tests/python/test_gate.py::test_a_challenger_may_be_worse_by_less_than_the_margin"
@@ -287,6 +288,20 @@ MUTANTS = (
         "if list(trained.items()) != list(now.items()):",
         "if len(trained) != len(now):",
         tests=(OTHER_FEATURES,),
+    ),
+    Mutant(
+        "evaluated is the model that learned from test shoppers too",
+        "ml/jobs/evaluate.py",
+        "versions.load_measured(settings.models",
+        "versions.load(settings.models",
+        tests=(REFIT,),
+    ),
+    Mutant(
+        "the gate compares models that learned from test shoppers too",
+        "ml/jobs/gate.py",
+        "versions.load_measured(settings.models",
+        "versions.load(settings.models",
+        tests=(REFIT,),
     ),
     Mutant(
         "the audit lets the target's own order pass",

@@ -585,7 +585,7 @@ def test_permuted_labels_cannot_be_predicted(
     monkeypatch.setenv("DBT_TARGET_PATH", str(published.target))
     settings = Settings.load(warehouse=published.warehouse)
     columns = features(settings)
-    model, _ = versions.load(settings.models, columns)
+    model, _ = versions.load_measured(settings.models, columns)
     with connection.connect(settings, read_only=True) as con:
         test = examples.read(con, columns, cutoffs=[1], splits=["test"])
     score = model.predict(test.X)

@@ -1,4 +1,4 @@
-"""The memory limit for DuckDB and Python together, by default a share of the machine's memory."""
+"""The memory limit for DuckDB and Python together."""
 
 from pathlib import Path
 
@@ -36,6 +36,8 @@ def test_a_container_limit_replaces_the_machine_memory(
     limit.write_text(f"{GIB}\n")
     assert memory.of_machine() == GIB
     assert memory.in_bytes("") == int(0.6 * GIB)
+    limit.write_text(f"{64 * GIB}\n")
+    assert memory.in_bytes("") == min(3 * GIB, int(0.6 * machine))
 
 
 def test_duckdb_gets_all_but_the_part_of_python() -> None:

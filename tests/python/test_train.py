@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def sample(place: Place, rows: int, seed: int = 0) -> Sample:
     settings = replace(Settings.load(warehouse=place.warehouse), training_rows=rows, seed=seed)
     with connection.connect(settings, read_only=True) as con:
-        return train.draw(con, features(settings), settings, splits=["train"])
+        return train.draw(con, features(settings), settings)
 
 
 @pytest.fixture
