@@ -224,10 +224,8 @@ def fit(
             f"product {what} bought again. A model needs both. Add more shoppers or orders."
         )
     choices = {AUTO: [DEFAULT_MODEL, *task.simple], HYBRID: [DEFAULT_MODEL, HYBRID]}
-    if not names:
-        names = [settings.model]
-        if pipeline is None:
-            names = choices.get(settings.model, names)
+    chosen_from = choices.get(settings.model) if pipeline is None else None
+    names = names or chosen_from or [settings.model]
     candidates = [
         _calibrated(settings.for_model(name), columns, learned, held, task, pipeline)
         for name in names
