@@ -152,16 +152,15 @@ def test_without_pytorch_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_torch")
 def test_a_model_of_sequences_is_trained_scored_and_asked_like_any_other(
-    published: Place, tmp_path: Path
+    published: Place, instacart_files: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(published.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
     place = Place(tmp_path)
-    version = place.restock("train", "--source", "instacart", "--model", "sequence")["train"][
-        "model"
-    ]
+    options = ("--source", "instacart", "--raw-dir", instacart_files)
+    version = place.restock("train", *options, "--model", "sequence")["train"]["model"]
     place.restock("promote", version)
-    place.restock("score", "--source", "instacart")
-    place.restock("audit", "--source", "instacart")
+    place.restock("score", *options)
+    place.restock("audit", *options)
     # Live scores compute the sequences with the SQL of the version, one shopper at a time.
     settings = Settings.load(warehouse=place.warehouse)
     live = Live(settings, version)
@@ -178,7 +177,7 @@ def test_a_model_of_sequences_is_trained_scored_and_asked_like_any_other(
     live.close()
     # The version in production decides which features are read, not the setting.
     place.restock("promote", published.model.resolve().name)
-    place.restock("score", "--source", "instacart", "--quiet", RESTOCK_MODEL="sequence")
+    place.restock("score", *options, RESTOCK_MODEL="sequence")
     predictions = (
         "from fct_predictions select user_id, product_id, reorder_probability order by all"
     )
