@@ -33,6 +33,11 @@ class Model:
             return self.calibrator.transform(expit(self._trees.predict(X)))
         return self.calibrator.transform(self.pipeline.predict_proba(X)[:, 1])
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The libraries that only this kind of model needs."""
+        return getattr(self.pipeline and self.pipeline[-1], "libraries", ())
+
     @cached_property
     def _trees(self) -> Any:
         """The trees of a pipeline that contains only LightGBM, which score faster; else None."""

@@ -93,7 +93,7 @@ def save(
         "sha256": digest,
         "files": digests,
         "features": [asdict(feature) for feature in features],
-        "libraries": libraries(*getattr(model.pipeline[-1], "libraries", ())),
+        "libraries": libraries(*model.libraries),
         "metrics": {},
         "evaluations": [],
     }

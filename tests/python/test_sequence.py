@@ -1,5 +1,6 @@
 """Models of sequences: what they learn, when they serve, and that scores never vary."""
 
+import json
 import pickle
 import shutil
 import sys
@@ -159,6 +160,7 @@ def test_a_model_of_sequences_is_trained_scored_and_asked_like_any_other(
     options = ("--source", "instacart", "--raw-dir", instacart_files)
     version = place.restock("train", *options, "--model", "sequence")["train"]["model"]
     place.restock("promote", version)
+    assert "torch" in json.loads((place.model / "model.json").read_text())["libraries"]
     place.restock("score", *options)
     place.restock("audit", *options)
     # Live scores compute the sequences with the SQL of the version, one shopper at a time.
