@@ -6,7 +6,7 @@
 - ``products.csv``: `product_id, product_name, aisle, department`
 - ``true_probabilities.parquet``: `user_id, product_id, probability, bought, ordered_at`, with one
   row per product that a shopper bought before, for the first order after the end of the log.
-  ``ordered_at`` is the date of that order, and ``probability`` knows it
+  ``ordered_at`` is the date of that order. ``probability`` knows it, and the size of the trip
 
 `process.py` describes the orders. Half of the shoppers join in the first eight weeks and the others
 in the year after; they stay for 14 months on average. In a week of change, the aisles that were
@@ -59,7 +59,6 @@ GROWN = """
         user_id,
         basket,
         loyalty,
-        true as is_open,  -- the truth knows the day of the next order
         count_if(day < $days)::integer as closed_count,
         closed_count + 1 as next_order,
         case when $changes_on::integer is not null

@@ -7,13 +7,20 @@ has a log-logistic survival function, which is defective because some products n
     S(g) = P(G > g) = 1 - r + r / (1 + (g / period) ** rhythm)
 
 The chance of return r depends on the product, its aisle, its popularity, the shopper and the pair.
-A trip that is early for its shopper is small: a product that is due is bought with probability
-attention = min(1, 0.5 + q), where q is the quantile of the trip's gap in days among the shopper's
-gaps. Given that the pair was last bought in order l, the true probability is
+Trips range from a quick stop to the weekly shop, and nothing in the past tells which comes next. A
+trip that is early for its shopper is smaller. A product that is due in order k is bought with
+probability
+
+    attention(k) = (0.25 + 0.75 * u) * min(1, 0.75 + q / 2)
+
+where u is uniform, a draw of its own for each order, and q is the quantile of the trip's gap in
+days among the shopper's gaps. The number of new products is in proportion to the attention. Given
+that the pair was last bought in order l, the true probability is
 
     P(bought in order k) = attention(k) * taste(k) * (1 - S(k - l) / S(k - l - 1))
 
-where the taste is 1, unless the shop changes (`growth.py`).
+where the taste is 1, unless the shop changes (`growth.py`). The true probability knows the draw u,
+so given the true probabilities of an order, its products are independent.
 
 The formula is exact: gaps are drawn by inverting S, and purchases are skipped by thinning (Lewis
 and Shedler 1979, Simulation of nonhomogeneous Poisson processes by thinning, Naval Research
@@ -38,8 +45,9 @@ MACROS = """
 
     create macro gap_quantile(user_id, order_number) as uniform('gap', user_id, order_number);
     create macro attention(user_id, order_number) as
-        least(1, 0.5 + gap_quantile(user_id, order_number));
-    create macro mean_attention() as 0.875;
+        (0.25 + 0.75 * uniform('trip', user_id, order_number))
+            * least(1, 0.75 + gap_quantile(user_id, order_number) / 2);
+    create macro mean_attention() as 0.625 * 0.9375;
     -- Half of the aisles are in favour; after a change, the other half. Null if nothing changes.
     create macro taste(product_id, is_changed) as
         case when is_changed is null or (product_id % 134 % 2 = 0) = is_changed then 1.0::double
@@ -63,7 +71,7 @@ SHOPPERS = """
             least(100, 4 + floor(20 * ((1 - uniform('orders', range)) ** (-1 / 2.4) - 1)))::integer
                 as order_count,
             uniform('open', range) < 0.65 as is_open,
-            12.1 * (-ln(1 - uniform('basket', range))) ** 0.6 as basket,
+            12 * (-ln(1 - uniform('basket', range))) ** 0.6 as basket,
             uniform('loyalty', range) as loyalty,
             pick($weekdays, uniform('weekday', range)) as usual_weekday,
             370 / (order_count + 10) * exp(0.2 * logistic(uniform('pace', range))) as mean_gap_days
@@ -162,12 +170,12 @@ PAIRS = """
         next_order,
         changes_at,
         1 / (1 + exp(
-            0.3 * ln(rank + 1) - 3.5 * (loyalty - 0.5) - 3.3
+            0.3 * ln(rank + 1) - 3.5 * (loyalty - 0.5) - 5
             + 0.5 * logistic(uniform('appeal of aisle', product_id % 134))
             + 0.5 * logistic(uniform('appeal of product', product_id))
             + 2.0 * logistic(uniform('appeal to shopper', user_id, product_id))
         )) as return_chance,
-        2.5 * exp(0.75 * logistic(uniform('period', user_id, product_id))) as period,
+        exp(0.75 * logistic(uniform('period', user_id, product_id))) as period,
         1 + 2 * uniform('rhythm', user_id, product_id) as rhythm
     from discoveries join block using (user_id)
 """
@@ -255,8 +263,7 @@ TRUTH = """
     select
         user_id,
         product_id,
-        case when is_open then attention(user_id, next_order) else mean_attention() end
-            * taste(product_id, next_order >= changes_at)
+        attention(user_id, next_order) * taste(product_id, next_order >= changes_at)
             * coalesce(1 - survival(next_order - last_bought, return_chance, period, rhythm)
             / survival(next_order - last_bought - 1, return_chance, period, rhythm), 0)
             as probability,

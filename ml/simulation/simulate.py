@@ -7,9 +7,11 @@ chance that the product is in the shopper's next order; ``bought`` is whether th
 there. This file is Parquet because it holds the most values, and because a csv would round them.
 
 The next order is the open one (`eval_set` test). For other shoppers it is the order after their
-last; its time is unknown, so its probabilities are means over the context.
+last, which the csv files do not have.
 
-`process.py` describes the process.
+`process.py` describes the process. The probability knows everything in it, also whether the next
+order is a quick stop or a weekly shop. So the products of an order are independent given their
+probabilities, and no model reaches the accuracy of the truth.
 
 **Determinism.** The process keeps no random state: each draw is a hash of the seed, of the
 quantity drawn, and of the shopper, product and order it is drawn for. The same seed, size and

@@ -4,6 +4,7 @@ The processes are forked from a server that has imported the libraries, because 
 longer than most commands.
 """
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -17,7 +18,11 @@ from tempfile import TemporaryDirectory
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["dbt.cli.main", "lightgbm", "numba", "sklearn.isotonic", "sklearn.linear_model", "typer"]
+    [
+        *("dbt.cli.main", "dbt.adapters.duckdb.impl", "dbt.task.build"),
+        *("lightgbm", "sklearn.isotonic", "sklearn.linear_model"),
+        *("ml.cli", "ml.jobs.audit", "ml.jobs.evaluate", "ml.serving.index", "dashboards.site"),
+    ]
 )
 
 
@@ -45,6 +50,7 @@ def _become(
     out: Path,
     err: Path,
 ) -> None:
+    gc.freeze()  # the libraries are no garbage, and looking at them takes time
     for path, stream in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
     os.environ.clear()

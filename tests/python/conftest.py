@@ -6,8 +6,8 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,10 @@ import duckdb
 import pytest
 import shops
 
+from ml.progress import silent
+from ml.settings import Settings
 from ml.simulation.simulate import simulate
+from ml.warehouse import dbt
 
 ROOT = Path(__file__).resolve().parents[2]
 # Fewer training examples than the default, to save time: on made-up and on real orders.
@@ -71,7 +74,9 @@ class Place:
         self, program: str, *arguments: str | Path, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         words = [*map(str, arguments)]
-        with self._parsed(words[words.index("--source") + 1] if "--source" in words else "default"):
+        source = words[words.index("--source") + 1] if "--source" in words else "default"
+        # A plain dbt parses for a warehouse, so no other place has what it needs.
+        with self._parsed(source) if program == "restock" else nullcontext():
             return command.run(program, words, self.environment | variables, ROOT)
 
     def restock(self, *arguments: str | Path, **variables: str) -> dict[str, Any]:
@@ -106,14 +111,48 @@ class Place:
             shutil.copy2(ours, part)
             part.replace(shared)
 
+    def settings(self, **flags: Any) -> Settings:
+        """Return the settings of jobs that a test runs in this process, by default on Instacart."""
+        own = {"warehouse": self.warehouse, "dashboards": self.folder / "pages"}
+        return Settings.load(
+            **{"source": "instacart", "training_rows": TRAINING_ROWS, **own, **flags}
+        )
+
+    def dbt(self, *arguments: str, **flags: Any) -> None:
+        """Run a dbt command in this process. The flags are those of `settings`."""
+        settings = self.settings(**flags)
+        with self._parsed(settings.source):
+            dbt.run(settings, *arguments, progress=silent)
+
+    def compile(self, **flags: Any) -> None:
+        """Compile every model in this process into `models.json`, each after those it reads."""
+        settings = self.settings(**flags)
+        with self._parsed(settings.source), pytest.MonkeyPatch.context() as patch:
+            for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
+                patch.setenv(name, self.environment[name])
+            models = dbt.compile(settings, "--select", "resource_type:model")
+        (self.folder / "models.json").write_text(json.dumps([asdict(model) for model in models]))
+
+    def compiled(self, *names: str) -> dict[str, str]:
+        """Return the compiled SQL of some models and of all that they read, by name."""
+        models, needed = json.loads((self.folder / "models.json").read_text()), {*names}
+        for model in reversed(models):
+            if model["name"] in needed:
+                needed |= model["reads"].keys()
+        return {model["name"]: model["sql"] for model in models if model["name"] in needed}
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.warehouse), read_only=True) as con:
             return con.execute(sql).fetchall()
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A place of the test's own, whose dbt manifest and logs jobs in this process use too."""
+    place = Place(tmp_path)
+    for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH"):
+        monkeypatch.setenv(name, place.environment[name])
+    return place
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +193,22 @@ def instacart_files(once: Once) -> Path:
         simulate(folder / "raw", shoppers=300, seed=1)
 
     return once("data", make) / "raw"
+
+
+@pytest.fixture(scope="session")
+def project(once: Once, instacart_files: Path) -> Callable[[str], Place]:
+    """Return a function that gives the place where dbt has compiled every model for a source."""
+
+    def of(source: str) -> Place:
+        def make(folder: Path) -> None:
+            raw = instacart_files
+            if source != "instacart":
+                raw = shops.write(folder / "raw", shops.small(3))
+            Place(folder).compile(source=source, raw_dir=raw)
+
+        return Place(once(f"compiled {source}", make))
+
+    return of
 
 
 @pytest.fixture(scope="session")

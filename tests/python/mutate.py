@@ -585,7 +585,9 @@ MUTANTS = (
         "models/monitoring/arrived_orders.sql",
         "order by orders.order_number)",
         "order by orders.order_number desc)",
-        tests=("tests/python/test_run.py::test_plain_dbt_builds_from_the_raw_files",),
+        tests=(
+            "tests/python/test_run.py::test_plain_dbt_builds_runs_and_tests_from_the_raw_files",
+        ),
     ),
     Mutant(
         "a scoring job grades the predictions that it has just made",

@@ -14,6 +14,9 @@ from pathlib import Path
 import duckdb
 import pytest
 from conftest import ROOT, Place
+from dbt_common.exceptions import DbtRuntimeError
+
+from ml.warehouse.dbt_plugin import Plugin
 
 pytestmark = pytest.mark.slow
 
@@ -159,23 +162,13 @@ def test_keeps_single_order_shoppers_and_products_without_a_catalogue_row(
     ]
 
 
-@pytest.mark.parametrize(
-    ("orders", "says"),
-    [
-        ([(1, day, [5, 6]) for day in range(1, 9)], "no labelled order"),
-        ([(user, 1, [5, 6]) for user in range(1, 200)], "no labelled order"),
-        (
-            [(user, day, [5, 6]) for user in range(1, 100) for day in range(1, 9)],
-            "have the label",
-        ),
-    ],
-    ids=["one shopper", "no label left", "one class"],
-)
-def test_rejects_data_that_no_model_can_be_trained_on(
-    good: Place, tmp_path: Path, orders: list[tuple[int, int, list[int]]], says: str
-) -> None:
-    raw = write_log(tmp_path / "raw", orders)
-    assert says in refused(good, "run", "--source", "order_log", "--raw-dir", raw, code=1)
+def test_rejects_data_that_no_model_can_be_trained_on(good: Place, tmp_path: Path) -> None:
+    raw = write_log(
+        tmp_path / "raw",
+        [(user, day, [5, 6]) for user in range(1, 100) for day in range(1, 9)],
+    )
+    message = refused(good, "run", "--source", "order_log", "--raw-dir", raw, code=1)
+    assert "have the label" in message
 
 
 def test_rejects_an_unknown_source(good: Place) -> None:
@@ -199,12 +192,12 @@ def test_a_single_step_also_checks_the_raw_files(good: Place, tmp_path: Path) ->
     assert "the folder does not exist" in refused(good, *arguments, code=3)
 
 
-def test_plain_dbt_reports_missing_raw_files_without_a_traceback(place: Place) -> None:
-    nowhere = {"RESTOCK_SOURCE": "order_log", "RESTOCK_RAW_DIR": str(place.folder / "nowhere")}
-    done = place.call("dbt", "build", **nowhere)
-    assert done.returncode == 2
-    assert "nowhere: the folder does not exist" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+def test_plain_dbt_reports_missing_raw_files(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dbt prints an error of this class without a traceback, see `test_outputs.py`."""
+    monkeypatch.setenv("RESTOCK_WAREHOUSE", str(place.warehouse))
+    monkeypatch.setenv("RESTOCK_RAW_DIR", str(place.folder / "nowhere"))
+    with pytest.raises(DbtRuntimeError, match="nowhere: the folder does not exist"):
+        Plugin("restock", {})
 
 
 def test_report_rejects_tables_of_an_interrupted_score(good: Place) -> None:

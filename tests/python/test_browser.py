@@ -386,8 +386,8 @@ def test_pages_are_small_and_seen_before_plotly_is_read(published: Place, page: 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PAGES.glob("*.md")))
 def test_a_page_of_a_nasty_shop_fits(once: Once, name: str, page: Page) -> None:
-    """Names of any kind and length, 3,000 aisles, 2,000 departments, a basket of 5,000 products."""
-    place = nasty(once, "departments")
+    """Names of any kind and length, 4,800 aisles, 2,000 departments, a basket of 5,000 products."""
+    place = nasty(once, "many")
     for width in (390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
         page.goto((place.folder / "pages" / f"{name}.html").as_uri())

@@ -9,15 +9,17 @@ import pytest
 from conftest import Place
 
 from ml.jobs.evaluate import HISTORY
+from ml.jobs.score import score_as_of
+from ml.modelling import folds
 from ml.modelling.estimators import make
-from ml.modelling.folds import part_in_fold, place
+from ml.progress import silent
 
 FOLDS = 2
 
 
 def test_each_shopper_is_in_the_test_part_of_exactly_one_fold() -> None:
-    where = place(np.arange(3_000))
-    parts = np.array([part_in_fold(where, fold, 5) for fold in range(5)])
+    where = folds.place(np.arange(3_000))
+    parts = np.array([folds.part_in_fold(where, fold, 5) for fold in range(5)])
     assert (np.sum(parts == "test", axis=0) == 1).all()
     assert np.mean(parts == "test", axis=1) == pytest.approx(0.2, abs=0.03)
     assert np.mean(parts == "validation", axis=1) == pytest.approx(0.1, abs=0.03)
@@ -34,14 +36,14 @@ def test_the_first_of_five_folds_is_the_fixed_split() -> None:
         """,
         [users.tolist()],
     ).fetchall()
-    assert part_in_fold(place(users), 0, 5).tolist() == [part for (part,) in split]
-    assert place(np.array([7])) == place(np.array(["7"]))
+    assert folds.part_in_fold(folds.place(users), 0, 5).tolist() == [part for (part,) in split]
+    assert folds.place(np.array([7])) == folds.place(np.array(["7"]))
 
 
 @pytest.fixture
-def copy(published: Place, tmp_path: Path) -> Place:
-    shutil.copytree(published.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
-    return Place(tmp_path)
+def copy(published: Place, place: Place) -> Place:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    return place
 
 
 @pytest.mark.slow
@@ -164,10 +166,16 @@ def test_typical_context_is_measured_on_the_same_pairs(published: Place) -> None
 
 @pytest.mark.slow
 def test_probabilities_change_with_the_scoring_date(copy: Place, instacart_files: Path) -> None:
-    options = ("--source", "instacart", "--raw-dir", instacart_files)
-    scored = []
-    for days in ("2", "25"):
+    def with_command(days: str) -> None:
+        options = ("--source", "instacart", "--raw-dir", instacart_files)
         copy.restock("score", "--as-of-days", days, *options)
+
+    def in_this_process(days: str) -> None:
+        score_as_of(copy.settings(raw_dir=instacart_files, as_of_days=days), silent)
+
+    scored = []
+    for days, score in (("2", in_this_process), ("25", with_command)):
+        score(days)
         assert copy.query(
             "select distinct context_source, days_since_prior_order from targets where cutoff = 0"
         ) == [("as_of", int(days))]

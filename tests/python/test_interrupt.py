@@ -5,34 +5,47 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Place
-from torture import kills, published_batch, run
+from test_run import SAME
+from torture import published_batch, run
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_killed_run_loses_nothing(published: Place, place: Place, instacart_files: Path) -> None:
-    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    counts = kills(1, seed=3, raw=instacart_files, place=place, length=20)
-    assert set(counts.values()) == {1}
+def unfinished(place: Place) -> list[Path]:
+    return [*place.folder.glob("*.releases/next/*")]
 
 
-def test_an_interrupted_run_exits_cleanly_and_loses_nothing(
-    published: Place, place: Place, instacart_files: Path
-) -> None:
-    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+def stopped(place: Place, raw: Path, by: signal.Signals) -> tuple[int, str]:
+    """Stop a run after its fetch, a killed one within the update; return its code and last line."""
     running = subprocess.Popen(
-        [Path(sys.executable).with_name("restock"), *run(instacart_files)],
+        [Path(sys.executable).with_name("restock"), *run(raw)],
         cwd=ROOT, env=place.environment, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert running.stderr
     assert any("✓ fetch" in line for line in running.stderr)
-    running.send_signal(signal.SIGINT)
+    while by is signal.SIGKILL and not unfinished(place):
+        time.sleep(0.01)
+    running.send_signal(by)
     said = running.stderr.read()
-    assert running.wait(30) == 130
-    assert re.search(" ERROR restock[^:]*: interrupted. ", said.splitlines()[-1])
+    return running.wait(30), said.splitlines()[-1] if said else ""
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_loses_nothing(
+    published: Place, incremented: Place, place: Place, next_day: Path, by: signal.Signals
+) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    code, said = stopped(place, next_day, by)
     assert published_batch(place) == published_batch(published)
-    assert len(list(place.folder.glob("*.releases/*"))) == 1
+    if by is signal.SIGINT:
+        assert code == 130 and re.search(" ERROR restock[^:]*: interrupted. ", said)
+        assert len([*place.folder.glob("*.releases/*")]) == 1
+    else:
+        assert code == -signal.SIGKILL and unfinished(place)
+        place.restock(*run(next_day))
+        assert place.query(SAME) == incremented.query(SAME) and not unfinished(place)

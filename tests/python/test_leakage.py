@@ -11,7 +11,7 @@ have an order without lines. The SQL that dbt compiled runs on these tables in m
 import csv
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,16 +21,20 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import SHARED_INSTACART, Place, needs_shared_data
+from conftest import ROOT, SHARED_INSTACART, Place, needs_shared_data
 from hypothesis import given
 from hypothesis import settings as testing
 from hypothesis import strategies as st
 
 from ml import sources
+from ml.jobs.evaluate import evaluate
+from ml.jobs.promotion import promote
+from ml.jobs.train import train
 from ml.modelling import metrics
+from ml.progress import silent
 from ml.registry import versions
 from ml.settings import Settings
-from ml.warehouse import connection, dbt, examples
+from ml.warehouse import connection, examples
 from ml.warehouse.dbt_plugin import define_landed
 from ml.warehouse.feature_list import features
 from ml.warehouse.sampling import HELD_CUTOFFS
@@ -130,27 +134,13 @@ RUNS_BACKWARDS = """
 class World:
     """The models from staging to `examples` and `pair_sequences`, compiled by dbt, in memory."""
 
-    def __init__(self, source: str, raw: Path, folder: Path) -> None:
-        self.settings = Settings.load(
-            source=source, raw_dir=raw, warehouse=folder / "restock.duckdb"
+    def __init__(self, source: str, project: Place, folder: Path) -> None:
+        self.settings = Place(folder).settings(source=source, raw_dir=folder / "raw")
+        self.models = project.compiled("examples", "pair_sequences")
+        self.staging, self.features = (
+            [name for name in self.models if [*(ROOT / "models" / layer).rglob(f"{name}.sql")]]
+            for layer in ("staging", "features")
         )
-        dbt.run(
-            self.settings,
-            *("compile", "--select"),
-            *("+examples,resource_type:model", "pair_sequences,resource_type:model"),
-            *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
-            progress=lambda what, done, total: None,
-        )
-        results = json.loads((folder / "target" / "run_results.json").read_text())["results"]
-        nodes = json.loads((folder / "target" / "manifest.json").read_text())["nodes"]
-        # In dbt's build order.
-        models = [(nodes[r["unique_id"]], r["compiled_code"]) for r in results]
-        self.models = {
-            node["name"]: sql for node, sql in models if node["resource_type"] == "model"
-        }
-        layer = {node["name"]: node["fqn"][1] for node, _ in models}
-        self.staging = [name for name in self.models if layer[name] == "staging"]
-        self.features = [name for name in self.models if layer[name] == "features"]
         self.con = duckdb.connect()
         self.con.execute("attach ':memory:' as restock; use restock; set threads = 2")
         self.con.execute("create schema landed; create schema before")
@@ -348,7 +338,7 @@ FAITHFUL = Shopper([Order(24, [1]), *[Order(72, [0])] * 6], last_is_open=False)
 TYPICAL = [FAITHFUL, Shopper([Order(24, [0, 1, 2]), Order(0, [1]), *[Order(48, [1, 3])] * 4], True)]
 histories = st.lists(shoppers, max_size=5).map(lambda drawn: [FAITHFUL, *drawn])
 small = testing(
-    max_examples=15,
+    max_examples=10,
     derandomize=True,
     deadline=None,
 )
@@ -429,17 +419,19 @@ def write_instacart(folder: Path, history: list[Shopper]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def order_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("order_log")
-    world = World("order_log", write_order_log(folder / "raw", [FAITHFUL]), folder)
+def order_log(
+    project: Callable[[str], Place], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    world = World("order_log", project("order_log"), tmp_path_factory.mktemp("order_log"))
     yield world
     world.con.close()
 
 
 @pytest.fixture(scope="module")
-def instacart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("instacart")
-    world = World("instacart", write_instacart(folder / "raw", [FAITHFUL]), folder)
+def instacart(
+    project: Callable[[str], Place], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    world = World("instacart", project("instacart"), tmp_path_factory.mktemp("instacart"))
     yield world
     world.con.close()
 
@@ -627,9 +619,9 @@ def test_a_model_trained_on_permuted_labels_has_no_skill(
             """
         )
         con.execute("drop view examples; alter table permuted rename to examples")
-    arguments = ("--source", "instacart", "--raw-dir", instacart_files)
-    place.restock("promote", place.restock("train", *arguments)["train"]["model"])
-    place.restock("evaluate", *arguments)
+    settings = place.settings(raw_dir=instacart_files)
+    promote(settings, silent, version=train(settings, silent)["model"])
+    evaluate(settings, silent)
     figures = dict(
         place.query(
             """
@@ -657,8 +649,8 @@ def test_each_job_reads_only_its_own_shoppers(
         """
     )
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    arguments = ("train", "--source", "instacart", "--raw-dir", instacart_files)
-    candidate = place.restock(*arguments, RESTOCK_TRAINING_ROWS="1000000")["train"]["model"]
+    settings = place.settings(raw_dir=instacart_files, training_rows=1_000_000)
+    candidate = train(settings, silent)["model"]
     card = json.loads((place.model.parent / candidate / "model.json").read_text())
     assert card["training_pairs"] == learned
     assert card["calibration_pairs"] == held

@@ -14,8 +14,11 @@ from sklearn.metrics import roc_auc_score
 from test_audit import PREDICTABLE, options
 
 from ml.jobs.purchase import GRADE, GRADE_DEMAND, SETTLE
+from ml.jobs.score import score
+from ml.jobs.task import PURCHASES
 from ml.modelling import purchase_metrics
 from ml.modelling.purchase_list import ListRule
+from ml.progress import silent
 from ml.settings import Settings
 from ml.warehouse.run_records import copy_history
 
@@ -270,9 +273,11 @@ def test_new_events_without_new_orders_make_a_new_list(days_later: Place, place:
         }
 
     small = built()
-    place.restock("build", *options(place))
-    for task in ("purchase", "purchase_week"):
-        place.restock("score", "--task", task, *options(place))
+    of_log: dict[str, Any] = {"source": "order_log", "raw_dir": place.folder / "raw"}
+    place.dbt("run", "--select", "+purchase_examples", **of_log)
+    for task in PURCHASES.values():
+        score(place.settings(**of_log), silent, task)
+    place.dbt("run", "--select", *scored, **of_log)
     assert built() == small
 
 

@@ -17,11 +17,16 @@ from pathlib import Path
 import duckdb
 import pytest
 from conftest import ROOT, Place
+from dbt_common.exceptions import DbtRuntimeError
 
-from ml.errors import RestockError
+from ml import sources
+from ml.errors import RestockError, SettingsError
 from ml.jobs.export import export
+from ml.jobs.steps import STEPS
+from ml.registry import outputs
 from ml.registry.links import replace_link
 from ml.settings import Settings
+from ml.warehouse.dbt_plugin import Plugin
 
 pytestmark = pytest.mark.slow
 
@@ -68,14 +73,46 @@ def refused(
     place: Place, *arguments: str | Path, code: int, program: str = "restock", **variables: str
 ) -> str:
     """Run a command that must fail cleanly and write nothing; return its message."""
-    before = contents(place.folder)
+    written = ("logs", "target") if program == "dbt" else ()
+
+    def others() -> dict[str, bytes | str]:
+        found = contents(place.folder)
+        return {path: found[path] for path in found if not path.startswith(written)}
+
+    before = others()
     done = place.call(program, *arguments, **variables)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    written = {"logs", "target"} if program == "dbt" else set()
-    now = contents(place.folder)
-    assert {path: now[path] for path in now if path.split("/")[0] not in written} == before
+    assert others() == before
     return done.stderr if program == "restock" else done.stdout
+
+
+def check_paths(settings: Settings) -> None:
+    """Check the paths as every command that reads orders does before any work."""
+    settings.check_paths()
+    outputs.check(settings)
+    sources.check_landing(settings.landing)
+
+
+@pytest.fixture
+def plain_dbt(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return a function that starts the plugin of a plain dbt in this process.
+
+    The plugin must refuse the variables and write nothing. The function returns its message.
+    """
+
+    def refused(**variables: str) -> str:
+        raw = str(order_log(place.folder / "raw"))
+        own = {WAREHOUSE: str(place.warehouse), "RESTOCK_SOURCE": "order_log"}
+        for name, value in (own | {"RESTOCK_RAW_DIR": raw} | variables).items():
+            monkeypatch.setenv(name, value)
+        before = contents(place.folder)
+        with pytest.raises(DbtRuntimeError) as caught:
+            Plugin("restock", {})
+        assert contents(place.folder) == before
+        return str(caught.value)
+
+    return refused
 
 
 def order_log(raw: Path, days: int = 20, shoppers: int = 4, start: str = "2024-01-01") -> Path:
@@ -133,36 +170,52 @@ FOREIGN: dict[str, tuple[str, Make, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", FOREIGN)
-@pytest.mark.parametrize("step", ["run", "report"])
-def test_refuses_a_path_with_something_else(case: str, step: str, place: Place) -> None:
-    where, make, variable = FOREIGN[case]
+def foreign(case: str, place: Place) -> None:
+    """Make what Restock did not create."""
+    where, make, _ = FOREIGN[case]
     path = place.folder / where
     path.parent.mkdir(parents=True, exist_ok=True)
     make(path)
-    raw = order_log(place.folder / "raw")
-    message = refused(place, step, "--raw-dir", raw, code=2)
-    assert str(place.folder / where.split("/")[0]) in message
-    assert variable in message
 
 
-@pytest.mark.parametrize("step", ["fetch", "build", "train", "evaluate", "score", "audit"])
+@pytest.mark.parametrize("case", FOREIGN)
+def test_refuses_a_path_with_something_else(case: str, place: Place) -> None:
+    """Every command checks the paths first: see the next test."""
+    where, _, variable = FOREIGN[case]
+    foreign(case, place)
+    before = contents(place.folder)
+    with pytest.raises(SettingsError) as caught:
+        check_paths(place.settings())
+    assert str(place.folder / where.split("/")[0]) in str(caught.value)
+    assert variable in str(caught.value)
+    assert contents(place.folder) == before
+
+
+@pytest.mark.parametrize("step", [*STEPS, "run"])
 def test_every_step_refuses_another_database(step: str, place: Place) -> None:
     CRM(place.warehouse)
-    assert WAREHOUSE in refused(place, step, code=2, RESTOCK_SOURCE="instacart")
+    raw = order_log(place.folder / "raw")
+    assert WAREHOUSE in refused(place, step, "--raw-dir", raw, code=2)
 
 
 @pytest.mark.parametrize(
     "case", ["another database", "a text file for the warehouse", "a folder for the warehouse"]
 )
-def test_plain_dbt_refuses_another_database(case: str, place: Place) -> None:
-    where, make, _ = FOREIGN[case]
-    path = place.folder / where
-    path.parent.mkdir(parents=True, exist_ok=True)
-    make(path)
+def test_the_plugin_of_plain_dbt_refuses_another_database(
+    case: str, place: Place, plain_dbt: Callable[..., str]
+) -> None:
+    foreign(case, place)
+    assert WAREHOUSE in plain_dbt()
+
+
+def test_plain_dbt_refuses_another_database_and_a_path_below_a_file(place: Place) -> None:
+    """The plugin refuses, before dbt opens the warehouse. Tests without dbt cover the rest."""
+    CRM(place.warehouse)
     raw = str(order_log(place.folder / "raw"))
     variables = {"RESTOCK_SOURCE": "order_log", "RESTOCK_RAW_DIR": raw}
-    assert WAREHOUSE in refused(place, "build", program="dbt", code=2, **variables)
+    for path in (place.warehouse, place.warehouse / "restock.duckdb"):
+        variables[WAREHOUSE] = str(path)
+        assert WAREHOUSE in refused(place, "build", program="dbt", code=2, **variables)
 
 
 def test_accepts_an_empty_database_and_an_empty_folder(place: Place) -> None:
@@ -209,16 +262,6 @@ def test_report_replaces_its_own_pages_only(published: Place, place: Place) -> N
     shutil.copytree(published.folder / "pages", pages)
     write("mine")(pages / "blog" / "first.html")
     assert DASHBOARDS in refused(place, "report", "--source", "instacart", code=2)
-
-
-def test_a_first_run_replaces_a_warehouse_of_plain_dbt(place: Place, instacart_files: Path) -> None:
-    """An empty folder for the pages is replaced too."""
-    source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(instacart_files)}
-    place.call("dbt", "run", "--select", "+fct_orders", **source).check_returncode()
-    assert not place.warehouse.is_symlink()
-    (place.folder / "pages").mkdir()
-    place.restock("run", "--raw-dir", instacart_files)
-    assert place.warehouse.is_symlink() and (place.folder / "pages" / "index.html").exists()
 
 
 # --- the source of a folder -----------------------------------------------------------------------
@@ -301,9 +344,11 @@ def test_the_demo_is_only_written_to_its_own_folder(place: Place) -> None:
     assert contents(own) == before
 
 
-def test_plain_dbt_names_the_variable_to_set(place: Place, instacart_files: Path) -> None:
+def test_plain_dbt_names_the_variable_to_set(
+    instacart_files: Path, plain_dbt: Callable[..., str]
+) -> None:
     before = contents(instacart_files)
-    said = refused(place, "run", program="dbt", code=2, RESTOCK_RAW_DIR=str(instacart_files))
+    said = plain_dbt(RESTOCK_SOURCE="", RESTOCK_RAW_DIR=str(instacart_files))
     assert "RESTOCK_SOURCE=instacart" in said
     assert contents(instacart_files) == before
 
@@ -495,7 +540,7 @@ def test_a_run_on_a_truncated_file_publishes_nothing(
     for path in instacart_files.glob("*.csv"):
         shutil.copy(path, raw)
     orders = f"read_csv('{raw}/orders.csv', all_varchar = true)"
-    kept = f"select * from {orders} where user_id::int <= 270"
+    kept = f"select * from {orders} where user_id::int <= 280"
     rows = {
         name: duckdb.execute(
             f"select * from read_csv('{raw}/{name}.csv', all_varchar = true) "
@@ -511,14 +556,14 @@ def test_a_run_on_a_truncated_file_publishes_nothing(
     before = place.warehouse.readlink(), place.warehouse.resolve()
     done = place.call("restock", "run", "--raw-dir", raw)
     assert done.returncode == 3, done.stderr
-    assert "270 shoppers instead of 300 (-10.0%)" in done.stderr
+    assert "280 shoppers instead of 300 (-6.7%)" in done.stderr
     assert (place.warehouse.readlink(), place.warehouse.resolve()) == before
     last = place.restock("status")["last_run"]
-    assert last["outcome"] == "failed" and "270 shoppers instead of 300" in last["error"]
+    assert last["outcome"] == "failed" and "280 shoppers instead of 300" in last["error"]
     place.restock("run", "--raw-dir", raw, "--accept-drop")
     assert place.query(
         "select shopper_count from ml.deliveries order by recorded_at"
-    ) == [(300,), (270,)]  # fmt: skip
+    ) == [(300,), (280,)]  # fmt: skip
     place.restock("run", "--raw-dir", raw)
 
 
@@ -603,28 +648,30 @@ def test_a_variable_sets_the_age_and_orders_without_dates_have_none(
         ("RESTOCK_DASHBOARDS", "file/pages"),
     ],
 )
-@pytest.mark.parametrize("program", ["restock", "dbt"])
 def test_refuses_a_path_of_the_wrong_kind(
-    program: str, variable: str, path: str, place: Place
+    variable: str, path: str, place: Place, plain_dbt: Callable[..., str]
 ) -> None:
     write("mine")(place.folder / "file")
     (place.folder / "folder").mkdir()
-    command = {"restock": ("fetch",), "dbt": ("run", "--select", "stg_order_log__orders")}[program]
-    own = {"RESTOCK_SOURCE": "order_log", "RESTOCK_RAW_DIR": str(order_log(place.folder / "raw"))}
-    variables = own | {variable: str(place.folder / path)}
-    message = refused(place, *command, program=program, code=2, **variables)
-    assert variable in message and str(place.folder / path.split("/")[0]) in message
+    of_dbt = plain_dbt(**{variable: str(place.folder / path)})  # sets the variables
+    with pytest.raises(SettingsError) as caught:
+        check_paths(Settings.load())
+    for message in (of_dbt, str(caught.value)):
+        assert variable in message and str(place.folder / path.split("/")[0]) in message
 
 
-@pytest.mark.parametrize("program", ["restock", "dbt"])
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("RESTOCK_WAREHOSE", "RESTOCK_WAREHOUSE"), ("Restock_Raw_Dir", "RESTOCK_RAW_DIR")],
 )
-def test_refuses_a_misspelt_variable(program: str, name: str, meant: str, place: Place) -> None:
-    step = {"restock": "fetch", "dbt": "run"}[program]
-    message = refused(place, step, program=program, code=2, **{name: "/elsewhere"})
-    assert f"unknown environment variable {name}: did you mean {meant}?" in message
+def test_refuses_a_misspelt_variable(
+    name: str, meant: str, place: Place, plain_dbt: Callable[..., str]
+) -> None:
+    of_dbt = plain_dbt(**{name: "/elsewhere"})  # sets the variable
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    for message in (of_dbt, str(caught.value)):
+        assert f"unknown environment variable {name}: did you mean {meant}?" in message
 
 
 def test_plain_dbt_uses_the_warehouse_of_the_workspace_from_any_folder(place: Place) -> None:

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import days
 import pytest
 import shops
-from conftest import ROOT, Once, Place
+from conftest import Once, Place
 
 from dashboards.site import Site
 from dashboards.site.links import MAX_PAGES
+from ml.errors import RestockError
+from ml.jobs import report
 from ml.jobs.report import PAGES, QUERIES
+from ml.jobs.run import run
+from ml.jobs.steps import Result, Step
+from ml.progress import silent
+from ml.settings import Settings
 
 pytestmark = pytest.mark.slow
 
 NASTY: dict[str, Callable[[Path], Path]] = {
-    "aisles": lambda folder: shops.nasty(folder),
-    "departments": lambda folder: shops.nasty(folder, aisles=3000, departments=2000),
+    "many": lambda folder: shops.nasty(folder, departments=2000),
     "few": lambda folder: shops.nasty(folder, aisles=30, shoppers=12),
 }
 
 
 def nasty(once: Once, name: str) -> Place:
-    def run(folder: Path) -> None:
+    def make(folder: Path) -> None:
         raw = NASTY[name](folder / "raw")
         Place(folder).restock("run", "--source", "order_log", "--raw-dir", raw)
 
-    return Place(once(f"nasty_{name}", run))
+    return Place(once(f"nasty_{name}", make))
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -53,7 +54,7 @@ def test_a_nasty_shop_is_scored_and_drawn(once: Once, name: str) -> None:
 
 
 def test_tables_are_cut_and_the_rest_is_one_row(once: Once) -> None:
-    place = nasty(once, "aisles")
+    place = nasty(once, "many")
     ((aisles, shoppers, returns),) = place.query(
         "select count(*), sum(shopper_count), sum(past_returns) from (from rpt_aisles order by "
         "risk_rank nulls last, shopper_count desc, department, aisle offset 250)"
@@ -77,7 +78,7 @@ def test_tables_are_cut_and_the_rest_is_one_row(once: Once) -> None:
 def test_a_department_with_an_equals_sign_keeps_its_name(once: Once) -> None:
     names = {
         name
-        for (name,) in nasty(once, "departments").query(
+        for (name,) in nasty(once, "many").query(
             "select segment from rpt_model_segments where kind = 'department'"
         )
     }
@@ -85,70 +86,44 @@ def test_a_department_with_an_equals_sign_keeps_its_name(once: Once) -> None:
     assert len(names) == 101 and any(name.startswith("the ") for name in names)
 
 
-PARTS = ("dashboards", "macros", "ml", "models", "seeds", "tests/generic")
-FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml", "restock.toml")
+def test_a_page_that_cannot_be_drawn_undoes_no_scores(
+    published: Place, place: Place, next_day: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
+    settings, drawn = place.settings(raw_dir=next_day), place.folder / "pages"
+    pages = shutil.copytree(PAGES, place.folder / "markdown")
+    monkeypatch.setattr(report, "PAGES", pages)
 
+    def step(_: str, work: Settings, function: Step) -> Result:
+        return {**function(work, silent), "seconds": 0}
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project, whose pages a test may break."""
-    folder = tmp_path / "project"
-    ignore = shutil.ignore_patterns("__pycache__", "build", "builds", ".build-*")
-    for part in PARTS:
-        shutil.copytree(ROOT / part, folder / part, ignore=ignore)
-    for file in FILES:
-        shutil.copy2(ROOT / file, folder / file)
-    return folder
+    def published_scores() -> tuple[str, int]:
+        ((batch, count),) = place.query("select batch_id, count(*) from fct_predictions group by 1")
+        return batch, count
 
-
-def restock(project: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("RESTOCK_", "DBT_"))}
-    code = "from ml.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=project,
-        env=clean | {"PYTHONPATH": str(project), "COLUMNS": "1000"},
-        capture_output=True,
-        text=True,
-        check=False,
+    before = published_scores()
+    (pages / "aisles.md").write_text((PAGES / "aisles.md").read_text() + "\n{nobody.knows}\n")
+    with pytest.raises(RestockError) as caught:
+        run(settings, step)
+    assert caught.value.exit_code == 1
+    assert str(caught.value).startswith(
+        "the scores are published, but pages could not be drawn:\n  aisles: "
     )
+    assert "unknown query 'nobody'" in str(caught.value)
+    scores = published_scores()
+    assert scores != before
+    assert "This page could not be drawn: " in (drawn / "aisles.html").read_text()
+    assert scores[0] in (drawn / "index.html").read_text(), "the others are of this release"
 
+    shutil.copy(PAGES / "aisles.md", pages)
+    (pages / "index.md").write_text("no front matter")
+    first = place.warehouse.resolve()
+    with pytest.raises(RestockError, match=r"index\.md:1: no front matter"):
+        run(settings, step)
+    assert place.warehouse.resolve() != first and published_scores()[1] == scores[1]
+    assert [path.name for path in drawn.iterdir()] == ["index.html"], "no pages of other scores"
+    assert "no front matter" in (drawn / "index.html").read_text()
 
-def test_a_page_that_cannot_be_drawn_undoes_no_scores(project: Path) -> None:
-    raw = shops.write(project / "raw", shops.standing_orders(80))
-    options = ("--source", "order_log", "--raw-dir", raw)
-    place = Place(project / "warehouse")
-    build = project / "dashboards" / "build"
-    aisles, index = (
-        project / "dashboards" / "pages" / f"{name}.md" for name in ("aisles", "index")
-    )
-    good = aisles.read_text()
-
-    aisles.write_text(good + "\n{nobody.knows}\n")
-    done = restock(project, "run", *options)
-    assert done.returncode == 1
-    assert (
-        "ERROR restock: the scores are published, but pages could not be drawn:\n  aisles: "
-        in done.stderr
-    )
-    assert "unknown query 'nobody'" in done.stderr and "Traceback" not in done.stderr
-    scores = place.query("select batch_id, count(*) from fct_predictions group by 1")
-    assert len(scores) == 1
-    assert (project / "warehouse" / "models" / "production" / "model.json").exists()
-    assert "This page could not be drawn: " in (build / "aisles.html").read_text()
-    assert scores[0][0] in (build / "index.html").read_text(), "the others are of this release"
-
-    aisles.write_text(good)
-    home = index.read_text()
-    index.write_text("no front matter")
-    days.age(project / "warehouse" / "models" / "production")
-    done = restock(project, "run", *options)
-    assert done.returncode == 1 and "index.md:1: no front matter" in done.stderr
-    again = place.query("select batch_id, count(*) from fct_predictions group by 1")
-    assert again[0][0] != scores[0][0] and again[0][1] == scores[0][1]
-    assert [path.name for path in build.iterdir()] == ["index.html"], "no pages of other scores"
-    assert "no front matter" in (build / "index.html").read_text()
-
-    index.write_text(home)
-    assert restock(project, "report", *options).returncode == 0
-    assert again[0][0] in (build / "index.html").read_text()
+    shutil.copy(PAGES / "index.md", pages)
+    report.report(settings, silent)
+    assert published_scores()[0] in (drawn / "index.html").read_text()

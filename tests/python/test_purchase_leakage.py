@@ -5,11 +5,9 @@ Every row of `purchase_examples` up to that midnight must stay the same, bit for
 label. The SQL that dbt compiled runs in memory, on tables that replace the staging views.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,8 +16,6 @@ import pytest
 from conftest import Place
 
 from ml.jobs.audit import IMPLAUSIBLE_AUC, separation
-from ml.settings import Settings
-from ml.warehouse import dbt
 
 pytestmark = pytest.mark.slow
 
@@ -91,28 +87,9 @@ def made_up_events() -> list[tuple[Any, ...]]:
 class Shop:
     """The models from staging to `purchase_examples`, compiled by dbt, on an in-memory database."""
 
-    def __init__(self, folder: Path) -> None:
-        raw = folder / "raw"
-        raw.mkdir()
-        (raw / "order_lines.csv").write_text(
-            "user_id,order_id,ordered_at,product_id\n1,1,2024-01-01T09:00:00,1\n"
-        )
-        settings = Settings.load(
-            source="order_log", raw_dir=raw, warehouse=folder / "restock.duckdb"
-        )
-        dbt.run(
-            settings,
-            *("compile", "--select", "+purchase_examples,resource_type:model"),
-            *("--target-path", str(folder / "target"), "--log-path", str(folder / "logs")),
-            progress=lambda what, done, total: None,
-        )
-        results = json.loads((folder / "target" / "run_results.json").read_text())["results"]
-        # In dbt's build order.
-        self.models = {
-            name.removeprefix("model.restock."): result["compiled_code"]
-            for result in results
-            if (name := result["unique_id"]).startswith("model.") and ".stg_" not in name
-        }
+    def __init__(self, project: Place) -> None:
+        models = project.compiled("purchase_examples")
+        self.models = {name: sql for name, sql in models.items() if not name.startswith("stg_")}
         self.con = duckdb.connect()
         self.con.execute("attach ':memory:' as restock; use restock; set threads = 2")
         self.con.execute("create schema landed; create schema before")
@@ -225,8 +202,8 @@ def attack(
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    shop = Shop(tmp_path_factory.mktemp("shop"))
+def shop(project: Callable[[str], Place]) -> Iterator[Shop]:
+    shop = Shop(project("order_log"))
     yield shop
     shop.con.close()
 

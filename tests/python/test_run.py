@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from conftest import ROOT, Place, needs_shared_data
 from scipy.stats import spearmanr
 
+from ml.jobs.score import score
+from ml.progress import silent
 from ml.serving.index import Index
 from ml.sources.raw import parquet, quoted
 
@@ -193,13 +196,10 @@ def test_a_second_full_run_repeats_predictions_keeps_history_and_disturbs_no_rea
     assert len(list(published_twice.folder.glob("*.releases/*"))) == 2
 
 
-def test_batch_size_does_not_change_predictions(
-    published: Place, place: Place, instacart_files: Path
-) -> None:
+def test_batch_size_does_not_change_predictions(published: Place, place: Place) -> None:
     shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    place.restock(
-        "score", "--source", "instacart", "--raw-dir", instacart_files, RESTOCK_BATCH_ROWS="1000"
-    )
+    score(place.settings(batch_rows=1000), silent)
+    assert place.query("select count(*) from ml.batches") == [(2,)]
     assert place.query(SAME) == published.query(SAME)
 
 
@@ -217,14 +217,14 @@ def test_single_steps_work_on_the_published_warehouse(
         assert serving != candidate
         assert place.restock("status")["models"][0]["model_version"] == serving
         place.restock("promote", candidate)
-        place.restock("score", *arguments)
-        indexed = Index((place.warehouse.resolve().parent / "index").resolve()).batches["reorder"]
-        assert indexed and indexed.model_version == candidate
-        status = place.restock("status")
-        assert status["published"]["models"] == {"production": candidate}
-        assert status["waiting"] == []
-        refused = place.call("restock", "report", *arguments)
-        assert refused.returncode == 1 and "Run `restock evaluate` first" in refused.stderr
+    place.restock("score", *arguments)
+    indexed = Index((place.warehouse.resolve().parent / "index").resolve()).batches["reorder"]
+    assert indexed and indexed.model_version == candidate
+    status = place.restock("status")
+    assert status["published"]["models"] == {"production": candidate}
+    assert status["waiting"] == []
+    refused = place.call("restock", "report", *arguments)
+    assert refused.returncode == 1 and "Run `restock evaluate` first" in refused.stderr
     place.restock("evaluate", *arguments)
     place.restock("report", *arguments)
     assert place.query("select distinct model_name from rpt_score_summary") == [
@@ -233,44 +233,35 @@ def test_single_steps_work_on_the_published_warehouse(
     assert (place.folder / "pages/index.html").exists()
 
 
-def test_plain_dbt_builds_from_the_raw_files(place: Place, instacart_files: Path) -> None:
+def test_plain_dbt_builds_runs_and_tests_from_the_raw_files(
+    place: Place, instacart_files: Path
+) -> None:
     """It needs no setup step and no trained model; the tables of the schema `ml` are empty."""
-    done = place.call(
-        "dbt", "build", RESTOCK_SOURCE="instacart", RESTOCK_RAW_DIR=str(instacart_files)
-    )
-    assert done.returncode == 0, done.stdout
-    results = json.loads((place.folder / "target/run_results.json").read_text())["results"]
-    assert sum(result["unique_id"].startswith("unit_test.") for result in results) > 10
+    source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(instacart_files)}
+
+    def dbt(*words: str, code: int = 0) -> list[dict[str, Any]]:
+        done = place.call("dbt", *words, **source)
+        assert done.returncode == code, done.stdout
+        return json.loads((place.target / "run_results.json").read_text())["results"]
+
+    assert sum(result["unique_id"].startswith("unit_test.") for result in dbt("build")) > 10
     assert place.query("select count(*) from fct_predictions") == [(0,)]
     assert place.query("select count(*) > 0 from examples") == [(True,)]
 
-
-def test_plain_dbt_runs_and_tests_without_a_seed_step(place: Place, instacart_files: Path) -> None:
-    """`dbt run` loads no seeds, so a hook loads those whose table is missing."""
-    source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(instacart_files)}
-    for command in ("run", "test"):
-        done = place.call("dbt", command, **source)
-        assert done.returncode == 0, done.stdout
+    # `dbt run` loads no seeds, so a hook loads those whose table is missing.
     bands = "select * from risk_bands order by min_return_ratio"
-    loaded = place.query(bands)
-    place.call("dbt", "seed", **source).check_returncode()
-    assert loaded == place.query(bands) != []
+    seeded = place.query(bands)
+    with duckdb.connect(str(place.warehouse)) as con:
+        for seed in (ROOT / "seeds").glob("*.csv"):
+            con.execute(f"drop table {seed.stem}")
+    dbt("run")
+    dbt("test", "--exclude-resource-type", "unit_test")
+    assert place.query(bands) == seeded != []
 
-
-def test_duplicate_and_null_keys_fail(
-    published: Place, place: Place, instacart_files: Path
-) -> None:
-    shutil.copytree(published.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     with duckdb.connect(str(place.warehouse)) as con:
         con.execute("insert into feat_users from feat_users limit 1")
         con.execute("insert into dim_users by name select null as user_id")
-    done = place.call(
-        *("dbt", "test", "--select", "feat_users", "dim_users", "fct_orders"),
-        RESTOCK_SOURCE="instacart",
-        RESTOCK_RAW_DIR=str(instacart_files),
-    )
-    assert done.returncode == 1
-    results = json.loads((place.folder / "target/run_results.json").read_text())["results"]
+    results = dbt("test", "--select", "feat_users", "dim_users", "fct_orders", code=1)
     failed = {r["unique_id"].split(".")[2] for r in results if r["status"] == "fail"}
     assert failed == {"unique_key_feat_users_cutoff__user_id", "unique_key_dim_users_user_id"}
 
@@ -299,7 +290,8 @@ def test_runs_on_an_order_log_with_text_ids_and_plain_dates(
 ) -> None:
     """The log has no products file. The default source covers integer ids and timestamps.
 
-    The paths contain folders such as `user_id=7`, which must not be read as Hive partitions.
+    The paths contain folders such as `user_id=7`, which must not be read as Hive partitions. The
+    run replaces the warehouse of a plain dbt and an empty folder for the pages.
     """
     place = Place(place.folder / "user_id=7, it's")
     raw = place.folder / "ordered_at=2024-03-01" / "raw"
@@ -313,12 +305,18 @@ def test_runs_on_an_order_log_with_text_ids_and_plain_dates(
             'id-' || p.product_id as product_id
         from read_csv('{instacart_files}/orders.csv') as o
         inner join read_csv('{instacart_files}/order_products__prior.csv') as p using (order_id)
+        where o.user_id <= 120
     """
     duckdb.execute(f"copy ({query}) to {quoted(raw / 'order_lines.parquet')}")
     ((pairs,),) = duckdb.execute(
         f"select count(distinct (user_id, product_id)) from {parquet(raw / 'order_lines.parquet')}"
     ).fetchall()
-    place.restock("run", "--source", "order_log", "--raw-dir", raw)
+    source = {"RESTOCK_SOURCE": "order_log", "RESTOCK_RAW_DIR": str(raw)}
+    place.call("dbt", "run", "--select", "+fct_orders", **source).check_returncode()
+    assert not place.warehouse.is_symlink()
+    (place.folder / "pages").mkdir()
+    place.restock("run", "--raw-dir", raw)
+    assert place.warehouse.is_symlink()
     assert place.query("select count(*) from fct_predictions") == [(pairs,)]
     assert place.query("select distinct context_source from targets where cutoff = 0") == [
         ("as_of",)

@@ -18,6 +18,19 @@ from ml.simulation.simulate import simulate
 
 SHOPPERS = 3_000
 
+LATER_ORDERS = """
+    from (
+        select
+            user_id, sum(reordered * half) as a, sum(reordered * (1 - half)) as b,
+            sum(1 - reordered) as new
+        from (select *, (hash(product_id) % 2)::int as half from items)
+        where order_number >= 5 group by user_id, order_number
+    )
+    group by user_id having count(*) >= 5
+"""
+"""Five or more orders of a shopper from the fifth on: `a` and `b` are the products bought again of
+either half of the catalogue, and `new` those bought for the first time."""
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -154,6 +167,13 @@ def test_simulated_data_follows_the_rule(
         ("reordered, first in the cart", "select avg(reordered) from lines"
          " where add_to_cart_order = 1", 0.71, 0.04),
         ("pairs bought again in the next order", "select avg(bought::int) from truth", 0.1, 0.015),
+        # The Instacart sample has 0.436 and 0.501.
+        ("variation of the basket", f"select sqrt(sum(var) / sum(mean ** 2)) from ("
+         f"select var_samp(a + b + new) as var, avg(a + b + new) as mean {LATER_ORDERS})",
+         0.44, 0.04),
+        ("correlation of two halves", f"select sum(c) / sqrt(sum(va) * sum(vb)) from ("
+         "select covar_samp(a, b) as c, var_samp(a) as va, var_samp(b) as vb"
+         f" {LATER_ORDERS})", 0.5, 0.08),
     ],
 )  # fmt: skip
 def test_distributions_resemble_instacart(
@@ -218,19 +238,22 @@ def test_probabilities_agree_with_purchases(con: duckdb.DuckDBPyConnection, grou
     assert (z**2).mean() < 2.5
 
 
-def test_probabilities_of_an_unknown_context_are_right_on_average(
+def test_products_of_an_order_are_independent_given_the_truth(
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Pairs of one order share a context, so only the mean over many orders is accurate."""
+    """The number bought again has the mean and variance of independent draws.
+
+    If the truth did not know the size of the trip, the ratio of the variances would be above 2.
+    """
     rows = con.execute(
         """
-        select sum(probability), sum(bought::int) from truth
-        where user_id in (select user_id from orders where eval_set = 'train')
-        group by floor(5 * probability) having count(*) > 300
+        select sum(bought::int), sum(probability), sum(probability * (1 - probability))
+        from truth group by user_id
         """
-    )
-    for expected, observed in rows.fetchall():
-        assert observed == pytest.approx(expected, rel=0.1)
+    ).fetchnumpy()
+    bought, mean, variance = (np.asarray(values, float) for values in rows.values())
+    assert abs((bought - mean).sum()) < 3 * np.sqrt(variance.sum())
+    assert ((bought - mean) ** 2).sum() / variance.sum() == pytest.approx(1, abs=0.12)
 
 
 @pytest.mark.slow

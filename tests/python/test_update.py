@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from conftest import TRAINING_ROWS, Place
+from conftest import Place
 from days import DELIVERED, LEAVER, NEW_PRODUCT, NEWCOMER
 from test_run import RANKS_HAVE_TIES_OR_HOLES, SAME
 
@@ -16,6 +16,7 @@ from ml.errors import RestockError
 from ml.jobs import update as update_job
 from ml.jobs.score import score
 from ml.jobs.update import AT_CUTOFF_0, OF_SHOPPERS
+from ml.progress import silent
 from ml.settings import Settings
 from ml.warehouse.population import TABLES as POPULATION
 
@@ -28,29 +29,10 @@ OF_PREDICTIONS = (
 )
 
 
-def settings(place: Place, raw_dir: Path) -> Settings:
-    return Settings.load(
-        source="instacart",
-        raw_dir=raw_dir,
-        warehouse=place.warehouse,
-        training_rows=TRAINING_ROWS,
-    )
-
-
 def update(place: Place, settings: Settings) -> dict[str, Any]:
     """Update the published warehouse of a place into a new warehouse beside it."""
     new = replace(settings, warehouse=place.folder / "new" / place.warehouse.name)
-    return update_job.update(new, quietly, published=place.warehouse)
-
-
-@pytest.fixture(autouse=True)
-def own_target(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let jobs in this process find the dbt manifest of the place."""
-    monkeypatch.setenv("DBT_TARGET_PATH", place.environment["DBT_TARGET_PATH"])
-
-
-def quietly(what: str, done: int, total: int) -> None:
-    pass
+    return update_job.update(new, silent, published=place.warehouse)
 
 
 def test_scores_only_shoppers_with_new_orders(incremented: Place) -> None:
@@ -68,10 +50,7 @@ def test_tables_equal_those_of_a_full_build(
     incremented: Place, place: Place, next_day: Path
 ) -> None:
     """The full build reads the new raw files, with the older model and population."""
-    source = {"RESTOCK_SOURCE": "instacart", "RESTOCK_RAW_DIR": str(next_day)}
-    place.call(
-        *("dbt", "run", "--select", "+examples", "dim_users", "tag:grading"), **source
-    ).check_returncode()
+    place.dbt(*("run", "--select", "+examples", "dim_users", "tag:grading"), raw_dir=next_day)
     with duckdb.connect(str(place.warehouse)) as con:
         con.execute(f"attach '{incremented.warehouse}' as older (read_only)")
         for table in POPULATION:
@@ -79,16 +58,14 @@ def test_tables_equal_those_of_a_full_build(
             con.execute(f"insert into {table} by name select * from older.{table}")
         # It comes from the evaluation, which an update keeps.
         con.execute("create table aisle_effects as from older.aisle_effects")
-    place.call(
-        *("dbt", "run", "--select", "+examples", "--exclude", "tag:population"), **source
-    ).check_returncode()
+    place.dbt(*("run", "--select", "+examples", "--exclude", "tag:population"), raw_dir=next_day)
     shutil.copytree(
         incremented.model,
         place.model,
     )
-    score(settings(place, next_day), quietly)
+    score(place.settings(raw_dir=next_day), silent)
     read = ("shopper_rhythms", "segment_bounds")
-    place.call("dbt", "run", "--select", *read, *OF_PREDICTIONS, **source).check_returncode()
+    place.dbt("run", "--select", *read, *OF_PREDICTIONS, raw_dir=next_day)
     assert place.query(SAME) == incremented.query(SAME)
     for table in OF_SHOPPERS:
         everything = f"select * from {table} order by all"
@@ -202,11 +179,11 @@ def test_many_changed_shoppers_require_a_full_run(
 ) -> None:
     """Shoppers count who changed in any run since the newest model was trained."""
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    assert not update(place, settings(place, next_day))["is_full_run"]
+    assert not update(place, place.settings(raw_dir=next_day))["is_full_run"]
     shutil.rmtree(place.folder / "new")
     with duckdb.connect(str(place.warehouse)) as con:
         con.execute("update ml.scored_shoppers set is_since_training = true where user_id <= 30")
-    found = update(place, settings(place, next_day))
+    found = update(place, place.settings(raw_dir=next_day))
     assert found["is_full_run"] and found["rules"] == ["changed_shoppers_share"]
     assert found["note"] == "full run: changed_shoppers_share is 0.1033 (threshold 0.1)"
 
@@ -223,7 +200,7 @@ def test_changed_settings_require_a_full_run(
 ) -> None:
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
     other: Any = {setting: value}
-    found = update(place, replace(settings(place, next_day), **other))
+    found = update(place, replace(place.settings(raw_dir=next_day), **other))
     assert found["is_full_run"] and because in found["note"]
     assert place.query(SAME) == incremented.query(SAME)
 
@@ -232,12 +209,12 @@ def test_another_scoring_date_scores_everyone_with_the_same_model(
     incremented: Place, place: Place, next_day: Path
 ) -> None:
     shutil.copytree(incremented.folder, place.folder, dirs_exist_ok=True, symlinks=True)
-    found = update(place, replace(settings(place, next_day), as_of_days="9"))
+    found = update(place, replace(place.settings(raw_dir=next_day), as_of_days="9"))
     assert not found["is_full_run"] and "the scoring date" in found["note"]
     assert found["rows"] == len(incremented.query(SAME)) and found["shoppers"] == 300
 
 
 def test_a_model_that_must_stay_scores_no_other_source(incremented: Place, next_day: Path) -> None:
-    other = replace(settings(incremented, next_day), source="order_log")
+    other = replace(incremented.settings(raw_dir=next_day), source="order_log")
     with pytest.raises(RestockError, match="learned from instacart"):
-        update_job.update(other, quietly, published=incremented.warehouse, kept_because="a test")
+        update_job.update(other, silent, published=incremented.warehouse, kept_because="a test")
