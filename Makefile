@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 SIZES ?= 1/16 1/4 1
 
-.PHONY: run test test-fast mutate torture bench lint format lock clean
+.PHONY: run test test-fast deep mutate torture bench lint format lock clean
 
 run: $(VENV)/.ready
 	@$(BIN)/restock run
@@ -17,6 +17,13 @@ test: lint
 
 test-fast: $(VENV)/.dev
 	$(BIN)/pytest -n 2 -m "not slow"
+
+# PyTorch, for the models of sequences and their tests. pip takes the CPU build of a machine that has
+# an index or a folder with it; uv would take PyPI's.
+deep: $(VENV)/.dev
+	@$(PIP) torch==$(TORCH)
+
+TORCH := 2.13.0
 
 mutate: $(VENV)/.dev
 	$(BIN)/python tests/python/mutate.py --write
@@ -44,7 +51,8 @@ format: $(VENV)/.dev
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile pyproject.toml --extra setup $(LOCK) --upgrade -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK) -c requirements.lock -o requirements-dev.lock
+	UV_EXCLUDE=<(echo torch) $(BIN)/uv pip compile pyproject.toml --all-extras $(LOCK) \
+		-c requirements.lock -o requirements-dev.lock
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras
 

@@ -58,7 +58,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         help="Model: gradient_boosting (the default), histogram_boosting, logistic_regression, "
-        "random_forest, or auto: gradient boosting unless a simple rule is better.",
+        "random_forest, sequence; auto: gradient boosting unless a simple rule is better; hybrid: "
+        "gradient boosting unless a network beside it helps.",
         show_default=False,
     ),
 ]

@@ -32,6 +32,10 @@ SOURCES = ("complete_journey", "instacart", "order_log")
 DEFAULT_MODEL = "gradient_boosting"
 AUTO = "auto"
 """The setting ``model`` that lets validation shoppers choose `DEFAULT_MODEL` or a simple rule."""
+HYBRID = "hybrid"
+"""The setting ``model`` that lets validation shoppers choose it or `DEFAULT_MODEL`."""
+SEQUENTIAL = ("sequence", HYBRID)
+"""The models that also read the columns of `pair_sequences`."""
 DAY = {"as_of", "as_of_days"}
 """The two settings for the scoring date; a job takes one of them."""
 IN_TOML = (
@@ -63,7 +67,7 @@ class Settings:
     memory_limit: str = ""
     """Memory for DuckDB and Python together, such as 3GB; empty for the default of `ml.memory`."""
     model: str = DEFAULT_MODEL
-    """A model of ``ml/modelling/estimators.py``, or `AUTO`."""
+    """A model of ``ml/modelling/estimators.py``, `HYBRID`, or `AUTO`."""
     seed: int = 7
     threads: int = 0
     """Threads for DuckDB and the model; 0 uses every core."""

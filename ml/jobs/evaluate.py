@@ -20,17 +20,17 @@ from ml.errors import SettingsError
 from ml.jobs import discovery, model_card, reorder, train, typical_context
 from ml.jobs.evaluation_report import EvaluationReport, Predictions
 from ml.jobs.reorder import HISTORY as HISTORY
-from ml.jobs.task import REORDER, TASKS, Task
+from ml.jobs.task import REORDER, TASKS, Task, features_of
 from ml.modelling import estimators, metrics
 from ml.modelling.basket import expected_f1_basket, of_known_size
 from ml.modelling.folds import part_in_fold, place, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
-from ml.settings import AUTO, Settings
+from ml.settings import AUTO, DEFAULT_MODEL, HYBRID, SEQUENTIAL, Settings
 from ml.warehouse import connection, examples, sampling
 from ml.warehouse.examples import SPLITS, Examples
-from ml.warehouse.feature_list import Feature, features
+from ml.warehouse.feature_list import Feature, features, sequences
 
 OTHERS_ROWS = 100_000
 """Training rows of every estimator but the configured one, because the others are much slower."""
@@ -70,7 +70,7 @@ def evaluate(
     """
     if card and task.rule.is_per_shopper:
         raise SettingsError(f"--card requires --folds for the task {task.name}")
-    columns = features(settings, task.table.name)
+    columns = features_of(settings, task, candidate)
     model, trained = versions.load_measured(settings.models, columns, candidate or task.alias)
     serving = versions.production(settings.models, task.alias)
     is_served = candidate in ("", serving.name) or not serving.exists()
@@ -204,7 +204,7 @@ def _peers(
     predicted = {}
     for peer in [name for name in estimators.ESTIMATORS if name != report.model]:
         progress(f"fitting {peer}", 2, 5)
-        model = train.fit(settings.for_model(peer), columns, learned.of(few), held, task)
+        model = train.fit(settings, columns, learned.of(few), held, task, [peer])
         predicted[peer] = Predictions.of(model, test)
     return predicted
 
@@ -230,7 +230,8 @@ def _by_folds(
     of_earlier = [np.empty(len(older)) for _, older, _ in earlier]
     for fold, part_of in enumerate(parts):
         progress(f"fold {fold + 1}", fold, train.FOLDS + 1)
-        model = train.fit(settings, columns, *train.divided(learned, held, fold))
+        parts_of_fold = train.divided(learned, held, fold)
+        model = train.fit(settings, columns, *parts_of_fold, names=[settings.model])
         is_test = part_of == "test"
         rows, part = np.repeat(is_test, np.diff(test.offsets)), test.of(is_test)
         predicted.fill(rows, Predictions.of(model, part))
@@ -262,7 +263,8 @@ def cross_validate(
 
     Each fold trains, validates and tests as `train.train` and `evaluate` do. Writes ``ml.metrics``,
     ``ml.calibration_bins``, ``ml.verdicts`` and, if ``card`` is given, the model card. Registers no
-    model. Under ``model = "auto"``, it measures the choice of the production model.
+    model. Under ``model = "auto"`` or ``"hybrid"``, it measures the choice of the production model.
+    Models of sequences are measured if the settings name one.
 
     Raises:
         SettingsError: if there are too few shoppers for the number of folds, or the rule of the
@@ -274,7 +276,7 @@ def cross_validate(
             "Leave out --folds: its evaluation is by time."
         )
     columns = features(settings)
-    if settings.model == AUTO:
+    if settings.model in (AUTO, HYBRID):
         settings = settings.for_model(versions.metadata(settings.models)["model_name"])
     report = EvaluationReport(settings, settings.model, f"{folds}-fold")
     with connection.connect(settings) as con:
@@ -286,6 +288,10 @@ def cross_validate(
         scores = reorder.beside(settings, con, columns, test)
         segments = reorder.masks(con, columns, test)
     names = dict.fromkeys((settings.model, *estimators.ESTIMATORS))
+    alike = {settings.model}  # trained on the same examples
+    if sequences(columns):
+        names |= dict.fromkeys(SEQUENTIAL)
+        alike |= {DEFAULT_MODEL, *SEQUENTIAL}
     models = {name: Predictions.empty(len(test)) for name in names}
     main, as_served = models[settings.model], Predictions.empty(len(test))
     test_place, held_place = place(test.user_id), place(held.user_id)
@@ -306,11 +312,10 @@ def cross_validate(
         few = training.of(rng.random(len(training)) < OTHERS_ROWS / len(training))
         for step, name in enumerate(models):
             progress(f"fold {fold + 1}: {name}", fold * len(models) + step, folds * len(models))
+            examples_of = (training, validation) if name in alike else (few, newest)
+            model = train.fit(settings, columns, *examples_of, names=[name])
             if name == settings.model:
-                model = train.fit(settings, columns, training, validation)
                 as_served.fill(rows, Predictions.of(model, replace(part, X=typical[rows])))
-            else:
-                model = train.fit(settings.for_model(name), columns, few, newest)
             models[name].fill(rows, Predictions.of(model, part))
         if fold == 0:
             report.add_segment(_size(len(np.unique(training.user_id))), part, main.rows(rows))
@@ -319,7 +324,7 @@ def cross_validate(
             for share in CURVE:
                 progress("learning curve", len(models), folds * len(models))
                 some = training.of(order < share)
-                model = train.fit(settings, columns, some, newest)
+                model = train.fit(settings, columns, some, newest, names=[settings.model])
                 report.add_segment(
                     _size(len(np.unique(some.user_id))), part, Predictions.of(model, part)
                 )

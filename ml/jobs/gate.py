@@ -13,7 +13,7 @@ import numpy as np
 from ml.errors import RestockError
 from ml.jobs import comparison
 from ml.jobs.evaluation_report import Predictions, compare_with_rules, qualities
-from ml.jobs.task import Task
+from ml.jobs.task import Task, features_of
 from ml.modelling import gate
 from ml.modelling.gate import Difference
 from ml.modelling.model import Model
@@ -25,7 +25,7 @@ from ml.registry.decisions import Decision
 from ml.settings import Settings
 from ml.warehouse import connection, examples
 from ml.warehouse.examples import Examples
-from ml.warehouse.feature_list import Feature, features
+from ml.warehouse.feature_list import Feature
 
 AGE = "model_age_days"
 """The rule by which a challenger serves although test shoppers are too few to compare it."""
@@ -89,7 +89,7 @@ def decide(
     Raises:
         RestockError: the challenger cannot be read.
     """
-    columns = features(settings, task.table.name)
+    columns = features_of(settings, task, challenger)
     model, _ = versions.load_measured(settings.models, columns, challenger)
     decision = Decision(
         task=task.name,
@@ -99,13 +99,14 @@ def decide(
         challenger=challenger,
         fingerprint=comparison.fingerprint(settings),
     )
-    serving, why = _load(published, columns, task)
+    serving, known, why = _load(published, task)
     progress("reading examples", 0, 2)
     with connection.connect(settings, read_only=True) as con:
         if task.measured_by_folds(con):
             decision = replace(decision, test_shopper_count=0)
             decided = _too_few(decision, None) if serving else _not_comparable(decision, why, None)
             return _result(decided, 0)
+        columns = max(columns, known, key=len)  # one of the models may read sequences
         test = examples.read_part(con, columns, task.parts["test"], task.table)
         beside = task.beside(settings, con, columns, test)
     progress("comparing with the champion", 1, 2)
@@ -161,12 +162,13 @@ def judged(decision: Decision, compared: Compared) -> Decision:
     )
 
 
-def _load(published: Settings, columns: Sequence[Feature], task: Task) -> tuple[Model | None, str]:
-    """Return the champion of a task, or None and why it cannot score these features."""
+def _load(published: Settings, task: Task) -> tuple[Model | None, list[Feature], str]:
+    """Return the champion of a task and its features, or None and why it cannot score these."""
     try:
-        return versions.load_measured(published.models, columns, task.alias)[0], ""
+        columns = features_of(published, task)
+        return versions.load_measured(published.models, columns, task.alias)[0], columns, ""
     except RestockError as error:
-        return None, str(error)
+        return None, [], str(error)
 
 
 def _too_few(decision: Decision, compared: Compared | None) -> Decision:

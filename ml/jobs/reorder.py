@@ -153,8 +153,7 @@ def save(settings: Settings, columns: Sequence[Feature], folder: Path) -> None:
     with connection.connect(settings, read_only=True) as con:
         population.write(con, folder)
         discovery.save(con, folder)
-    statement = feature_sql.statement(settings, [column.name for column in columns])
-    (folder / "features.sql").write_text(statement)
+    (folder / "features.sql").write_text(feature_sql.statement(settings, columns))
 
 
 def listed(

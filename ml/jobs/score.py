@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from ml.errors import SettingsError
 from ml.jobs.fetch import reject_early_day
-from ml.jobs.task import REORDER, Task
+from ml.jobs.task import REORDER, Task, features_of
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import releases, versions
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples, profile
 from ml.warehouse.examples import Examples
-from ml.warehouse.feature_list import Feature, features
+from ml.warehouse.feature_list import Feature
 
 Rows = Callable[[Examples], pa.Table]
 """Makes the rows of a table from the examples of a batch."""
@@ -41,7 +41,7 @@ def score(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     Raises:
         RestockError: if there is no model, or it does not match the features.
     """
-    columns = features(settings, task.table.name)
+    columns = features_of(settings, task)
     model, card = versions.load(settings.models, columns, task.alias)
     version = versions.production(settings.models, task.alias)
     started = datetime.now(UTC).replace(tzinfo=None)

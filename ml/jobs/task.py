@@ -18,7 +18,7 @@ from ml.modelling.rules import BasketRule, DailyList, Rule, Score
 from ml.registry import versions
 from ml.settings import Settings
 from ml.warehouse.examples import MOMENTS, PAIRS, Examples, Table
-from ml.warehouse.feature_list import Feature
+from ml.warehouse.feature_list import Feature, features
 from ml.warehouse.sampling import HELD_CUTOFFS
 
 Connection = duckdb.DuckDBPyConnection
@@ -157,3 +157,13 @@ def _purchase(name: str, horizon: purchase.Horizon) -> Task:
 
 PURCHASES = {name: _purchase(name, horizon) for name, horizon in purchase.HORIZONS.items()}
 TASKS = {REORDER.name: REORDER} | PURCHASES
+
+
+def features_of(settings: Settings, task: Task, version: str = "") -> list[Feature]:
+    """Return the features for the kind of model that a version is; by default that in production.
+
+    Raises:
+        RestockError: there is no such version.
+    """
+    name = versions.metadata(settings.models, version or task.alias)["model_name"]
+    return features(settings.for_model(name), task.table.name)

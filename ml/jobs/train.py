@@ -19,10 +19,10 @@ from ml.modelling.folds import part_in_fold, spaced
 from ml.modelling.model import Model
 from ml.progress import Progress
 from ml.registry import versions
-from ml.settings import AUTO, DEFAULT_MODEL, Settings
+from ml.settings import AUTO, DEFAULT_MODEL, HYBRID, SEQUENTIAL, Settings
 from ml.warehouse import connection, examples, profile, sampling
 from ml.warehouse.examples import SPLITS
-from ml.warehouse.feature_list import Feature, features
+from ml.warehouse.feature_list import Feature, features, sequences
 
 FOLDS = 5
 """Folds that measure the model if there are too few test shoppers."""
@@ -35,14 +35,17 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     ``settings.refit_below`` have a label, the version serves a `refit` of this model, and keeps
     this one to be measured.
 
-    Under ``model = "auto"``, `fit` chooses the model. If folds measure the model, the shoppers are
-    divided as in the first fold of a cross-validation.
+    Under ``model = "auto"`` or ``"hybrid"``, `fit` chooses the model. Only pairs have sequences,
+    so other tasks take the default model instead of one that reads them. If folds measure the
+    model, the shoppers are divided as in the first fold of a cross-validation.
 
     Raises:
         SettingsError: if the model or one of its parameters is unknown.
         RestockError: if there are too few examples, or all labels are the same.
     """
     table = task.table
+    if settings.model in SEQUENTIAL and task.name != REORDER.name:
+        settings = settings.for_model(DEFAULT_MODEL)
     columns = features(settings, table.name)
     # An unknown model or parameter is reported here, before the slow read.
     unfitted(settings, task)
@@ -69,6 +72,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
             held = examples.read_part(con, columns, task.parts["held"], table)
     progress(f"fitting {settings.model} on {len(learned):,} examples", 1, 4)
     model = measured = fit(settings, columns, learned, held, task)
+    columns = columns[: model.width]
     share = float(np.average(learned.label, weights=learned.weight))
     if everyone:
         progress(f"refitting {model.name} on {len(everyone):,} examples", 2, 4)
@@ -143,7 +147,7 @@ def divided(
     return learned.of(training == "train"), held.of(validation == "validation")
 
 
-def unfitted(settings: Settings, task: Task = REORDER) -> Any:
+def unfitted(settings: Settings, task: Task = REORDER, columns: Sequence[Feature] = ()) -> Any:
     """Return the unfitted pipeline that the settings name; under ``auto``, that of the default.
 
     The parameters of the settings override those of the task.
@@ -158,6 +162,7 @@ def unfitted(settings: Settings, task: Task = REORDER) -> Any:
         seed=settings.seed,
         threads=settings.threads,
         parameters={**of_task, **settings.parameters},
+        sequences=len(sequences(columns)),
     )
 
 
@@ -181,12 +186,14 @@ def draw(
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A fitted pipeline, its calibrator, and its uncalibrated scores of the held-out examples."""
+    """A fitted model without a rule, and its uncalibrated scores of the held-out examples."""
 
-    name: str
-    pipeline: Any
-    calibrator: calibration.Calibrator
+    model: Model
     score: Floats
+
+    @property
+    def name(self) -> str:
+        return self.model.name
 
 
 def fit(
@@ -195,6 +202,7 @@ def fit(
     learned: sampling.Sample,
     held: examples.Examples,
     task: Task = REORDER,
+    names: Sequence[str] = (),
     *,
     pipeline: Any = None,
 ) -> Model:
@@ -204,7 +212,8 @@ def fit(
 
     The held-out examples also determine the model's rule. Under ``auto`` they choose the model: a
     simple baseline takes the place of the default model if its calibrated log-loss is lower by more
-    than one standard error of the difference.
+    than one standard error of the difference. Under ``hybrid``, so does the hybrid, by two. With
+    ``names``, these are the models to choose from.
 
     Raises:
         RestockError: if all training labels are the same.
@@ -215,9 +224,9 @@ def fit(
             f"all {len(learned):,} training examples have the label {learned.label[0]}: each "
             f"product {what} bought again. A model needs both. Add more shoppers or orders."
         )
-    names = [settings.model]
-    if settings.model == AUTO and pipeline is None:
-        names = [DEFAULT_MODEL, *task.simple]
+    choices = {AUTO: [DEFAULT_MODEL, *task.simple], HYBRID: [DEFAULT_MODEL, HYBRID]}
+    chosen_from = choices.get(settings.model) if pipeline is None else None
+    names = names or chosen_from or [settings.model]
     candidates = [
         _calibrated(settings.for_model(name), columns, learned, held, task, pipeline)
         for name in names
@@ -226,12 +235,13 @@ def fit(
     if len(candidates) > 1:
         losses = {each.name: _held_out_loss(each, held, settings.seed) for each in candidates}
         best = min(candidates[1:], key=lambda each: losses[each.name].sum())
-        if calibration.is_lower(losses[best.name], losses[chosen.name]):
+        errors = 2 if best.name == HYBRID else 1
+        if calibration.is_lower(losses[best.name], losses[chosen.name], errors):
             chosen = best
         log_loss = {name: float(loss.sum() / len(held)) for name, loss in losses.items()}
-    probability = chosen.calibrator.transform(chosen.score)
+    probability = chosen.model.calibrator.transform(chosen.score)
     rule = task.rule.fit(probability, held.label, held.offsets)
-    return Model(chosen.pipeline, chosen.calibrator, rule, chosen.name, log_loss)
+    return replace(chosen.model, rule=rule, log_loss=log_loss)
 
 
 def refit(
@@ -259,9 +269,11 @@ def _calibrated(
 ) -> _Candidate:
     """Fit and calibrate a pipeline, or a model or a simple baseline of the task by its name."""
     pipeline = _pipeline(settings, columns, learned, task, pipeline)
-    score = Model(pipeline, calibration.Calibrator(), None).predict(held.X)
+    width = _width(settings, columns)
+    model = Model(pipeline, calibration.Calibrator(), None, settings.model, width=width)
+    score = model.predict(held.X)
     calibrator = calibration.fit(score, held.label, held.offsets, seed=settings.seed)
-    return _Candidate(settings.model, pipeline, calibrator, score)
+    return _Candidate(replace(model, calibrator=calibrator), score)
 
 
 def _pipeline(
@@ -278,15 +290,21 @@ def _pipeline(
         names = [column.name for column in columns]
         pipeline = estimators.of_baseline(task.simple[settings.model], names)
     else:
-        pipeline = unfitted(settings, task)
+        pipeline = unfitted(settings, task, columns)
+    X = learned.X[:, : _width(settings, columns)]
     last = pipeline.steps[-1][0]
-    return pipeline.fit(learned.X, learned.label, **{f"{last}__sample_weight": learned.weight})
+    return pipeline.fit(X, learned.label, **{f"{last}__sample_weight": learned.weight})
+
+
+def _width(settings: Settings, columns: Sequence[Feature]) -> int:
+    """Return how many of the features the model of the settings reads, the first ones."""
+    return len(columns) - (0 if settings.model in SEQUENTIAL else len(sequences(columns)))
 
 
 def _held_out_loss(candidate: _Candidate, held: examples.Examples, seed: int) -> Floats:
     """Return the log-loss of each shopper, over all cutoffs, under cross-fitted calibrators."""
     loss = calibration.held_out_loss(
-        candidate.calibrator.method, candidate.score, held.label, held.offsets, seed=seed
+        candidate.model.calibrator.method, candidate.score, held.label, held.offsets, seed=seed
     )
     _, shopper = np.unique(np.asarray(held.user_id), return_inverse=True)
     return np.bincount(shopper, loss).astype(float)
@@ -299,6 +317,12 @@ def _choice(model: Model) -> str:
     default, *simple = model.log_loss
     best = min(simple, key=model.log_loss.__getitem__)
     loss, of_best = model.log_loss[default], model.log_loss[best]
+    if best == HYBRID:
+        is_short = ", not lower by two standard errors" if model.name == default else ""
+        return (
+            f"hybrid: {model.name.replace('_', ' ')} is served. Log-loss on validation shoppers: "
+            f"{loss:.4f} for {default.replace('_', ' ')} and {of_best:.4f} for hybrid{is_short}"
+        )
     is_within = ", within one standard error" if model.name == default and of_best < loss else ""
     return (
         f"auto: {model.name.replace('_', ' ')} is served. Log-loss on validation shoppers: "

@@ -19,7 +19,7 @@ from ml.progress import silent
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, examples
 from ml.warehouse.examples import Examples
-from ml.warehouse.feature_list import Feature
+from ml.warehouse.feature_list import SEQUENCES, Feature
 
 FORGET = {
     "fct_orders": """
@@ -65,7 +65,7 @@ def typical(
         con.execute("detach typical")
         dbt.run(
             work,
-            *("run", "--select", "usual_gap+,+examples", "--vars", "{label_cutoffs: 0}"),
+            *("run", "--select", "usual_gap+,+examples", SEQUENCES, "--vars", "{label_cutoffs: 0}"),
             *("--target-path", f"{folder}/target"),
             progress=silent,
         )

@@ -26,6 +26,7 @@ from ml.progress import Progress, silent
 from ml.registry import decisions, versions
 from ml.settings import Settings
 from ml.warehouse import connection, dbt, outcomes, population, run_records
+from ml.warehouse.feature_list import SEQUENCES
 
 # Models with rows per shopper. Where these have cutoffs, an update replaces cutoff 0 only, because
 # the model was trained and evaluated on the others.
@@ -111,7 +112,7 @@ def update(
     progress("building", 1, 4)
     _dbt(
         replace(settings, as_of=calendar),
-        *("build", "--select", "+examples", "dim_users", "tag:grading"),
+        *("build", "--select", "+examples", SEQUENCES, "dim_users", "tag:grading"),
         *("--exclude", "tag:population", "path:models/staging", "tag:grading,test_type:data"),
     )
     progress("scoring", 2, 4)

@@ -142,14 +142,14 @@ def held_out_loss(
     return np.bincount(user_of_pair(offsets), loss, minlength=len(offsets) - 1).astype(float)
 
 
-def is_lower(loss: Floats, other: Floats) -> bool:
-    """Return whether a loss is lower than another by more than one standard error.
+def is_lower(loss: Floats, other: Floats, errors: float = 1) -> bool:
+    """Return whether a loss is lower than another by more than so many standard errors.
 
     Both have one entry per shopper, and the standard error is that of the paired difference. One
     shopper alone has none.
     """
     gain = other - loss
-    return len(gain) > 1 and bool(gain.sum() > np.sqrt(len(gain)) * gain.std(ddof=1) > 0)
+    return len(gain) > 1 and bool(gain.sum() > errors * np.sqrt(len(gain)) * gain.std(ddof=1) > 0)
 
 
 def _held_out(offsets: Ints, folds: int, seed: int) -> list[Bools]:

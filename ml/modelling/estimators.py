@@ -16,30 +16,42 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 from ml.errors import RestockError, SettingsError
+from ml.modelling.sequence import Hybrid, SequenceClassifier, network
 
 # A column can be entirely missing: many order logs have no cart positions.
 warnings.filterwarnings("ignore", "All-NaN slice encountered")
 
 
-def make(name: str, *, seed: int, threads: int = 0, parameters: Mapping[str, Any]) -> Any:
+def make(
+    name: str,
+    *,
+    seed: int,
+    threads: int = 0,
+    parameters: Mapping[str, Any],
+    sequences: int = 0,
+) -> Any:
     """Return an unfitted pipeline by name.
 
     Every pipeline accepts float32 input of shape (n_pairs, n_features) with NaN for missing
     values.
 
     Args:
-        name: one of `ESTIMATORS`.
+        name: one of `ESTIMATORS` or `SEQUENTIAL`.
         seed: controls every random choice.
         threads: number of threads; 0 uses every core.
         parameters: override the defaults of the last step.
+        sequences: number of columns at the end of the input that only those of `SEQUENTIAL` read.
 
     Raises:
-        SettingsError: if the model or one of the parameters is unknown.
+        SettingsError: if the model or one of the parameters is unknown, or a library is missing.
     """
-    if name not in ESTIMATORS:
-        choices = ", ".join([*ESTIMATORS, "auto"])
+    if name in SEQUENTIAL:
+        pipeline = SEQUENTIAL[name](seed, threads or -1, sequences)
+    elif name in ESTIMATORS:
+        pipeline = ESTIMATORS[name](seed, threads or -1)
+    else:
+        choices = ", ".join([*ESTIMATORS, *SEQUENTIAL, "auto"])
         raise SettingsError(f"unknown model '{name}': choose one of {choices}")
-    pipeline = ESTIMATORS[name](seed, threads or -1)
     last = pipeline.steps[-1][1]
     if unknown := parameters.keys() - last.get_params().keys():
         raise SettingsError(
@@ -179,9 +191,24 @@ def _histogram_boosting(seed: int, threads: int) -> Any:
     )
 
 
+def _sequence(seed: int, threads: int, sequences: int) -> Any:
+    network()  # an error, if PyTorch is missing, before the slow read of the examples
+    return make_pipeline(SequenceClassifier(sequences, random_state=seed))
+
+
+def _hybrid(seed: int, threads: int, sequences: int) -> Any:
+    of_sequences = _sequence(seed, threads, sequences)[-1]
+    return make_pipeline(Hybrid(_gradient_boosting(seed, threads), of_sequences))
+
+
 ESTIMATORS: dict[str, Callable[[int, int], Any]] = {
     "gradient_boosting": _gradient_boosting,
     "histogram_boosting": _histogram_boosting,
     "logistic_regression": _logistic_regression,
     "random_forest": _random_forest,
 }
+SEQUENTIAL: dict[str, Callable[[int, int, int], Any]] = {
+    "sequence": _sequence,
+    "hybrid": _hybrid,
+}
+"""The models that also read the sequences of a pair."""

@@ -42,9 +42,10 @@ _IS_VERSION = re.compile(r"\w+-\d{8}T\d{6}-[0-9a-f]{8}")
 LIBRARIES = ("scikit-learn", "lightgbm", "numpy", "duckdb", "joblib")
 
 
-def libraries() -> dict[str, str]:
-    """Return the versions of Python and of every library that scores depend on."""
-    installed = {name: library_version(name) for name in LIBRARIES}
+def libraries(*others: str) -> dict[str, str]:
+    """Return the versions of Python and of the libraries that scores depend on, these included."""
+    # Without the build, such as +cpu, which a package index may not have.
+    installed = {name: library_version(name).partition("+")[0] for name in (*LIBRARIES, *others)}
     return {"python": platform.python_version(), **installed}
 
 
@@ -92,7 +93,7 @@ def save(
         "sha256": digest,
         "files": digests,
         "features": [asdict(feature) for feature in features],
-        "libraries": libraries(),
+        "libraries": libraries(*model.libraries),
         "metrics": {},
         "evaluations": [],
     }

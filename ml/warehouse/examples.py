@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.errors import RestockError
-from ml.warehouse.feature_list import Feature
+from ml.warehouse.feature_list import SEQUENCES, Feature, sequences
 
 SPLITS = ("train", "validation", "test")
 
@@ -44,6 +44,12 @@ class Table:
     cutoffs: str
     outcome: str
     sampled: str
+
+    def with_columns(self, features: Sequence[Feature]) -> str:
+        """Return the SQL of the examples with the columns of these features, after ``from``."""
+        if not sequences(features):
+            return self.name
+        return f"{self.name} inner join {SEQUENCES} using (cutoff, user_id, {self.key})"
 
 
 PAIRS = Table(
@@ -175,7 +181,7 @@ def load(con: duckdb.DuckDBPyConnection, features: Sequence[Feature], batch: Bat
         f"""
         select
             user_id, {table.key} as key, cast(coalesce(label, false) as tinyint) as label, {names}
-        from {table.name}
+        from {table.with_columns(features)}
         where {batch.which} and user_id between ? and ?
         """,
         params=[batch.user_id[0], batch.user_id[-1]],

@@ -1,25 +1,30 @@
 """The feature list: columns of examples whose contract has ``meta: {feature: GROUP}``.
 
-With ``of: TABLE`` beside it, a column is a feature only if rows of the table have landed.
+With ``of: TABLE`` beside it, a column is a feature only if rows of the table have landed. The
+columns of `SEQUENCES` follow for a model that reads them.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from ml.errors import RestockError
-from ml.settings import Settings
+from ml.settings import SEQUENTIAL, Settings
 
 OPTIONAL = ("promotions",)
 """Tables of a shop without which some columns of the examples are no features."""
+SEQUENCES = "pair_sequences"
+"""The dbt model with the sequences of each pair, which is read beside the examples."""
 
 
 @dataclass(frozen=True)
 class Feature:
     """A feature: a column of the examples, its SQL type, its group and what it is, in words.
 
-    ``of`` names the optional table without which it is no feature.
+    ``of`` names the optional table without which it is no feature; for a sequence, `SEQUENCES`.
     """
 
     name: str
@@ -32,7 +37,8 @@ class Feature:
 def features(settings: Settings, model: str = "examples") -> list[Feature]:
     """Return the features in order, from the contract of a model of examples in dbt's manifest.
 
-    Columns of an optional table are features if it has landed.
+    Columns of an optional table are features if it has landed. The sequences of pairs come last, if
+    the model of the settings reads them.
 
     Raises:
         RestockError: there is no manifest, because dbt has not run yet.
@@ -40,8 +46,21 @@ def features(settings: Settings, model: str = "examples") -> list[Feature]:
     path = settings.target / "manifest.json"
     if not path.exists():
         raise RestockError(f"{path} does not exist. Run `restock build` first.")
-    columns = json.loads(path.read_text())["nodes"][f"model.restock.{model}"]["columns"]
-    listed = [
+    nodes = json.loads(path.read_text())["nodes"]
+    listed = _listed(nodes[f"model.restock.{model}"]["columns"])
+    kept = [feature for feature in listed if not feature.of or has_landed(settings, feature.of)]
+    if settings.model in SEQUENTIAL and model == "examples":
+        kept += _listed(nodes[f"model.restock.{SEQUENCES}"]["columns"])
+    return kept
+
+
+def sequences(columns: Sequence[Feature]) -> list[Feature]:
+    """Return the features that are sequences."""
+    return [column for column in columns if column.of == SEQUENCES]
+
+
+def _listed(columns: dict[str, Any]) -> list[Feature]:
+    return [
         Feature(
             name,
             column["data_type"],
@@ -52,7 +71,6 @@ def features(settings: Settings, model: str = "examples") -> list[Feature]:
         for name, column in columns.items()
         if "feature" in column["config"].get("meta", {})
     ]
-    return [feature for feature in listed if not feature.of or has_landed(settings, feature.of)]
 
 
 def has_landed(settings: Settings, table: str) -> bool:

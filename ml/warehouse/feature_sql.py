@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 
 from ml.settings import Settings
 from ml.warehouse import dbt, population
+from ml.warehouse.feature_list import SEQUENCES, Feature, sequences
 
 _PROMOTIONS = "fct_promotions"
 _MODELS = (
-    *("--select", "+examples", "pair_reasons"),
+    *("--select", "+examples", SEQUENCES, "pair_reasons"),
     *("--exclude", "path:models/staging", "tag:population", population.CATALOGUE, _PROMOTIONS),
     *("--vars", "{label_cutoffs: 0, as_of_parameters: true}"),
 )
@@ -48,7 +49,7 @@ where false
 """
 
 
-def statement(settings: Settings, features: Sequence[str]) -> str:
+def statement(settings: Settings, features: Sequence[Feature]) -> str:
     """Return the statement that selects ``user_id``, ``product_id``, features and ``reason``."""
     # dbt opens the warehouse for writing, and readers may have the real one open.
     with TemporaryDirectory() as folder:
@@ -60,8 +61,13 @@ def statement(settings: Settings, features: Sequence[str]) -> str:
             names.setdefault(relation, _name(name))
     parts = {"model_fct_predictions": _EVERY_PAIR}
     simpler: dict[str, str] = {}
-    if "context_promotion_count" not in features:
+    if not any(feature.of == "promotions" for feature in features):
         simpler = {"feat_promotions": _NO_PROMOTIONS, "running_promotions": ""}
+    joined = "model_examples\ninner join model_pair_reasons using (user_id, product_id)"
+    if sequences(features):
+        joined += f"\ninner join model_{SEQUENCES} using (user_id, product_id)"
+    else:
+        simpler[SEQUENCES] = ""
     for model in models:
         sql = simpler.get(model.name, model.sql)
         for relation, name in names.items():
@@ -71,11 +77,10 @@ def statement(settings: Settings, features: Sequence[str]) -> str:
     last = ("model_fct_predictions", "model_pair_reasons")
     ordered = [name for name in parts if parts[name] and name not in last] + list(last)
     tables = ",\n\n".join(f"{name} as (\n{parts[name].strip()}\n)" for name in ordered)
-    columns = ",\n    ".join(("user_id", "product_id", *features, "reason"))
+    selected = ("user_id", "product_id", *(feature.name for feature in features), "reason")
+    columns = ",\n    ".join(selected)
     return (
-        f"with\n\n{tables}\n\nselect\n    {columns}\nfrom model_examples\n"
-        "inner join model_pair_reasons using (user_id, product_id)\n"
-        "order by user_id, product_id\n"
+        f"with\n\n{tables}\n\nselect\n    {columns}\nfrom {joined}\norder by user_id, product_id\n"
     )
 
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ml.warehouse.connection import parquet
-from ml.warehouse.examples import Table
-from ml.warehouse.feature_list import Feature
+from ml.warehouse.examples import Table, in_order, matrix
+from ml.warehouse.feature_list import SEQUENCES, Feature, sequences
 
 FILE = "profile.parquet"
 
@@ -113,7 +113,15 @@ def write(
     ).to_arrow_table()
     names = sampled.column("feature").unique().to_pylist()
     values = sampled.column("value").to_numpy().reshape(-1, len(names))
-    X = values[:, [names.index(column.name) for column in columns]].astype(np.float32)
+    of_sequences = sequences(columns)
+    plain = [names.index(column.name) for column in columns if column not in of_sequences]
+    X = values[:, plain].astype(np.float32)
+    if of_sequences:  # a number made of bits has no drift
+        rows = con.sql(
+            f"select *, {table.key} as key from {SEQUENCES} semi join {table.sampled} "
+            f"using (user_id, {table.key}) where cutoff = 0"
+        ).to_arrow_table()
+        X = np.hstack([X, matrix(rows, of_sequences, in_order(rows))])
     scores = pa.table(  # noqa: F841, DuckDB finds it by its name
         {"score": predict(X).astype(np.float32).astype(float)}
     )

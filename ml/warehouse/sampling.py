@@ -110,7 +110,7 @@ def sample(
                 cast(case when label then 1 else greatest(1, 1 / ({chance})) end as float)
                     as weight,
                 {names}
-            from {table.name}
+            from {table.with_columns(columns)}
             where ({part}) and {table.block} = {block} and (
                 label
                 or hash(cutoff, user_id, {table.key}, {seed}) / power(2, 64) < {chance}

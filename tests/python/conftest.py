@@ -133,9 +133,9 @@ class Place:
             models = dbt.compile(settings, "--select", "resource_type:model")
         (self.folder / "models.json").write_text(json.dumps([asdict(model) for model in models]))
 
-    def compiled(self, name: str) -> dict[str, str]:
-        """Return the compiled SQL of a model and of all that it reads, by name."""
-        models, needed = json.loads((self.folder / "models.json").read_text()), {name}
+    def compiled(self, *names: str) -> dict[str, str]:
+        """Return the compiled SQL of some models and of all that they read, by name."""
+        models, needed = json.loads((self.folder / "models.json").read_text()), {*names}
         for model in reversed(models):
             if model["name"] in needed:
                 needed |= model["reads"].keys()

@@ -132,11 +132,11 @@ RUNS_BACKWARDS = """
 
 
 class World:
-    """The models from staging to `examples`, compiled by dbt, on an in-memory database."""
+    """The models from staging to `examples` and `pair_sequences`, compiled by dbt, in memory."""
 
     def __init__(self, source: str, project: Place, folder: Path) -> None:
         self.settings = Place(folder).settings(source=source, raw_dir=folder / "raw")
-        self.models = project.compiled("examples")
+        self.models = project.compiled("examples", "pair_sequences")
         self.staging, self.features = (
             [name for name in self.models if [*(ROOT / "models" / layer).rglob(f"{name}.sql")]]
             for layer in ("staging", "features")
