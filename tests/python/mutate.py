@@ -154,20 +154,21 @@ MUTANTS = (
     Mutant(
         "split by row instead of by shopper",
         "models/cutoffs/targets.sql",
-        "when md5(cast(user_id as varchar))",
-        "when md5(cast(user_id as varchar) || cast(cutoff as varchar))",
+        "-- By shopper, not by row.\n        {{ split_of('user_id') }}",
+        '{{ split_of("cast(user_id as varchar) || cast(cutoff as varchar)") }}',
         tests=(SERVED,),
     ),
     Mutant(
         "gaps measure to the next purchase",
-        "models/core/fct_order_items.sql",
-        "lag(order_day) over history",
-        "lead(order_day) over history",
+        "macros/purchase_history.sql",
+        "lag(order_day) over ()",
+        "lead(order_day) over ()",
     ),
     Mutant(
         "a purchase number counts all purchases, also later ones",
-        "models/core/fct_order_items.sql",
-        "row_number() over history",
+        "macros/purchase_history.sql",
+        "place - max(case when is_first then place - 1 else 0 end) over (\n"
+        "            rows between unbounded preceding and current row\n        )",
         "count(*) over (partition by user_id, product_id)",
     ),
     Mutant(
@@ -434,8 +435,8 @@ MUTANTS = (
     Mutant(
         "split by moment instead of by shopper",
         "models/cutoffs/moments.sql",
-        "when md5(cast(drawn.user_id as varchar)) <",
-        "when md5(cast(drawn.user_id as varchar) || cast(midnights.cutoff as varchar)) <",
+        "split_of('drawn.user_id')",
+        'split_of("cast(drawn.user_id as varchar) || cast(midnights.cutoff as varchar)")',
         tests=(PURCHASE_FEATURES,),
     ),
     Mutant(
