@@ -39,7 +39,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a console script of this environment in a folder, and return its output."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the server finds `command`
+        # Where the server finds `command`.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         forkserver.ensure_running()
     with TemporaryDirectory() as said:
         out, err = Path(said, "out"), Path(said, "err")
