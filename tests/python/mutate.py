@@ -642,8 +642,8 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> Verdict:
         ],
         cwd=folder,
         # The copy's `ml` comes before the installed one. Two versions of a file may be as long and
-        # as old as each other, so no bytecode is kept. As a worker of another test run, the tests would
-        # share what they make, also with the run before a mutant.
+        # as old as each other, so no bytecode is kept. As a worker of another test run, the tests
+        # would share what they make, also with the run before a mutant.
         env={name: value for name, value in os.environ.items() if "XDIST" not in name}
         | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "300"},
         capture_output=True,
