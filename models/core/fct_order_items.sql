@@ -1,5 +1,5 @@
 -- Sorted by shopper and product, so that a query for some shoppers reads only their part of the
--- table. purchase_number, gap_orders and gap_days look only at earlier orders, so they hold at every
+-- table. purchase_number, gap_orders and gap_days look only at earlier orders: they hold at every
 -- cutoff.
 with
 
