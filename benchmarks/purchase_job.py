@@ -30,6 +30,7 @@ MODELS = (
     "+purchase_examples",
     "closed_lists",
     "fct_list_outcomes",
+    "drift_moments",
     "--exclude",
     "path:models/staging,resource_type:test",
 )
@@ -68,7 +69,7 @@ def scored(settings: Settings) -> None:
     """Score every shopper, and build and test the tables of the list."""
     score.score(settings, quiet, TASKS["purchase"])
     # Monitoring also grades forecasts of products, which are not built here.
-    after = (*AFTER[TASKS["purchase"].name], "path:models/monitoring")
+    after = (*AFTER[TASKS["purchase"].name], "path:models/monitoring+")
     dbt.run(settings, "build", *after, progress=quiet)
 
 

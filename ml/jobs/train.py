@@ -53,9 +53,10 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
     everyone = None
     with connection.connect(settings, read_only=True) as con:
         labelled = connection.scalar(con, f"select max(cutoff) from {table.cutoffs}")
-        shoppers = sampling.labelled_shoppers(con)
+        # Shoppers do not divide the examples of the other tasks.
+        shoppers = sampling.labelled_shoppers(con) if "labelled" in task.parts else {}
         labelled_shoppers = sum(shoppers.values())
-        is_refit = "labelled" in task.parts and labelled_shoppers < settings.refit_below
+        is_refit = 0 < labelled_shoppers < settings.refit_below
         if task.measured_by_folds(con):
             learned = draw(con, columns, settings, part="labelled")
             everyone = learned if is_refit else None
