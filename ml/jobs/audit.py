@@ -106,7 +106,7 @@ def _refit(settings: Settings, task: Task) -> list[str]:
         return []
     return [
         f"the model that serves learned from {shoppers:,} labelled shoppers, test shoppers among "
-        "them; every figure is of the model before, which never saw a test shopper"
+        "them; the figures on test shoppers are of a model that never saw them"
     ]
 
 

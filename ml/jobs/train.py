@@ -66,7 +66,7 @@ def train(settings: Settings, progress: Progress, task: Task = REORDER) -> dict[
         else:
             learned = draw(con, columns, settings, task)
             if is_refit:
-                # As many pairs of each shopper, because the calibration is that of this sample.
+                # As many pairs of each shopper: the calibration would not fit a sparser sample.
                 rows = settings.training_rows * labelled_shoppers // shoppers["train"]
                 more = replace(settings, training_rows=rows)
                 everyone = draw(con, columns, more, task, part="labelled")

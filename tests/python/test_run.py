@@ -261,9 +261,16 @@ def test_plain_dbt_builds_runs_and_tests_from_the_raw_files(
     with duckdb.connect(str(place.warehouse)) as con:
         con.execute("insert into feat_users from feat_users limit 1")
         con.execute("insert into dim_users by name select null as user_id")
-    results = dbt("test", "--select", "feat_users", "dim_users", "fct_orders", code=1)
+        # The last line again: in the order of the key, but not once.
+        con.execute(
+            "insert into fct_order_items from fct_order_items "
+            "order by user_id desc, product_id desc, order_number desc limit 1"
+        )
+    damaged = ("feat_users", "dim_users", "fct_order_items")
+    results = dbt("test", "--select", *damaged, "fct_orders", code=1)
     failed = {r["unique_id"].split(".")[2] for r in results if r["status"] == "fail"}
-    assert failed == {"unique_key_feat_users_cutoff__user_id", "unique_key_dim_users_user_id"}
+    assert failed >= {"unique_key_feat_users_cutoff__user_id", "unique_key_dim_users_user_id"}
+    assert len(failed) == len(damaged) and any("fct_order_items" in name for name in failed)
 
 
 def test_report_watch_redraws_until_interrupted(published: Place, place: Place) -> None:
